@@ -1,0 +1,39 @@
+# Each target creates the environment it needs in .venv; constraints.txt pins what is installed.
+PYTHON ?= python3
+BIN := .venv/bin
+# One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
+SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test test-slow lint format bench notebooks clean
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,demo]"
+	touch $@
+
+demo: .venv/installed  ## train the demo's policies and plot their learning curves
+	$(BIN)/python notebooks/sac_pendulum.py --output outputs
+
+test: lint  ## lint, types, and every test but the slow ones
+	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: .venv/installed  ## the long statistical checks
+	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed  ## the figures of the README; not part of CI
+	$(BIN)/python benchmarks/random_speed.py
+
+notebooks: .venv/installed  ## run the notebooks and store their outputs in them
+	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py
+
+clean:
+	rm -rf .venv outputs

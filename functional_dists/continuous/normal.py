@@ -1,0 +1,236 @@
+"""Normal distribution of every element, with density exp(-z^2 / 2) / (scale sqrt(2 pi)), z = (x - loc) / scale."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random
+from functional_dists.special import HALF_LOG_2PI, log_ndtr, log_normal_density, ndtr, ndtri, normal_kl
+from functional_dists.tree import Key, Real, broadcast_shape, noise_shape, require, sum_event, verb
+
+__all__ = [
+    "Params",
+    "cdf",
+    "check",
+    "deterministic",
+    "entropy",
+    "icdf",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_survival",
+    "mean",
+    "median",
+    "mode",
+    "rsample",
+    "rsample_and_log_prob",
+    "sample",
+    "sample_and_log_prob",
+    "stddev",
+    "survival",
+    "variance",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a normal distribution, which broadcast against each other.
+
+    loc: The mean, of shape (*batch, *event).
+    scale: The standard deviation, positive, of shape (*batch, *event).
+    """
+
+    loc: Real
+    scale: Real
+
+
+@verb
+def check(loc: Real, scale: Real) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.zeros(2), torch.tensor([1.0, -1.0]))
+    Traceback (most recent call last):
+    ...
+    ValueError: scale must be positive and finite; it is not at position (1,)
+    """
+    require(loc.isfinite(), "loc", "must be finite")
+    require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb
+def sample(key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw a value of shape (*sample_shape, *batch, *event), cut from the graph.
+
+    >>> sample(random.key(42), torch.zeros(2), 1.0)
+    tensor([-0.9702,  0.1940])
+    """
+    return (loc + scale * _noise(key, sample_shape, loc, scale)).detach()
+
+
+@verb
+def rsample(key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw the value that `sample` draws, differentiable by `loc` and `scale`.
+
+    >>> rsample(random.key(42), torch.zeros(2), 1.0)
+    tensor([-0.9702,  0.1940])
+    """
+    return loc + scale * _noise(key, sample_shape, loc, scale)
+
+
+@verb
+def sample_and_log_prob(
+    key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0)
+    >>> log_prob
+    tensor([-1.3896, -0.9378])
+    """
+    noise = _noise(key, sample_shape, loc, scale)
+    value = (loc + scale * noise).detach()
+    log_prob = log_normal_density(reanchored(noise, loc, scale)) - scale.log()
+    return value, sum_event(log_prob, event_dims)
+
+
+@verb
+def rsample_and_log_prob(
+    key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Draw what `rsample` draws, with its log-density from the same noise.
+
+    >>> value, log_prob = rsample_and_log_prob(random.key(42), torch.zeros(2), 1.0)
+    >>> log_prob
+    tensor([-1.3896, -0.9378])
+    """
+    noise = _noise(key, sample_shape, loc, scale)
+    return loc + scale * noise, sum_event(log_normal_density(noise) - scale.log(), event_dims)
+
+
+def _noise(key: Key, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
+    return random.normal(key, noise_shape(sample_shape, loc, scale), dtype=loc.dtype, device=loc.device)
+
+
+def reanchored(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """Return `noise` as the function of `loc` and `scale` that it is for the value it made, once that is held fixed."""
+    return (noise * scale.detach() + (loc.detach() - loc)) / scale
+
+
+# ------------------------------------------------------------------------------------------------------------ density
+@verb
+def log_prob(loc: Real, scale: Real, value: Real, *, event_dims: int = 0) -> Tensor:
+    """Return the log-density at `value`; -inf, with no gradient, where it overflows.
+
+    >>> log_prob(torch.zeros(2), 1.0, torch.tensor([0.0, 1.0]))
+    tensor([-0.9189, -1.4189])
+    """
+    finite = ((value - loc) / scale).detach().square() < math.inf
+    z = (torch.where(finite, value, loc.detach()) - loc) / scale
+    return sum_event(torch.where(finite, log_normal_density(z) - scale.log(), -math.inf), event_dims)
+
+
+@verb
+def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
+    """Return the differential entropy in nats, 1/2 log(2 pi e scale^2).
+
+    >>> entropy(torch.zeros(2), 1.0)
+    tensor([1.4189, 1.4189])
+    """
+    return sum_event((0.5 + HALF_LOG_2PI + scale.log()).expand(broadcast_shape(loc, scale)), event_dims)
+
+
+@verb
+def kl(p: Params, q: Params, *, event_dims: int = 0) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats.
+
+    >>> kl(Params(torch.zeros(2), 1.0), Params(1.0, 1.0))
+    tensor([0.5000, 0.5000])
+    """
+    return sum_event(normal_kl(p.loc, p.scale, q.loc, q.scale), event_dims)
+
+
+@verb
+def cdf(loc: Real, scale: Real, value: Real) -> Tensor:
+    """Return P(X <= value), elementwise.
+
+    >>> cdf(torch.zeros(2), 1.0, torch.tensor([0.0, -10.0]))
+    tensor([5.0000e-01, 7.6199e-24])
+    """
+    return ndtr((value - loc) / scale)
+
+
+@verb
+def log_cdf(loc: Real, scale: Real, value: Real) -> Tensor:
+    """Return log P(X <= value), elementwise; finite where the cdf underflows.
+
+    >>> log_cdf(torch.zeros(()), 1.0, -100.0)
+    tensor(-5005.5244)
+    """
+    return log_ndtr((value - loc) / scale)
+
+
+@verb
+def survival(loc: Real, scale: Real, value: Real) -> Tensor:
+    """Return P(X > value), elementwise.
+
+    >>> survival(torch.zeros(()), 1.0, 10.0)
+    tensor(7.6199e-24)
+    """
+    return ndtr((loc - value) / scale)
+
+
+@verb
+def log_survival(loc: Real, scale: Real, value: Real) -> Tensor:
+    """Return log P(X > value), elementwise; finite where the survival underflows.
+
+    >>> log_survival(torch.zeros(()), 1.0, 100.0)
+    tensor(-5005.5244)
+    """
+    return log_ndtr((loc - value) / scale)
+
+
+@verb
+def icdf(loc: Real, scale: Real, value: Real) -> Tensor:
+    """Return the quantile of the probability `value`, elementwise; NaN outside [0, 1].
+
+    >>> icdf(torch.zeros(()), 1.0, 0.975)
+    tensor(1.9600)
+    """
+    return loc + scale * ndtri(value)
+
+
+# ------------------------------------------------------------------------------------------------------------ moments
+@verb
+def mean(loc: Real, scale: Real) -> Tensor:
+    """Return the mean, elementwise.
+
+    >>> mean(torch.zeros(2), 1.0)
+    tensor([0., 0.])
+    """
+    return loc.expand(broadcast_shape(loc, scale))
+
+
+median = mode = deterministic = mean
+
+
+@verb
+def stddev(loc: Real, scale: Real) -> Tensor:
+    """Return the standard deviation, elementwise.
+
+    >>> stddev(torch.zeros(2), 3.0)
+    tensor([3., 3.])
+    """
+    return scale.expand(broadcast_shape(loc, scale))
+
+
+@verb
+def variance(loc: Real, scale: Real) -> Tensor:
+    """Return the variance, elementwise.
+
+    >>> variance(torch.zeros(2), 3.0)
+    tensor([9., 9.])
+    """
+    return scale.square().expand(broadcast_shape(loc, scale))

@@ -1,0 +1,469 @@
+"""Normal distribution squashed by tanh onto the open interval (low, high).
+
+If x ~ Normal(loc, scale), then y = low + (high - low) (tanh(x) + 1) / 2, and
+log p(y) = log Normal(x; loc, scale) - log(1 - tanh(x)^2) - log((high - low) / 2), summed over the event; see appendix C
+of Haarnoja et al., "Soft Actor-Critic" (2018).
+
+The density of a value next to a bound depends on digits that its rounding took. `sample_and_log_prob` scores the noise
+and loses none; a rollout that stores actions keeps them by storing `sample_pretanh` and scoring `log_prob_pretanh`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random, special
+from functional_dists.continuous.normal import reanchored
+from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
+from functional_dists.tree import Key, Real, broadcast_shape, noise_shape, require, sum_event, verb
+
+__all__ = [
+    "Params",
+    "cdf",
+    "check",
+    "deterministic",
+    "entropy",
+    "icdf",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_prob_pretanh",
+    "log_survival",
+    "mean",
+    "median",
+    "mode",
+    "rsample",
+    "rsample_and_log_prob",
+    "sample",
+    "sample_and_log_prob",
+    "sample_pretanh",
+    "squash",
+    "stddev",
+    "survival",
+    "unsquash",
+    "variance",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a tanh-normal distribution, which broadcast against each other.
+
+    loc: The mean before the squashing, of shape (*batch, *event).
+    scale: The standard deviation before the squashing, positive, of shape (*batch, *event).
+    low: The lower bound of the values, of shape (*batch, *event).
+    high: The upper bound of the values, of shape (*batch, *event).
+    """
+
+    loc: Real
+    scale: Real
+    low: Real = -1.0
+    high: Real = 1.0
+
+
+@verb
+def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.zeros(2), 1.0, torch.tensor([-1.0, 1.0]), 1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: low must leave a number between itself and high; it is not at position (1,)
+    """
+    require(loc.isfinite(), "loc", "must be finite")
+    require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+    require(low.isfinite(), "low", "must be finite")
+    require(high.isfinite(), "high", "must be finite")
+    require(special.next_above(low) < high, "low", "must leave a number between itself and high")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb(confine=special.strictly_inside)
+def sample(key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
+
+    >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    tensor([-1.3720,  0.9791])
+    """
+    noise = _noise(key, sample_shape, loc, scale, low, high)
+    return special.squash(loc + scale * noise, low, high).detach()
+
+
+@verb(confine=special.strictly_inside)
+def rsample(key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw the value that `sample` draws, differentiable by every parameter.
+
+    >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    tensor([-1.3720,  0.9791])
+    """
+    noise = _noise(key, sample_shape, loc, scale, low, high)
+    return special.squash(loc + scale * noise, low, high)
+
+
+@verb(confine=special.strictly_inside)
+def sample_and_log_prob(
+    key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    >>> log_prob
+    tensor(-3.3000)
+    """
+    noise = _noise(key, sample_shape, loc, scale, low, high)
+    x = (loc + scale * noise).detach()
+    value = special.squash(x, low, high).detach()
+    # With the value held fixed, x depends on the bounds: by the logs of the factors that its distances to them grow by.
+    width = (high - low).detach()
+    below, above = (
+        torch.log1p(moved / (width * torch.sigmoid(side)).clamp(min=torch.finfo(x.dtype).tiny))
+        for moved, side in ((low.detach() - low, 2 * x), (high - high.detach(), -2 * x))
+    )
+    z = reanchored(noise, loc - 0.5 * (below - above), scale)
+    log_slope = log_squash_slope(x, low.detach(), high.detach()) + below + above - torch.log((high - low) / width)
+    return value, sum_event(log_normal_density(z) - scale.log() - log_slope, event_dims)
+
+
+@verb(confine=special.strictly_inside)
+def rsample_and_log_prob(
+    key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Draw what `rsample` draws, with its log-density from the same noise: what a SAC loss needs.
+
+    >>> value, log_prob = rsample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    >>> log_prob
+    tensor(-3.3000)
+    """
+    noise = _noise(key, sample_shape, loc, scale, low, high)
+    x = loc + scale * noise
+    log_prob = log_normal_density(noise) - scale.log() - log_squash_slope(x, low, high)
+    return special.squash(x, low, high), sum_event(log_prob, event_dims)
+
+
+def _noise(key: Key, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
+    loc = parameters[0]
+    return random.normal(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device)
+
+
+# ------------------------------------------------------------------------------------------------------------ density
+@verb
+def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the log-density at `value`; -inf, with no gradient, at the bounds and beyond.
+
+    >>> log_prob(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]), event_dims=0)
+    tensor([-0.7821,    -inf])
+    """
+    inside = (value > low) & (value < high)
+    x, log_slope = special.pre_image(torch.where(inside, value, low + 0.5 * (high - low)), low, high)
+    density = log_normal_density((x - loc) / scale) - scale.log() - log_slope
+    return sum_event(torch.where(inside, density, -math.inf), event_dims)
+
+
+@verb
+def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the differential entropy in nats, H(Normal) + E log |dy/dx|, by quadrature.
+
+    >>> entropy(torch.zeros(2), 1.0, -1.0, 1.0)
+    tensor(1.3396)
+    """
+    of_normal = 0.5 + HALF_LOG_2PI + scale.log()
+    return sum_event(of_normal + torch.log(0.5 * (high - low)) + _mean_log_sech2(loc, scale), event_dims)
+
+
+@verb
+def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats, of two tanh-normals with the same bounds.
+
+    Both are images of normals under the same bijection, so it is the divergence of those. With other bounds it is NaN,
+    or inf where the bounds of q miss values of p.
+
+    >>> kl(Params(torch.zeros(2), 1.0), Params(1.0, 1.0))
+    tensor(1.)
+    """
+    same = (p.low == q.low) & (p.high == q.high)
+    of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
+    missed = (p.low < q.low) | (p.high > q.high)
+    return sum_event(torch.where(same, of_normals, torch.where(missed, math.inf, math.nan)), event_dims)
+
+
+@verb
+def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return P(Y <= value), elementwise.
+
+    >>> cdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
+    tensor([0.7086, 1.0000])
+    """
+    return _outside(value, low, high, 0.0, special.ndtr(_standardized(loc, scale, low, high, value)), 1.0)
+
+
+@verb
+def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return log P(Y <= value), elementwise.
+
+    >>> log_cdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, -1.0]))
+    tensor([-0.3445,    -inf])
+    """
+    return _outside(value, low, high, -math.inf, special.log_ndtr(_standardized(loc, scale, low, high, value)), 0.0)
+
+
+@verb
+def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return P(Y > value), elementwise.
+
+    >>> survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
+    tensor([0.2914, 0.0000])
+    """
+    return _outside(value, low, high, 1.0, special.ndtr(-_standardized(loc, scale, low, high, value)), 0.0)
+
+
+@verb
+def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return log P(Y > value), elementwise.
+
+    >>> log_survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
+    tensor([-1.2331,    -inf])
+    """
+    return _outside(value, low, high, 0.0, special.log_ndtr(-_standardized(loc, scale, low, high, value)), -math.inf)
+
+
+def _standardized(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
+    """Return the noise that makes `value`; a finite number stands in where none does."""
+    inside = (value > low) & (value < high)
+    x, _ = special.pre_image(torch.where(inside, value, low + 0.5 * (high - low)), low, high)
+    return (x - loc) / scale
+
+
+def _outside(value: Tensor, low: Tensor, high: Tensor, below: float, inside: Tensor, above: float) -> Tensor:
+    return torch.where(value <= low, below, torch.where(value >= high, above, inside))
+
+
+@verb(confine=special.strictly_inside)
+def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the quantile of the probability `value`, elementwise; NaN outside [0, 1].
+
+    >>> icdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 0.975]))
+    tensor([0.0000, 0.9611])
+    """
+    return special.squash(loc + scale * special.ndtri(value), low, high)
+
+
+# ------------------------------------------------------------------------------------------------ moments and points
+@verb(confine=special.strictly_inside)
+def deterministic(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return what a policy plays when it does not explore, squash(loc), which is the median too.
+
+    >>> deterministic(torch.tensor([0.0, 1.0]), 1.0, -1.0, 1.0)
+    tensor([0.0000, 0.7616])
+    """
+    return special.squash(loc, low, high).expand(broadcast_shape(loc, scale, low, high))
+
+
+median = deterministic
+
+
+@verb(confine=special.strictly_inside)
+def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return where the density is largest; the upper one of two equal peaks (loc = 0, scale large).
+
+    Before the squashing that is the root of x = loc + 2 scale^2 tanh(x) on loc's side of 0.
+
+    >>> mode(torch.tensor([0.0, 0.1]), torch.tensor([0.5, 1.0]), -1.0, 1.0)
+    tensor([0.0000, 0.9663])
+    """
+    side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
+    x = side * _upper_mode(side * loc, 2 * scale * scale)
+    return special.squash(x, low, high).expand(broadcast_shape(loc, scale, low, high))
+
+
+def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
+    """Return the largest root of x = loc + gain tanh(x), for loc >= 0.
+
+    The right side is concave for x > 0, so there Halley's method falls to the root from any upper bound. The last two
+    steps are Newton's and differentiable: two, so that the second derivative is right too.
+    """
+    fixed_loc, fixed_gain = loc.detach(), gain.detach()
+    top = fixed_loc + fixed_gain
+    # tanh x <= x / sqrt(1 + 2 x^2 / 3) bounds the root for loc = 0; the other terms, what loc can add to it.
+    centred = torch.sqrt((1.5 * (fixed_gain - 1) * (fixed_gain + 1)).clamp(min=0))
+    x = torch.minimum(top, torch.minimum(centred, fixed_gain) + 1.5 * (3 * fixed_loc).pow(1 / 3) + fixed_loc)
+    contracted = fixed_loc / (1 - fixed_gain).clamp(min=1e-6)
+    x = torch.minimum(x, torch.where(fixed_gain < 1, contracted, x))
+    for _ in range(12):
+        tanh, sech2 = torch.tanh(x), special.sech2(x)
+        gap = x - fixed_loc - fixed_gain * tanh
+        slope = 1 - fixed_gain * sech2
+        curvature = 2 * fixed_gain * sech2 * tanh
+        denominator = 2 * slope * slope - gap * curvature
+        falling = denominator > 0
+        step = torch.where(falling, 2 * gap * slope / torch.where(falling, denominator, 1.0), 0.0)
+        x = torch.minimum((x - step).clamp(min=0), top)
+    x = x.detach()
+    for _ in range(2):
+        slope = 1 - gain * special.sech2(x)
+        regular = slope > 0  # zero at loc = 0, 2 scale^2 = 1 alone, where the mode has no derivative
+        step = (x - loc - gain * special.tanh(x)) / torch.where(regular, slope, 1.0)
+        x = torch.where(regular, x - step, x)
+    return x
+
+
+@verb(confine=special.strictly_inside)
+def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the mean, elementwise, by quadrature.
+
+    >>> mean(torch.tensor([-1.0, 1.0]), 1.0, -1.0, 1.0)
+    tensor([-0.5504,  0.5504])
+    """
+    side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
+    tanh_mean, gap, _ = _moments(side * loc, scale)
+    half = 0.5 * (high - low)
+    # From the nearer bound, as the squashing itself; at the centre from there.
+    near = tanh_mean.detach() < 0.5
+    end = torch.where(loc < 0, low, high)
+    return torch.where(near, low + half + side * half * tanh_mean, end - side * half * gap)
+
+
+@verb
+def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the variance, elementwise, by quadrature.
+
+    >>> variance(torch.zeros(2), 1.0, -1.0, 1.0)
+    tensor([0.3943, 0.3943])
+    """
+    return (0.5 * (high - low)).square() * _moments(torch.where(loc < 0, -loc, loc), scale)[2]
+
+
+@verb
+def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the standard deviation, elementwise, by quadrature.
+
+    >>> stddev(torch.zeros(2), 1.0, -1.0, 1.0)
+    tensor([0.6279, 0.6279])
+    """
+    return 0.5 * (high - low) * _moments(torch.where(loc < 0, -loc, loc), scale)[2].sqrt()
+
+
+# --------------------------------------------------------------------------------------------------------- quadrature
+# For scale <= 1 the rule of the normal: tanh has its poles at +-i pi / 2, so it converges as exp(-pi^2 / (scale step)).
+# For scale > 1 tanh is nearly a step: its sign is integrated exactly, and the rest, which decays as exp(-2 |x|), by the
+# rule of the half line. Both branches run; each sees the scale of the other's border where it is not chosen.
+def _narrow_and_wide(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    narrow = scale <= 1
+    return narrow, torch.where(narrow, scale, 1.0), torch.where(narrow, 1.0, scale)
+
+
+def _moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean of tanh(x), that of 1 - tanh(x), and the variance, for x ~ Normal(loc, scale) with loc >= 0."""
+    narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
+    z, weight = special.normal_rule(loc)
+    step = narrow_scale[..., None] * z
+    at_loc, gap_at_loc = special.tanh(loc), special.one_minus_tanh(loc)
+    # tanh(loc + step) - tanh(loc) by the addition theorem, a product of factors none of which cancels.
+    denominator = gap_at_loc[..., None] + at_loc[..., None] * special.one_minus_tanh(-step)
+    change = special.tanh(step) * special.sech2(loc)[..., None] / denominator
+    mean_change = (weight * change).sum(-1)
+    narrow_variance = (weight * (change - mean_change[..., None]).square()).sum(-1)
+
+    wide_gap, wide_square = _wide_gap(loc, wide_scale), _wide_gap_squared(loc, wide_scale)
+    return (
+        torch.where(narrow, at_loc + mean_change, 1 - wide_gap),
+        torch.where(narrow, gap_at_loc - mean_change, wide_gap),
+        torch.where(narrow, narrow_variance, wide_square - wide_gap.square()),
+    )
+
+
+def _wide_gap(loc: Tensor, scale: Tensor) -> Tensor:
+    """Return E q, q = 1 - tanh(x).
+
+    Far out q = exp(-2 x) (2 - q), and the factor exp(-2 x) moves the normal by -2 scale^2: the rest is near 2 there.
+    """
+    moved = loc - 2 * scale.square()
+    far = moved > 0
+    gap, _ = _half_line_moments(torch.where(far, moved, loc), scale)
+    decay = torch.exp(torch.where(far, -(loc + moved), 0.0))
+    return torch.where(far, decay * (2 - gap), gap)
+
+
+def _wide_gap_squared(loc: Tensor, scale: Tensor) -> Tensor:
+    """Return E q^2; far out q^2 = exp(-4 x) (2 - q)^2, and the factor moves the normal by -4 scale^2."""
+    moved = loc - 4 * scale.square()
+    far = moved > 0
+    gap, square = _half_line_moments(torch.where(far, moved, loc), scale)
+    decay = torch.exp(torch.where(far, -2 * (loc + moved), 0.0))
+    return torch.where(far, decay * (4 - 4 * gap + square), square)
+
+
+def _half_line_moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return E q and E q^2 to an error relative to 1; on the negative half line q(x) = 2 - q(-x)."""
+    x, positive, negative = _half_line(loc, scale)
+    q = special.one_minus_tanh(x)
+    mass_below = special.ndtr(-loc / scale)
+    gap = 2 * mass_below + (q * (positive - negative)).sum(-1)
+    square = 4 * mass_below + (q * q * (positive + negative) - 4 * q * negative).sum(-1)
+    return gap, square
+
+
+def _half_line(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return nodes x > 0, and the weights of x and of -x under Normal(loc, scale)."""
+    x, weight = special.half_line_rule(loc)
+    loc, scale = loc[..., None], scale[..., None]
+    log_weight = torch.log(weight) - scale.log()
+    positive, negative = (torch.exp(log_normal_density((side * x - loc) / scale) + log_weight) for side in (1, -1))
+    return x, positive, negative
+
+
+def _mean_log_sech2(loc: Tensor, scale: Tensor) -> Tensor:
+    """Return E log(1 - tanh(x)^2) = -2 E log cosh(x), where log cosh(x) = |x| - log 2 + log(1 + exp(-2 |x|))."""
+    narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
+    z, weight = special.normal_rule(loc)
+    of_narrow = (weight * log_sech2(loc[..., None] + narrow_scale[..., None] * z)).sum(-1)
+    x, positive, negative = _half_line(loc, wide_scale)
+    ratio = loc / wide_scale
+    mean_abs = 2 * wide_scale * torch.exp(log_normal_density(ratio)) + loc * torch.erf(special.SQRT_HALF * ratio)
+    remainder = (torch.log1p(torch.exp(-2 * x)) * (positive + negative)).sum(-1)
+    return torch.where(narrow, of_narrow, 2 * (math.log(2.0) - mean_abs - remainder))
+
+
+# ---------------------------------------------------------------------------------------------------- pre-tanh values
+@verb
+def sample_pretanh(
+    key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()
+) -> Tensor:
+    """Draw the x that `sample` squashes, cut from the graph; store it where the density is needed later.
+
+    >>> sample_pretanh(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    tensor([-0.9702,  0.1940])
+    """
+    return (loc + scale * _noise(key, sample_shape, loc, scale, low, high)).detach()
+
+
+@verb
+def log_prob_pretanh(loc: Real, scale: Real, low: Real, high: Real, pre: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the log-density of `squash(pre, low, high)`, exact however saturated that value is.
+
+    >>> log_prob_pretanh(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.0, 20.0]), event_dims=0)
+    tensor([  -0.9189, -162.3052])
+    """
+    z = (pre - loc) / scale
+    return sum_event(log_normal_density(z) - scale.log() - log_squash_slope(pre, low, high), event_dims)
+
+
+@verb(confine=special.strictly_inside)
+def squash(pre: Real, low: Real, high: Real) -> Tensor:
+    """Return low + (high - low) (tanh(pre) + 1) / 2, strictly inside (low, high).
+
+    >>> squash(torch.tensor([0.0, 100.0]), -2.0, 3.0)
+    tensor([0.5000, 3.0000])
+    """
+    return special.squash(pre, low, high)
+
+
+@verb
+def unsquash(value: Real, low: Real, high: Real) -> Tensor:
+    """Return the pre-tanh value of `value`; -inf at and below `low`, inf at and above `high`.
+
+    >>> unsquash(torch.tensor([0.5, 3.0]), -2.0, 3.0)
+    tensor([0., inf])
+    """
+    return special.unsquash(value, low, high)

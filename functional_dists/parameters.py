@@ -1,0 +1,173 @@
+"""From what a network puts out to the parameters of a distribution.
+
+The mappings are named as in TorchRL and tensordict, so that a configuration file keeps its meaning.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+__all__ = ["inverse_softplus", "normal_params", "scale_loc", "scale_mapping", "softplus", "state_independent_scale"]
+
+ScaleMapping = str | Callable[[Tensor], Tensor]
+
+
+def normal_params(
+    raw: Tensor, *rest: Any, scale_mapping: ScaleMapping = "biased_softplus_1.0", scale_lb: float = 1e-4
+) -> tuple[Any, ...]:
+    """Split a network's output into a location and a positive scale.
+
+    Args:
+        raw: The output, of shape (*batch, 2 n): the first half of the last axis is the location.
+        rest: Further outputs, which are passed on.
+        scale_mapping: A name that the function `scale_mapping` knows, or a function of a tensor.
+        scale_lb: The least scale.
+
+    Returns:
+        (loc, scale, *rest), with loc and scale of shape (*batch, n).
+
+    Raises:
+        ValueError: the last axis is odd, or no mapping has this name.
+
+    >>> normal_params(torch.zeros(2, 2))
+    (tensor([[0.],
+            [0.]]), tensor([[1.],
+            [1.]]))
+    """
+    if raw.ndim == 0 or raw.shape[-1] % 2:
+        raise ValueError(f"the last axis of raw holds loc and scale, so its size must be even, got {tuple(raw.shape)}")
+    loc, raw_scale = raw.chunk(2, -1)
+    return loc, _positive(raw_scale, scale_mapping, scale_lb), *rest
+
+
+def state_independent_scale(
+    loc: Tensor, raw_scale: Tensor, *rest: Any, scale_mapping: ScaleMapping = "exp", scale_lb: float = 1e-4
+) -> tuple[Any, ...]:
+    """Pair a network's location with a scale that is a parameter of its own, the same in every state.
+
+    Args:
+        loc: The location, of shape (*batch, n).
+        raw_scale: What the mapping makes the scale of, of a shape that broadcasts to that of `loc`.
+        rest: Further outputs, which are passed on.
+        scale_mapping: A name that the function `scale_mapping` knows, or a function of a tensor.
+        scale_lb: The least scale.
+
+    Returns:
+        (loc, scale, *rest), with the scale expanded to the shape of `loc`.
+
+    Raises:
+        ValueError: no mapping has this name.
+
+    >>> state_independent_scale(torch.zeros(2, 1), torch.zeros(1))[1]
+    tensor([[1.],
+            [1.]])
+    """
+    return loc, _positive(raw_scale, scale_mapping, scale_lb).expand(loc.shape), *rest
+
+
+def _positive(raw_scale: Tensor, mapping: ScaleMapping, scale_lb: float) -> Tensor:
+    function = scale_mapping(mapping) if isinstance(mapping, str) else mapping
+    return function(raw_scale).clamp(min=scale_lb)
+
+
+def scale_loc(loc: Tensor, upscale: float | Tensor = 5.0) -> Tensor:
+    """Bound a location softly, upscale * tanh(loc / upscale), so that a squashed policy does not saturate.
+
+    Args:
+        loc: The location, of any shape.
+        upscale: The bound, positive; a number or a tensor that broadcasts against `loc`.
+
+    Returns:
+        The bounded location.
+
+    >>> scale_loc(torch.tensor([0.1, 100.0]))
+    tensor([0.1000, 5.0000])
+    """
+    return upscale * torch.tanh(loc / upscale)
+
+
+# ----------------------------------------------------------------------------------------------------------- mappings
+def scale_mapping(name: str) -> Callable[[Tensor], Tensor]:
+    """Return the mapping of the real line to a scale that has this name.
+
+    `softplus`; `exp`; `relu`; `expln`, which is exp(x) below 0 and 1 + log(1 + x) above; `none`, the identity;
+    `biased_softplus[_bias[_min]]`, which is `bias` (1.0) at 0 and nowhere below `min` (0.01).
+
+    Args:
+        name: The name, parameters included, such as "biased_softplus_0.5_0.01".
+
+    Returns:
+        A function of a tensor.
+
+    Raises:
+        ValueError: no mapping has this name.
+
+    >>> scale_mapping("biased_softplus_0.5")(torch.zeros(1))
+    tensor([0.5000])
+    """
+    if name in _MAPPINGS:
+        return _MAPPINGS[name]
+    stem, *numbers = name.replace("biased_softplus", "biased", 1).split("_")
+    if stem != "biased" or not name.startswith("biased_softplus"):
+        raise ValueError(f"scale_mapping must be one of {[*_MAPPINGS, 'biased_softplus[_bias[_min]]']}, got {name!r}")
+    try:
+        bias, least = (*map(float, numbers), *(1.0, 0.01)[len(numbers) :])
+    except ValueError:
+        raise ValueError(f"biased_softplus takes up to two numbers, 'biased_softplus_0.5_0.01', got {name!r}") from None
+    if not bias > least:
+        raise ValueError(f"the bias of biased_softplus must be above its minimum, got {bias} and {least}")
+    shift = math.log(math.expm1(bias - least))
+    return lambda x: softplus(x + shift) + least
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x)); that of `torch.nn.functional` is x above 20.
+
+    Args:
+        x: A tensor of any shape.
+
+    Returns:
+        A positive tensor of that shape.
+
+    >>> softplus(torch.tensor([0.0, -10.0]))
+    tensor([6.9315e-01, 4.5399e-05])
+    """
+    return -logsigmoid(-x)
+
+
+def inverse_softplus(y: Tensor) -> Tensor:
+    """Return the x with softplus(x) = y, log(exp(y) - 1).
+
+    Args:
+        y: A positive tensor of any shape.
+
+    Returns:
+        A tensor of that shape.
+
+    >>> inverse_softplus(torch.tensor([1e-5, 1.0, 100.0]))
+    tensor([-11.5129,   0.5413, 100.0000])
+    """
+    small = y < 1
+    y_small, y_large = torch.where(small, y, 1.0), torch.where(small, 1.0, y)
+    # exp(y) - 1 = 2 exp(y / 2) sinh(y / 2), which keeps its digits when compiled; expm1 does not.
+    return torch.where(
+        small, 0.5 * y_small + torch.log(2 * torch.sinh(0.5 * y_small)), y_large + torch.log1p(-torch.exp(-y_large))
+    )
+
+
+def _expln(x: Tensor) -> Tensor:
+    below = x <= 0
+    return torch.where(below, torch.exp(torch.where(below, x, 0.0)), 1 + torch.log1p(torch.where(below, 0.0, x)))
+
+
+_MAPPINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softplus": softplus,
+    "exp": torch.exp,
+    "relu": torch.relu,
+    "expln": _expln,
+    "none": lambda x: x,
+}

@@ -1,0 +1,79 @@
+"""Combinations of exp, log and tanh without cancellation.
+
+PyTorch's own operators are avoided where they lose digits: `softplus` is linear above 20, the derivatives of `tanh`
+and `sigmoid` vanish in their tails as 1 - y^2 and y (1 - y) do, `expm1` and `atanh` are inexact under inductor.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+LOG_4 = math.log(4.0)
+
+
+def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """Return the polynomial with `coefficients`, the highest power first, at `x`.
+
+    >>> horner([2.0, 0.0, 1.0], torch.tensor(3.0))
+    tensor(19.)
+    """
+    result = x * coefficients[0] + coefficients[1]
+    for coefficient in coefficients[2:]:
+        result = result * x + coefficient
+    return result
+
+
+def x_minus_log1p(x: Tensor) -> Tensor:
+    """Return x - log(1 + x) for -0.3 < x < 0.5, to its last digits at 0.
+
+    From log(1 + x) = 2 atanh(r), r = x / (2 + x): x - log(1 + x) = r x - 2 r^3 (1/3 + r^2/5 + r^4/7 + ...).
+
+    >>> x_minus_log1p(torch.tensor(1e-4, dtype=torch.float64))
+    tensor(4.9997e-09, dtype=torch.float64)
+    """
+    r = x / (2 + x)
+    terms = 6 if x.dtype == torch.float32 else 12
+    series = horner([1 / (2 * k + 1) for k in range(terms, 0, -1)], r * r)
+    return r * (x - 2 * r * r * series)
+
+
+def log_sech2(x: Tensor) -> Tensor:
+    """Return log(1 - tanh(x)^2).
+
+    >>> log_sech2(torch.tensor([0.0, 100.0]))
+    tensor([   0.0000, -198.6137])
+    """
+    return LOG_4 + 2 * (logsigmoid(2 * x) - x)
+
+
+def sech2(x: Tensor) -> Tensor:
+    """Return 1 - tanh(x)^2 to its last digits in the tails, where 1 - tanh(x)^2 cancels.
+
+    >>> sech2(torch.tensor(20.0))
+    tensor(1.6993e-17)
+    """
+    return 4 * torch.sigmoid(2 * x) * torch.sigmoid(-2 * x)
+
+
+def one_minus_tanh(x: Tensor) -> Tensor:
+    """Return 1 - tanh(x), to its last digits where tanh(x) is near 1.
+
+    >>> one_minus_tanh(torch.tensor(20.0))
+    tensor(8.4967e-18)
+    """
+    return 2 * torch.sigmoid(-2 * x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Return tanh(x), with a derivative that keeps its digits in the tails.
+
+    >>> tanh(torch.tensor([-0.1, 3.0]))
+    tensor([-0.0997,  0.9951])
+    """
+    near = x.abs() < 0.5
+    centre = torch.tanh(torch.where(near, x, 0.0))
+    tail = torch.where(x < 0, one_minus_tanh(-x) - 1, 1 - one_minus_tanh(x))
+    return torch.where(near, centre, tail)

@@ -1,0 +1,41 @@
+"""Rules whose nodes are made by arithmetic on the parameters' device: no table to copy, nothing to cache."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes z and weights w, sum_i w_i f(z_i) = E f(Z) for a standard normal Z.
+
+    The trapezoidal rule, which converges exponentially for an analytic f (Trefethen & Weideman 2014): the error is
+    exp(-2 pi d / step) where f is analytic within d of the real line. 40 nodes in float32, 112 in float64. They reach
+    further down than up, since a tail of a saturated tanh weighs its integrand with exp(-4 z).
+
+    >>> z, w = normal_rule(torch.tensor(0.0))
+    >>> (w * z**2).sum()
+    tensor(1.0000)
+    """
+    first, last, count = (-9.5, 6.5, 40) if like.dtype == torch.float32 else (-13.5, 9.5, 112)
+    step = (last - first) / (count - 1)
+    z = first + step * torch.arange(count, dtype=like.dtype, device=like.device)
+    return z, step / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)
+
+
+def half_line_rule(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes x and weights w, sum_i w_i f(x_i) = integral of f over x > 0, for f that decays like exp(-2 x).
+
+    The trapezoidal rule in t with x = exp(t - exp(-t)) (Takahasi & Mori 1974, for integrands that decay exponentially).
+    48 nodes in float32, 88 in float64.
+
+    >>> x, w = half_line_rule(torch.tensor(0.0))
+    >>> (w * torch.exp(-2 * x)).sum()
+    tensor(0.5000)
+    """
+    first, last, count = (-3.0, 2.8, 48) if like.dtype == torch.float32 else (-3.6, 3.3, 88)
+    step = (last - first) / (count - 1)
+    t = first + step * torch.arange(count, dtype=like.dtype, device=like.device)
+    e = torch.exp(-t)
+    x = torch.exp(t - e)
+    return x, step * x * (1 + e)

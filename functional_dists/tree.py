@@ -1,0 +1,485 @@
+"""The glue of every family: `verb` turns a function of tensors into one of pytrees, numbers and any floating dtype."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar, cast, overload
+
+import optree
+import torch
+from torch import Tensor
+
+from functional_dists import docs, random
+
+__all__ = [
+    "Index",
+    "Key",
+    "Mask",
+    "Real",
+    "broadcast_shape",
+    "noise_shape",
+    "require",
+    "sum_event",
+    "sum_leaves",
+    "verb",
+]
+
+# What an argument of a verb holds: a tensor of that kind, a Python number, or a pytree of them.
+Real = Annotated[Any, "floating point"]
+Mask = Annotated[Any, "bool"]
+Index = Annotated[Any, "integer"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Key = Tensor | torch.Generator
+_NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
+_FULL = (torch.float32, torch.float64)
+_HALF = (torch.float16, torch.bfloat16)
+
+
+# ---------------------------------------------------------------------------------------- for the bodies of the verbs
+def broadcast_shape(*tensors: Tensor) -> torch.Size:
+    """Return the shape that `tensors` broadcast to.
+
+    >>> broadcast_shape(torch.zeros(4, 1), torch.zeros(3))
+    torch.Size([4, 3])
+    """
+    shape = tensors[0].shape
+    for tensor in tensors[1:]:
+        if tensor.ndim and tensor.shape != shape:
+            return torch.broadcast_shapes(*(t.shape for t in tensors))
+    return shape
+
+
+def noise_shape(sample_shape: Sequence[int], *parameters: Tensor) -> tuple[int, ...]:
+    """Return the shape of a draw: `sample_shape`, then the shape that the parameters broadcast to.
+
+    >>> noise_shape((5,), torch.zeros(3), torch.ones(()))
+    (5, 3)
+    """
+    return (*sample_shape, *broadcast_shape(*parameters))
+
+
+def sum_event(per_element: Tensor, event_dims: int) -> Tensor:
+    """Sum the last `event_dims` axes.
+
+    >>> sum_event(torch.ones(4, 3), 1)
+    tensor([3., 3., 3., 3.])
+    """
+    return per_element.sum(tuple(range(-event_dims, 0))) if event_dims else per_element
+
+
+def require(condition: Tensor, parameter: str, trouble: str) -> None:
+    """Raise a ValueError that names `parameter`, its `trouble` and the first position where `condition` is False.
+
+    >>> require(torch.tensor([True, False]), "scale", "must be positive")
+    Traceback (most recent call last):
+    ...
+    ValueError: scale must be positive; it is not at position (1,)
+    """
+    if not condition.all():
+        position = tuple((~condition).nonzero()[0].tolist())
+        raise ValueError(f"{parameter} {trouble}; it is not" + (f" at position {position}" if position else ""))
+
+
+def sum_leaves(tree: Any) -> Tensor:
+    """Add up the leaves of a pytree of tensors: the log-probs of the parts make that of the whole.
+
+    >>> sum_leaves({"arm": torch.ones(2), "leg": torch.ones(2)})
+    tensor([2., 2.])
+    """
+    return cast(Tensor, optree.tree_sum(_as_dicts(tree), namespace="torch"))
+
+
+# ------------------------------------------------------------------------------------------------------ the decorator
+class _Signature(NamedTuple):
+    """What `verb` knows of the function it decorates."""
+
+    function: str  # its name, for the messages
+    draws: bool  # a key comes before the tensors
+    names: tuple[str, ...]  # the arguments that hold tensors ...
+    kinds: tuple[str, ...]  # ... what each of them holds ...
+    parameters: tuple[bool, ...]  # ... and whether it is a parameter of the family (a value is not)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], parameters: Mapping[str, Any]) -> "_Signature":
+        positional = [
+            p
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        draws = positional[0].name == "key"
+        arguments = positional[draws:]
+        return cls(
+            function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
+            draws=draws,
+            names=tuple(p.name for p in arguments),
+            kinds=tuple(_kind(p.annotation) for p in arguments),
+            parameters=tuple(p.name in parameters for p in arguments),
+        )
+
+
+@overload
+def verb(function: F, /) -> F: ...
+@overload
+def verb(*, confine: Callable[..., Tensor] | None = None, event_dims: int | None = None) -> Callable[[F], F]: ...
+def verb(
+    function: F | None = None, /, *, confine: Callable[..., Tensor] | None = None, event_dims: int | None = None
+) -> F | Callable[[F], F]:
+    """Make a family's verb of a function of tensors that share one full-precision dtype.
+
+    The verb checks the structure of its arguments, turns numbers into tensors, computes half precision in float32
+    (and returns half precision), and maps over pytrees: the other arguments then have the same structure or a prefix
+    of it, and a leaf draws from `fold_in(key, hash of its path)`. The option `event_dims` reaches the function
+    resolved: where the caller gave none, it is 0 for parameters without axes.
+
+    Args:
+        function: `f([key,] *tensors, *, options)` in the module of a family, each tensor annotated `Real`, `Mask` or
+            `Index`; or `f(p, q, *, options)` of two of the family's `Params`.
+        confine: `confine(value, *bounds)`, applied to the result (the first of a pair) in its final dtype; `bounds`
+            are found among the arguments by name.
+        event_dims: a default for the option of that name, other than the function's own.
+
+    Returns:
+        The decorated function, with the same signature.
+    """
+    if function is None:
+        return lambda function: _decorated(function, confine, event_dims)
+    return _decorated(function, confine, event_dims)
+
+
+def _decorated(function: F, confine: Callable[..., Tensor] | None, event_dims: int | None) -> F:
+    params = function.__globals__["Params"]
+    options = inspect.signature(function).parameters
+    if event_dims is None and "event_dims" in options:
+        event_dims = options["event_dims"].default
+    if "p" in options:
+        decorated = _lift_pair(function, params, event_dims)
+    else:
+        decorated = _lift(function, _Signature.of(function, params.__annotations__), confine, event_dims)
+    functools.update_wrapper(decorated, function)
+    decorated.__doc__ = docs.complete(function, params)
+    decorated.with_event_dims = lambda dims: _decorated(function, confine, dims)  # type: ignore[attr-defined]
+    return cast(F, decorated)
+
+
+def _lift(
+    function: Callable[..., Any],
+    signature: _Signature,
+    confine: Callable[..., Tensor] | None,
+    default_event_dims: int | None,
+) -> Callable[..., Any]:
+    count = signature.draws + len(signature.names)
+    bounds = (
+        [signature.names.index(name) for name in list(inspect.signature(confine).parameters)[1:]] if confine else []
+    )
+
+    def on_tensors(
+        key: tuple[Key, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
+    ) -> Any:
+        """Run the function; `dtype` is the result's where that is not the tensors' own."""
+        shape = _checked_shape(signature, tensors)
+        if default_event_dims is not None:
+            event_dims = _resolved(signature, options.get("event_dims"), default_event_dims, shape)
+            options = {**options, "event_dims": event_dims}
+        result = function(*key, *tensors, **options)
+        if dtype is not None:
+            result = _cast(result, dtype)
+        if confine is None:
+            return result
+        limits = [tensors[i] if dtype is None else tensors[i].to(dtype) for i in bounds]
+        if isinstance(result, tuple):
+            return (confine(result[0], *limits), *result[1:])
+        return confine(result, *limits)
+
+    def on_leaf(key: tuple[Key, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        """Take tensors of any floating dtype, and numbers."""
+        tensors, dtype = _to_one_dtype(signature, arguments)
+        return on_tensors(key, tensors, options, dtype)
+
+    def lifted(*arguments: Any, **options: Any) -> Any:
+        if len(arguments) != count:
+            arguments, options = _by_position(signature, arguments, options)
+        key, arguments = arguments[: signature.draws], arguments[signature.draws :]
+        if _share_full_precision(signature.kinds, arguments):
+            return on_tensors(key, arguments, options)
+        if _has_tree(arguments):
+            return _over_leaves(signature, on_leaf, key, arguments, options)
+        return on_leaf(key, arguments, options)
+
+    return lifted
+
+
+def _lift_pair(function: Callable[..., Any], params: Any, default_event_dims: int | None) -> Callable[..., Any]:
+    """Lift f(p, q): the fields of the two `Params` are lifted side by side."""
+    size = len(params._fields)
+
+    def on_fields(*tensors: Tensor, **options: Any) -> Any:
+        return function(params(*tensors[:size]), params(*tensors[size:]), **options)
+
+    kinds = tuple(_kind(params.__annotations__[name]) for name in params._fields)
+    signature = _Signature(
+        function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
+        draws=False,
+        names=tuple(f"{side}.{name}" for side in "pq" for name in params._fields),
+        kinds=kinds + kinds,
+        parameters=(True,) * (2 * size),
+    )
+    on_arguments = _lift(on_fields, signature, None, default_event_dims)
+
+    def lifted(p: Any, q: Any, **options: Any) -> Any:
+        return on_arguments(*as_params(params, p), *as_params(params, q), **options)
+
+    return lifted
+
+
+def as_params(params: Any, given: Any) -> Any:
+    """Return `given`, a tuple or a mapping (a dict, a TensorDict) of a family's parameters, as its `Params`.
+
+    >>> from functional_dists import normal
+    >>> as_params(normal.Params, {"loc": 0.0, "scale": 1.0})
+    Params(loc=0.0, scale=1.0)
+    """
+    if isinstance(given, params):
+        return given
+    if isinstance(given, tuple):
+        return params(*given)
+    if isinstance(given, Mapping) or _is_tensordict(given):
+        unknown = [name for name in given.keys() if name not in params._fields]  # noqa: SIM118 (a TensorDict iterates over rows)
+        if unknown:
+            raise TypeError(f"{unknown} are not among the parameters {params._fields}")
+        return params(**{name: given[name] for name in given.keys()})  # noqa: SIM118
+    raise TypeError(
+        f"parameters must be {params.__module__}.Params, a tuple or a mapping of {params._fields}, "
+        f"got {type(given).__name__}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ arguments of a call
+def _kind(annotation: Any) -> str:
+    return cast(str, annotation.__metadata__[0])
+
+
+_REAL, _MASK = _kind(Real), _kind(Mask)
+
+
+def _by_position(
+    signature: _Signature, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put the arguments given by name behind those given by position."""
+    names = ("key",) * signature.draws + signature.names
+    if len(arguments) > len(names):
+        raise TypeError(f"{signature.function} takes {len(names)} positional arguments {names}, got {len(arguments)}")
+    missing = [name for name in names[len(arguments) :] if name not in options]
+    if missing:
+        raise TypeError(f"{signature.function} misses {missing}: its arguments are {names}")
+    arguments = arguments + tuple(options[name] for name in names[len(arguments) :])
+    return arguments, {name: option for name, option in options.items() if name not in names}
+
+
+def _has_tree(arguments: Sequence[Any]) -> bool:
+    return any(not isinstance(a, (Tensor, *_NUMBERS)) for a in arguments)
+
+
+def _share_full_precision(kinds: Sequence[str], arguments: Sequence[Any]) -> bool:
+    dtype = None
+    for kind, argument in zip(kinds, arguments, strict=True):
+        if not isinstance(argument, Tensor):
+            return False
+        if kind == _REAL and argument.dtype != dtype:
+            if dtype is not None or argument.dtype not in _FULL:
+                return False
+            dtype = argument.dtype
+        elif kind == _MASK and argument.dtype != torch.bool:
+            return False
+    return True
+
+
+def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:
+    """Return the arguments as tensors of one full-precision dtype, and the result's dtype."""
+    for name, kind, argument in zip(signature.names, signature.kinds, arguments, strict=True):
+        _check_kind(signature, name, kind, argument)
+    device = next((argument.device for argument in arguments if isinstance(argument, Tensor)), None)
+    if device is None:
+        raise TypeError(f"{signature.function}: one of {signature.names} must be a tensor, got only numbers")
+    real = [
+        (n, a.dtype)
+        for n, k, a in zip(signature.names, signature.kinds, arguments, strict=True)
+        if k == _REAL and isinstance(a, Tensor)
+    ]
+    of_parameters = [dtype for name, dtype in real if name != "value"]
+    floating = [dtype for _, dtype in real if dtype.is_floating_point]
+    result = functools.reduce(torch.promote_types, of_parameters or floating)
+    compute = functools.reduce(torch.promote_types, floating, result)
+    if compute in _HALF:
+        compute = torch.float32
+    tensors = []
+    for kind, argument in zip(signature.kinds, arguments, strict=True):
+        if not isinstance(argument, Tensor):
+            # A number is a 0-d tensor before anything else, so that another number does not recompile.
+            dtype = result if kind == _REAL else torch.int64
+            argument = torch.full((), argument, dtype=dtype, device=device)
+        tensors.append(argument.to(compute) if kind == _REAL else argument)
+    return tensors, result
+
+
+def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> None:
+    if not isinstance(argument, Tensor):
+        return
+    if kind == _REAL:
+        right = argument.dtype.is_floating_point or (name == "value" and not argument.dtype.is_complex)
+    elif kind == _MASK:
+        right = argument.dtype == torch.bool
+    else:
+        right = not (argument.dtype.is_floating_point or argument.dtype.is_complex)
+    if not right:
+        raise TypeError(f"{signature.function}: {name} must be a {kind} tensor, got {argument.dtype}")
+
+
+def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
+    """Return the parameters' common shape; the value may add leading axes to it, and nothing else."""
+    shape = tensors[0].shape
+    for tensor in tensors:
+        if tensor.shape != shape and tensor.ndim:
+            break
+    else:
+        if signature.parameters[0]:
+            return shape  # the common case, all of one shape or without axes, must cost nothing
+    shape = _broadcast_parameters(signature, tensors)
+    for is_parameter, kind, tensor in zip(signature.parameters, signature.kinds, tensors, strict=True):
+        if not is_parameter and kind == _REAL:
+            _check_value_shape(signature, tensor.shape, shape)
+    return shape
+
+
+def _broadcast_parameters(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
+    parameters = [(n, t.shape) for n, p, t in zip(signature.names, signature.parameters, tensors, strict=True) if p]
+    try:
+        return torch.broadcast_shapes(*(shape for _, shape in parameters))
+    except RuntimeError:
+        shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in parameters)
+        raise ValueError(f"{signature.function}: the shapes of the parameters do not broadcast: {shapes}") from None
+
+
+def _check_value_shape(signature: _Signature, value: torch.Size, shape: torch.Size) -> None:
+    for got, wanted in zip(reversed(value), reversed(shape), strict=False):
+        if got not in (1, wanted):
+            raise ValueError(
+                f"{signature.function}: the value of shape {tuple(value)} does not fit the parameters, which broadcast "
+                f"to {tuple(shape)}; it may only add leading axes"
+            )
+
+
+def _resolved(signature: _Signature, given: int | None, default: int, shape: torch.Size) -> int:
+    if given is None:
+        given = default if len(shape) else 0
+    if given < 0 or given > len(shape):
+        raise ValueError(
+            f"{signature.function}: event_dims={given} does not fit the parameters, which broadcast to {tuple(shape)}"
+        )
+    return given
+
+
+def _cast(result: Any, dtype: torch.dtype) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_cast(part, dtype) for part in result)
+    return result.to(dtype) if isinstance(result, Tensor) and result.is_floating_point() else result
+
+
+# ------------------------------------------------------------------------------------------------------------ pytrees
+def _over_leaves(
+    signature: _Signature,
+    on_leaf: Callable[..., Any],
+    key: tuple[Key, ...],
+    arguments: Sequence[Any],
+    options: dict[str, Any],
+) -> Any:
+    trees = [_as_dicts(argument) for argument in arguments]
+    sizes = [len(optree.tree_leaves(tree, namespace="torch")) for tree in trees]
+    widest = max(range(len(trees)), key=sizes.__getitem__)
+    paths, _, structure = optree.tree_flatten_with_path(trees[widest], namespace="torch")
+    columns = [
+        _broadcast_prefix(signature, name, tree, trees[widest])
+        for name, tree in zip(signature.names, trees, strict=True)
+    ]
+    results = []
+    for path, *row in zip(paths, *columns, strict=True):
+        _check_leaves(signature, row)
+        results.append(on_leaf(tuple(_leaf_key(k, path) for k in key), row, options))
+
+    def gather(leaves: list[Any]) -> Any:
+        return _like_tensordicts(arguments[widest], optree.tree_unflatten(structure, leaves), options)
+
+    if results and isinstance(results[0], tuple):
+        return tuple(gather(list(part)) for part in zip(*results, strict=True))
+    return gather(results)
+
+
+def _broadcast_prefix(signature: _Signature, name: str, prefix: Any, tree: Any) -> list[Any]:
+    """Return one leaf of `prefix` for each leaf of `tree`."""
+    try:
+        repeated = optree.tree_map(
+            lambda leaf, subtree: [leaf] * len(optree.tree_leaves(subtree, namespace="torch")),
+            prefix,
+            tree,
+            namespace="torch",
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{signature.function}: the structure of {name} is no prefix of the widest argument's: {error}"
+        ) from None
+    return optree.tree_leaves(repeated, namespace="torch")
+
+
+def _check_leaves(signature: _Signature, row: Sequence[Any]) -> None:
+    for name, leaf in zip(signature.names, row, strict=True):
+        if not isinstance(leaf, (Tensor, *_NUMBERS)):
+            raise TypeError(f"{signature.function}: {name} must hold tensors or numbers, got {type(leaf).__name__}")
+
+
+def _leaf_key(key: Any, path: tuple[Any, ...]) -> Any:
+    """Return the key of the leaf at `path`; a Generator is its own, and is advanced in the order of the leaves."""
+    if isinstance(key, torch.Generator):
+        return key
+    return random.fold_in(key, fnv1a("/".join(str(entry) for entry in path)))
+
+
+def fnv1a(text: str) -> int:
+    """Return the 64-bit FNV-1a hash of `text` (Fowler, Noll and Vo; RFC 9923).
+
+    >>> hex(fnv1a("a"))
+    '0xaf63dc4c8601ec8c'
+    """
+    digest = 0xCBF29CE484222325
+    for byte in text.encode():
+        digest = (digest ^ byte) * 0x100000001B3 & (2**64 - 1)
+    return digest
+
+
+# A TensorDict's own pytree form numbers its entries and keeps its batch size; paths need the names of the entries, and
+# a log-prob or a sample has another batch size. So it is taken for a dict, and the results for one again.
+def _is_tensordict(node: Any) -> bool:
+    return hasattr(node, "batch_size") and hasattr(node, "to_dict")
+
+
+def _as_dicts(tree: Any) -> Any:
+    if isinstance(tree, (Tensor, *_NUMBERS)):
+        return tree
+    return optree.tree_map(
+        lambda node: node.to_dict() if _is_tensordict(node) else node, tree, is_leaf=_is_tensordict, namespace="torch"
+    )
+
+
+def _like_tensordicts(tree: Any, result: Any, options: dict[str, Any]) -> Any:
+    """Return `result` with a TensorDict wherever `tree` has one."""
+
+    def like(node: Any, part: Any) -> Any:
+        if not _is_tensordict(node):
+            return part
+        shapes = [leaf.shape for leaf in optree.tree_leaves(part, namespace="torch")]
+        most = len(node.batch_size) + len(options.get("sample_shape", ()))
+        shared = 0
+        while shared < most and all(len(s) > shared and s[shared] == shapes[0][shared] for s in shapes):
+            shared += 1
+        return type(node)(part, batch_size=shapes[0][:shared])
+
+    return optree.tree_map(like, tree, result, is_leaf=_is_tensordict, namespace="torch")
