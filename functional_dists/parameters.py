@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-__all__ = ["inverse_softplus", "normal_params", "scale_loc", "scale_mapping", "softplus", "state_independent_scale"]
+from functional_dists.special import softplus
+
+__all__ = ["inverse_softplus", "normal_params", "scale_loc", "scale_mapping", "state_independent_scale"]
 
 ScaleMapping = str | Callable[[Tensor], Tensor]
 
@@ -122,21 +123,6 @@ def scale_mapping(name: str) -> Callable[[Tensor], Tensor]:
         raise ValueError(f"the bias of biased_softplus must be above its minimum, got {bias} and {least}")
     shift = math.log(math.expm1(bias - least))
     return lambda x: softplus(x + shift) + least
-
-
-def softplus(x: Tensor) -> Tensor:
-    """Return log(1 + exp(x)); that of `torch.nn.functional` is x above 20.
-
-    Args:
-        x: A tensor of any shape.
-
-    Returns:
-        A positive tensor of that shape.
-
-    >>> softplus(torch.tensor([0.0, -10.0]))
-    tensor([6.9315e-01, 4.5399e-05])
-    """
-    return -logsigmoid(-x)
 
 
 def inverse_softplus(y: Tensor) -> Tensor:

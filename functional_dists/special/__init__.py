@@ -1,6 +1,6 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
-from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, tanh, x_minus_log1p
+from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, softplus, tanh, x_minus_log1p
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
     SQRT_HALF,
@@ -29,6 +29,7 @@ __all__ = [
     "one_minus_tanh",
     "pre_image",
     "sech2",
+    "softplus",
     "squash",
     "strictly_inside",
     "tanh",

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn import functional
 
-LOG_4 = math.log(4.0)
+LOG_2 = math.log(2.0)
 
 
 def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
@@ -40,13 +40,22 @@ def x_minus_log1p(x: Tensor) -> Tensor:
     return r * (x - 2 * r * r * series)
 
 
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x)); it is x to the last digit above 40, and not yet above PyTorch's threshold of 20.
+
+    >>> softplus(torch.tensor([0.0, -10.0]))
+    tensor([6.9315e-01, 4.5399e-05])
+    """
+    return functional.softplus(x, threshold=40)
+
+
 def log_sech2(x: Tensor) -> Tensor:
-    """Return log(1 - tanh(x)^2).
+    """Return log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)).
 
     >>> log_sech2(torch.tensor([0.0, 100.0]))
     tensor([   0.0000, -198.6137])
     """
-    return LOG_4 + 2 * (logsigmoid(2 * x) - x)
+    return 2 * (LOG_2 - x - softplus(-2 * x))
 
 
 def sech2(x: Tensor) -> Tensor:

@@ -1,0 +1,109 @@
+"""The table of families, over which the generic tests run. To test a new family, add a row."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import mpmath
+import torch
+from torch import Tensor
+
+from functional_dists import bind, independent_normal, normal, random, tanh_normal
+from functional_dists.family import verbs
+
+EVENT = 3  # the size of the event axis of every example
+
+
+class Row(NamedTuple):
+    """A family with what the generic tests need of it."""
+
+    name: str
+    family: Any
+    event_dims: int  # the default
+    parameters: dict[str, tuple[float, ...]]  # an example of shape (EVENT,)
+    value: tuple[float, ...]  # inside the support of the example
+    mp_log_density: Callable[..., Any]  # of one element, in mpmath: f(value, *parameters)
+
+
+def _mp_normal(x: Any, loc: Any, scale: Any) -> Any:
+    return mpmath.log(mpmath.npdf(x, loc, scale))
+
+
+def _mp_tanh_normal(y: Any, loc: Any, scale: Any, low: Any = -2.0, high: Any = 3.0) -> Any:
+    t = 2 * (y - low) / (high - low) - 1
+    return _mp_normal(mpmath.atanh(t), loc, scale) - mpmath.log((1 - t * t) * (high - low) / 2)
+
+
+_LOC_SCALE = {"loc": (0.3, -1.1, 2.0), "scale": (0.5, 1.4, 0.8)}
+_REAL, _BOUNDED = (0.2, -0.4, 2.2), (0.25, -0.4, 0.3)
+_BOUNDS = {"low": (-1.0, -2.0, 0.0), "high": (1.0, 3.0, 0.5)}
+
+FAMILIES = [
+    Row("normal", normal, 0, _LOC_SCALE, _REAL, _mp_normal),
+    Row("independent_normal", independent_normal, 1, _LOC_SCALE, _REAL, _mp_normal),
+    Row("tanh_normal", tanh_normal, 1, {**_LOC_SCALE, **_BOUNDS}, _BOUNDED, _mp_tanh_normal),
+    Row("bound_tanh_normal", bind(tanh_normal, low=-2.0, high=3.0), 1, _LOC_SCALE, _BOUNDED, _mp_tanh_normal),
+]
+BY_NAME = {row.name: row for row in FAMILIES}
+
+# A second set of parameters for the verbs of two distributions; what is missing is shared.
+_OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6)}
+_PROBABILITY = (0.2, 0.5, 0.97)
+
+
+class Call(NamedTuple):
+    """A verb as a function of a list of tensors, so that a test may transform it without knowing what it is."""
+
+    function: Callable[..., Any]
+    tensors: list[Tensor]
+    names: list[str]
+
+
+VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb != "check"]
+DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if verb not in ("sample", "sample_pretanh")]
+
+
+def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tuple[int, ...] = ()) -> Call:
+    """Return `verb` of a family with an example of each of its arguments, of shape (*batch, EVENT)."""
+    row = BY_NAME[name]
+    function = verbs(row.family)[verb]
+    parameters = {key: _example(numbers, dtype, batch) for key, numbers in row.parameters.items()}
+    if verb == "kl":
+        other = {**parameters, **{key: _example(_OTHER[key], dtype, batch) for key in _OTHER}}
+        size = len(parameters)
+        return Call(
+            lambda *tensors: function(row.family.Params(*tensors[:size]), row.family.Params(*tensors[size:])),
+            [*parameters.values(), *other.values()],
+            [f"{side}.{key}" for side in "pq" for key in parameters],
+        )
+    arguments = dict(parameters)
+    if verb == "squash":
+        arguments = {"pre": _example((0.2, -0.4, 0.9), dtype, batch), **_bounds(parameters)}
+    elif verb == "unsquash":
+        arguments = {"value": _example(row.value, dtype, batch), **_bounds(parameters)}
+    elif verb == "log_prob_pretanh":
+        arguments["pre"] = _example((0.2, -0.4, 0.9), dtype, batch)
+    elif verb == "icdf":
+        arguments["value"] = _example(_PROBABILITY, dtype, batch)
+    elif verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival"):
+        arguments["value"] = _example(row.value, dtype, batch)
+    if "sample" in verb:
+        return Call(lambda *tensors: function(random.key(7), *tensors), list(arguments.values()), list(arguments))
+    return Call(function, list(arguments.values()), list(arguments))
+
+
+def keyed_call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tuple[int, ...] = ()) -> Call:
+    """Return a verb that draws as a function whose first tensor is the key."""
+    call = call_of(name, verb, dtype, batch)
+    return Call(verbs(BY_NAME[name].family)[verb], [random.key(7), *call.tensors], ["key", *call.names])
+
+
+def _bounds(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: parameters[key] for key in ("low", "high") if key in parameters}
+
+
+def _example(numbers: tuple[float, ...], dtype: torch.dtype, batch: tuple[int, ...]) -> Tensor:
+    """Return `numbers` for every element of the batch, each with a small shift of its own."""
+    count = math.prod(batch)
+    shift = 0.01 * torch.arange(count, dtype=torch.float64).reshape(*batch, 1)
+    return (torch.tensor(numbers, dtype=torch.float64) + shift).to(dtype)

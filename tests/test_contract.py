@@ -1,0 +1,456 @@
+"""What holds for every verb of every family: signatures, transforms, compilation, dtypes, pytrees, randomness."""
+
+import inspect
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
+
+from functional_dists import random
+from functional_dists.family import verbs
+from functional_dists.tree import fnv1a
+from tests.families import BY_NAME, DIFFERENTIABLE, EVENT, FAMILIES, VERBS, call_of, keyed_call_of
+
+BATCH = (2,)
+DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
+
+
+def parts(result: Any) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def total(function: Any) -> Any:
+    """Return `function` summed to a number, so that it has a gradient."""
+    return lambda *tensors: sum(part.sum() for part in parts(function(*tensors)))
+
+
+def assert_same(got: Any, wanted: Any, **tolerance: float) -> None:
+    for a, b in zip(parts(got), parts(wanted), strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True, **tolerance)
+
+
+# --------------------------------------------------------------------------------------------------------- signatures
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_signature(name: str, verb: str) -> None:
+    row = BY_NAME[name]
+    signature = inspect.signature(verbs(row.family)[verb])
+    positional = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    options = {p.name: p.default for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    fields = list(row.family.Params._fields)
+    bounds = [field for field in fields if field in ("low", "high")]
+    expected = {
+        "kl": ["p", "q"],
+        "squash": ["pre", *bounds],
+        "unsquash": ["value", *bounds],
+        "log_prob_pretanh": [*fields, "pre"],
+    }.get(verb)
+    if expected is None:
+        scores = verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival", "icdf")
+        expected = ["key"] * ("sample" in verb) + fields + ["value"] * scores
+    assert positional == expected
+    assert len(positional) + len(options) == len(signature.parameters)
+    summed = verb in ("log_prob", "log_prob_pretanh", "entropy", "kl") or verb.endswith("_and_log_prob")
+    assert options == {
+        **({"sample_shape": ()} if "sample" in verb else {}),
+        **({"event_dims": row.event_dims} if summed else {}),
+    }
+    assert list(row.parameters) == fields
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_docstring_tells_arguments_result_errors_and_an_example(name: str, verb: str) -> None:
+    doc = verbs(BY_NAME[name].family)[verb].__doc__
+    for part in ("Args:", "Returns:", "Raises:", ">>>"):
+        assert part in doc
+
+
+# --------------------------------------------------------------------------------------------------------- transforms
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_vmap_over_any_subset_is_the_loop(name: str, verb: str) -> None:
+    single, batched = call_of(name, verb), call_of(name, verb, batch=BATCH)
+    count = len(single.tensors)
+    for chosen in itertools.product((None, 0), repeat=count):
+        if chosen == (None,) * count:
+            continue
+        mixed = [b if dim == 0 else s for s, b, dim in zip(single.tensors, batched.tensors, chosen, strict=True)]
+        got = vmap(single.function, in_dims=chosen)(*mixed)  # NaN where a kl's bounds then differ
+        lanes = [
+            parts(single.function(*(t[i] if dim == 0 else t for t, dim in zip(mixed, chosen, strict=True))))
+            for i in range(BATCH[0])
+        ]
+        assert_same(got, tuple(torch.stack(lane) for lane in zip(*lanes, strict=True)), rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_nested_vmap_is_the_batched_call(name: str, verb: str) -> None:
+    call = call_of(name, verb, batch=(2, 4))
+    got = vmap(vmap(call.function))(*call.tensors)
+    if "sample" in verb:  # one key gives every lane the same noise, a batched call fresh noise to every element
+        single = [t[1, 2] for t in call.tensors]
+        got, wanted = tuple(part[1, 2] for part in parts(got)), call.function(*single)
+    else:
+        wanted = call.function(*call.tensors)
+    assert_same(got, wanted, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "verb"), DRAWS)
+def test_vmap_over_keys_is_the_loop(name: str, verb: str) -> None:
+    call = keyed_call_of(name, verb)
+    keys = random.split(call.tensors[0], 3)
+    got = vmap(call.function, in_dims=(0, *[None] * (len(call.tensors) - 1)))(keys, *call.tensors[1:])
+    lanes = [parts(call.function(key, *call.tensors[1:])) for key in keys]
+    assert_same(got, tuple(torch.stack(lane) for lane in zip(*lanes, strict=True)), rtol=1e-14, atol=0)
+
+
+# The score-function gradient is no derivative of the draw; `test_score_gradient_...` is about it.
+SMOOTH = [(name, verb) for name, verb in DIFFERENTIABLE if verb != "sample_and_log_prob"]
+
+
+@pytest.mark.parametrize(("name", "verb"), SMOOTH)
+def test_gradient_is_the_finite_difference(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    tensors = [t.requires_grad_() for t in call.tensors]
+    assert torch.autograd.gradcheck(call.function, tensors, eps=1e-6, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "verb"), DIFFERENTIABLE)
+def test_derivatives_agree_between_modes_and_under_vmap(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    function, argnums = total(call.function), tuple(range(len(call.tensors)))
+    gradient = grad(function, argnums)(*call.tensors)
+    assert_same(jacrev(function, argnums)(*call.tensors), gradient)
+    assert_same(jacfwd(function, argnums)(*call.tensors), gradient, rtol=1e-9, atol=1e-11)
+    tangents = tuple(torch.ones_like(t) for t in call.tensors)
+    _, directional = jvp(function, tuple(call.tensors), tangents)
+    assert_same(directional, sum(g.sum() for g in gradient), rtol=1e-9, atol=1e-11)
+
+    batched = call_of(name, verb, batch=BATCH)
+    lanes = [grad(function, argnums)(*(t[i] for t in batched.tensors)) for i in range(BATCH[0])]
+    wanted = tuple(torch.stack(lane) for lane in zip(*lanes, strict=True))
+    assert_same(vmap(grad(function, argnums))(*batched.tensors), wanted, rtol=1e-10, atol=1e-12)
+    assert_same(vmap(jacfwd(function, argnums))(*batched.tensors), wanted, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("name", "verb"), SMOOTH)
+def test_second_derivatives_are_differences_of_the_first(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    function = total(call.function)
+    step = 1e-5
+    for i in range(len(call.tensors)):
+
+        def of_one(x: Tensor, i: int = i) -> Tensor:
+            return function(*call.tensors[:i], x, *call.tensors[i + 1 :])
+
+        x = call.tensors[i]
+        curvature = hessian(of_one)(x)
+        assert_same(jacrev(jacrev(of_one))(x), curvature, rtol=1e-7, atol=1e-9)
+        for j in range(EVENT):
+            bump = step * torch.eye(EVENT, dtype=x.dtype)[j]
+            difference = (grad(of_one)(x + bump) - grad(of_one)(x - bump)) / (2 * step)
+            assert_same(curvature[j], difference, rtol=1e-4, atol=1e-5)
+    batched = call_of(name, verb, batch=BATCH)
+    first = vmap(hessian(function, argnums=0))(*batched.tensors)
+    lane = hessian(function, argnums=0)(*(t[1] for t in batched.tensors))
+    assert_same(first[1], lane, rtol=1e-10, atol=1e-12)
+
+
+# -------------------------------------------------------------------------------------------------------- compilation
+def compiled(function: Any, backend: str = "aot_eager") -> Any:
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend=backend)
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_compiles_alone_and_under_vmap(name: str, verb: str) -> None:
+    call = call_of(name, verb, batch=BATCH)
+    tolerance = {"rtol": 1e-12, "atol": 1e-13}
+    assert_same(compiled(call.function)(*call.tensors), call.function(*call.tensors), **tolerance)
+    mapped = vmap(call.function)
+    assert_same(compiled(mapped)(*call.tensors), mapped(*call.tensors), **tolerance)
+
+
+@pytest.mark.parametrize("transform", ["vmap_grad", "jvp", "jacrev", "jacrev_jacrev"])
+@pytest.mark.parametrize(("name", "verb"), DIFFERENTIABLE)
+def test_derivatives_compile(name: str, verb: str, transform: str) -> None:
+    call = call_of(name, verb, batch=BATCH if transform == "vmap_grad" else ())
+    function, argnums = total(call.function), tuple(range(len(call.tensors)))
+    transformed = {
+        "vmap_grad": vmap(grad(function, argnums)),
+        "jvp": lambda *tensors: jvp(function, tensors, tuple(torch.ones_like(t) for t in tensors)),
+        "jacrev": jacrev(call.function, argnums=0),
+        "jacrev_jacrev": jacrev(jacrev(function, argnums=1 if len(call.tensors) > 1 else 0), argnums=0),
+    }[transform]
+    assert_same(compiled(transformed)(*call.tensors), transformed(*call.tensors), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_inductor_gives_value_and_gradient(name: str, verb: str, dtype: torch.dtype) -> None:
+    if dtype == torch.float64 and not name.startswith("tanh"):
+        pytest.skip("one family in float64 covers the code that depends on the dtype; each cell compiles for seconds")
+    call = call_of(name, verb, dtype, BATCH)
+
+    def value_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
+        value = parts(call.function(*tensors))
+        if (name, verb) not in DIFFERENTIABLE:
+            return value
+        return (*value, *grad(total(call.function), tuple(range(len(tensors))))(*tensors))
+
+    tolerance = {"rtol": 2e-5, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 1e-11, "atol": 1e-11}
+    got = compiled(value_and_gradient, "inductor")(*call.tensors)
+    assert_same(got, value_and_gradient(*call.tensors), **tolerance)
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_new_values_do_not_recompile(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    count = torch._dynamo.testing.CompileCounter()
+    function = compiled(call.function, count)
+    for shift in (0.0, 1e-3, 2e-3):
+        function(*(t + shift for t in call.tensors))
+    assert count.frame_count == 1
+
+
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if n == "tanh_normal" and v != "kl"])
+def test_new_numbers_recompile_at_most_once(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    count = torch._dynamo.testing.CompileCounter()
+    function = compiled(call.function, count)
+    for number in (3.0, 4.0, 5.0, 6.0, 7.0):
+        function(*(number if name == "high" else t for name, t in zip(call.names, call.tensors, strict=True)))
+    assert count.frame_count <= 2
+
+
+# ---------------------------------------------------------------------------------------------------------- arguments
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_dtypes(name: str, verb: str, dtype: torch.dtype) -> None:
+    call = call_of(name, verb, dtype)
+    got = call.function(*call.tensors)
+    assert all(part.dtype == dtype for part in parts(got))
+    wanted = call.function(*(t.float() for t in call.tensors))
+    if "sample" in verb and dtype != torch.float32:
+        wanted = tuple(part.to(dtype) for part in parts(wanted))
+        # Rounding may reach a bound, which the draw itself never does.
+        epsilon = torch.finfo(dtype).eps
+        assert_same(got, wanted, rtol=2 * epsilon, atol=2 * epsilon)
+    else:
+        assert_same(got, tuple(part.to(dtype) for part in parts(wanted)), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_promotes_mixed_dtypes(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    if len(call.tensors) == 1 or (verb == "unsquash" and len(call.tensors) == 1):
+        pytest.skip("one tensor cannot be mixed")
+    got = call.function(call.tensors[0].float(), *call.tensors[1:])
+    assert all(part.dtype == torch.float64 for part in parts(got))
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_accepts_numbers_and_names(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    if verb == "kl":
+        params = BY_NAME[name].family.Params
+        function = verbs(BY_NAME[name].family)["kl"]
+        half = len(call.tensors) // 2
+        p, q = params(*call.tensors[:half]), params(*call.tensors[half:])
+        assert_same(function(p._asdict(), q=tuple(q)), function(p, q))
+        return
+    family_verb = verbs(BY_NAME[name].family)[verb]
+    key = (random.key(7),) if "sample" in verb else ()
+    named = dict(zip(call.names, call.tensors, strict=True))
+    assert_same(family_verb(*key, **named), call.function(*call.tensors))
+    numbers = [call.tensors[0], *(float(t[0]) for t in call.tensors[1:])]
+    tensors = [call.tensors[0], *(t[0] for t in call.tensors[1:])]
+    assert_same(family_verb(*key, *numbers), family_verb(*key, *tensors))
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_pytrees(name: str, verb: str) -> None:
+    """A leaf of a tree gives what it gives alone, with a key that depends on its path only."""
+    family_verb = verbs(BY_NAME[name].family)[verb]
+    draws = "sample" in verb
+    call, other = call_of(name, verb), call_of(name, verb, batch=(2,))
+
+    def of_trees(trees: list[Any], key: Tensor | None = None) -> Any:
+        if verb == "kl":
+            half = len(trees) // 2
+            params = BY_NAME[name].family.Params
+            return family_verb(params(*trees[:half]), params(*trees[half:]))
+        return family_verb(*([key] if draws else []), *trees)
+
+    key = random.key(3)
+    first, *rest = zip(call.tensors, other.tensors, strict=True)
+    # The first argument is the widest tree; the second of the same structure; the others are prefixes or tensors.
+    trees = [{"arm": first[0], "legs": (first[1], {"left": first[0]})}]
+    trees += [{"arm": a, "legs": b} if i == 0 else a for i, (a, b) in enumerate(rest)]
+    leaves = [[first[0], *(a for a, _ in rest)]]
+    leaves += [[f, *(b if i == 0 else a for i, (a, b) in enumerate(rest))] for f in (first[1], first[0])]
+    got = of_trees(trees, key)
+    got_trees = got if isinstance(got, tuple) else (got,)
+    for i, tree in enumerate(got_trees):
+        for leaf, path, arguments in zip(
+            (tree["arm"], tree["legs"][0], tree["legs"][1]["left"]),
+            ("arm", "legs/0", "legs/1/left"),
+            leaves,
+            strict=True,
+        ):
+            alone = of_trees(arguments, random.fold_in(key, fnv1a(path)))
+            assert_same(leaf, parts(alone)[i])
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_event_dims(name: str, verb: str) -> None:
+    function = verbs(BY_NAME[name].family)[verb]
+    if "event_dims" not in inspect.signature(function).parameters:
+        pytest.skip("the verb is elementwise")
+    call = call_of(name, verb, batch=(4,))
+    if verb == "kl":
+        half = len(call.tensors) // 2
+        params = BY_NAME[name].family.Params
+        arguments = (params(*call.tensors[:half]), params(*call.tensors[half:]))
+        scalars = tuple(params(*(t[0, 0] for t in side)) for side in arguments)
+    else:
+        key = [random.key(7)] * ("sample" in verb)
+        arguments, scalars = (*key, *call.tensors), (*key, *(t[0, 0] for t in call.tensors))
+    elementwise = parts(function(*arguments, event_dims=0))[-1]
+    assert elementwise.shape == (4, EVENT)
+    assert_same(parts(function(*arguments, event_dims=1))[-1], elementwise.sum(-1))
+    assert_same(parts(function(*arguments, event_dims=2))[-1], elementwise.sum())
+    assert parts(function(*scalars))[-1].shape == ()
+    with pytest.raises(ValueError, match="event_dims=1"):
+        function(*scalars, event_dims=1)
+    with pytest.raises(ValueError, match="event_dims=3"):
+        function(*arguments, event_dims=3)
+
+
+@pytest.mark.parametrize("name", [row.name for row in FAMILIES])
+def test_value_may_only_add_leading_axes(name: str) -> None:
+    row = BY_NAME[name]
+    call = call_of(name, "log_prob")
+    *parameters, value = call.tensors
+    wanted = row.family.log_prob(*parameters, value)
+    got = row.family.log_prob(*parameters, value.expand(5, 2, EVENT))
+    assert_same(got, wanted.expand(5, 2, *wanted.shape))
+    with pytest.raises(ValueError, match="may only add leading axes"):
+        row.family.log_prob(*(t[:1] for t in parameters), value)
+    with pytest.raises(ValueError, match="do not broadcast: loc"):
+        row.family.log_prob(parameters[0], torch.ones(EVENT + 1), *parameters[2:], value)
+
+
+# --------------------------------------------------------------------------------------------------------- randomness
+@pytest.mark.parametrize(("name", "verb"), DRAWS)
+def test_draws_are_the_same_in_every_mode(name: str, verb: str) -> None:
+    call = keyed_call_of(name, verb, torch.float32)
+    eager = call.function(*call.tensors)
+    lane = vmap(call.function, in_dims=(0, *[None] * (len(call.tensors) - 1)))(call.tensors[0][None], *call.tensors[1:])
+    assert_same(tuple(part[0] for part in parts(lane)), eager, rtol=0, atol=0)
+    # Inductor's log and cos differ from the eager ones by a few ulp.
+    assert_same(compiled(call.function, "inductor")(*call.tensors), eager, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "verb"), DRAWS)
+def test_sample_shape_and_agreement_of_the_four_draws(name: str, verb: str) -> None:
+    family = BY_NAME[name].family
+    call = keyed_call_of(name, verb)
+    drawn = parts(call.function(*call.tensors, sample_shape=(5, 2)))
+    assert drawn[0].shape == (5, 2, EVENT)
+    if verb == "sample_pretanh":
+        bounds = [t for t, n in zip(call.tensors, call.names, strict=True) if n in ("low", "high")]
+        drawn = (family.squash(drawn[0], *bounds),)
+    assert_same(drawn[0], family.sample(*call.tensors, sample_shape=(5, 2)), rtol=0, atol=0)
+    if len(drawn) == 2:
+        assert_same(drawn[1], family.log_prob(*call.tensors[1:], drawn[0]), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "verb"), DRAWS)
+def test_generator(name: str, verb: str) -> None:
+    call = keyed_call_of(name, verb)
+    first, second = (
+        parts(call.function(torch.Generator().manual_seed(5), *call.tensors[1:], sample_shape=(4,))) for _ in range(2)
+    )
+    assert_same(first, second)
+    generator = torch.Generator().manual_seed(5)
+    assert not torch.equal(first[0], parts(call.function(generator, *call.tensors[1:]))[0].expand_as(first[0]))
+    lanes = vmap(lambda loc: call.function(generator, loc, *call.tensors[2:]), randomness="different")(
+        call.tensors[1].expand(3, EVENT)
+    )
+    assert not torch.equal(parts(lanes)[0][0], parts(lanes)[0][1])
+    tree = call.function(generator, {"a": call.tensors[1], "b": call.tensors[1]}, *call.tensors[2:])
+    tree = tree[0] if isinstance(tree, tuple) else tree
+    assert not torch.equal(tree["a"], tree["b"])
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="key_from"):
+        compiled(call.function)(generator, *call.tensors[1:])
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_leaves_the_global_generator_alone(name: str, verb: str) -> None:
+    call = call_of(name, verb)
+    before = torch.get_rng_state()
+    call.function(*call.tensors)
+    vmap(call.function)(*call_of(name, verb, batch=BATCH).tensors)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("name", "verb"), DRAWS)
+def test_refuses_what_is_no_key(name: str, verb: str) -> None:
+    call = keyed_call_of(name, verb)
+    for wrong in (None, 3, torch.zeros(2), torch.zeros(2, dtype=torch.int64)):
+        with pytest.raises(TypeError, match="key"):
+            call.function(wrong, *call.tensors[1:])
+    with pytest.raises(ValueError, match=r"key.*\(3, 2\)"):
+        call.function(random.split(random.key(0), 3), *call.tensors[1:])
+
+
+@pytest.mark.parametrize("name", [row.name for row in FAMILIES])
+def test_score_gradient_is_that_of_log_prob_at_the_sample(name: str) -> None:
+    family = BY_NAME[name].family
+    call = keyed_call_of(name, "sample_and_log_prob")
+    key, *parameters = call.tensors
+    argnums = tuple(range(len(parameters)))
+    value = family.sample(key, *parameters)
+
+    def of_draw(*parameters: Tensor) -> Tensor:
+        return family.sample_and_log_prob(key, *parameters)[1].sum()
+
+    def of_value(*parameters: Tensor) -> Tensor:
+        return family.log_prob(*parameters, value).sum()
+
+    assert_same(grad(of_draw, argnums)(*parameters), grad(of_value, argnums)(*parameters), rtol=1e-8, atol=1e-8)
+    assert_same(hessian(of_draw)(*parameters), hessian(of_value)(*parameters), rtol=1e-7, atol=1e-7)
+
+    def drawn(*parameters: Tensor) -> Tensor:
+        return family.sample_and_log_prob(key, *parameters)[0].sum()
+
+    assert all((g == 0).all() for g in grad(drawn, argnums)(*parameters))
+    assert jvp(drawn, tuple(parameters), tuple(parameters))[1] == 0
+
+
+@pytest.mark.parametrize("name", [row.name for row in FAMILIES])
+def test_pathwise_gradient_is_minus_the_cdf_slope_over_the_density(name: str) -> None:
+    """Implicit reparameterisation: d value / d parameter = -(d cdf / d parameter) / density."""
+    family = BY_NAME[name].family
+    key, *parameters = keyed_call_of(name, "rsample").tensors
+    value = family.sample(key, *parameters)
+    density = family.log_prob(*parameters, value, event_dims=0).exp()
+    for i in range(len(parameters)):
+        path = grad(lambda *p: family.rsample(key, *p).sum(), i)(*parameters)
+        slope = grad(lambda *p: family.cdf(*p, value).sum(), i)(*parameters)
+        assert_same(path, -slope / density, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [row.name for row in FAMILIES])
+def test_check_passes_the_example_and_names_what_is_wrong(name: str) -> None:
+    row = BY_NAME[name]
+    parameters = call_of(name, "mean").tensors
+    row.family.check(*parameters)
+    for i, field in enumerate(row.family.Params._fields):
+        bad = parameters[i].clone()
+        bad[1] = math.nan
+        with pytest.raises(ValueError, match=rf"{field} .*position \(1,\)"):
+            row.family.check(*parameters[:i], bad, *parameters[i + 1 :])
