@@ -59,6 +59,8 @@ class Call(NamedTuple):
     names: list[str]
 
 
+# Families that share no code with another row: the costly cells of the matrix run over them alone.
+DISTINCT = ("normal", "tanh_normal")
 VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb != "check"]
 DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if verb not in ("sample", "sample_pretanh")]
 

@@ -291,7 +291,8 @@ def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
     contracted = fixed_loc / (1 - fixed_gain).clamp(min=1e-6)
     x = torch.minimum(x, torch.where(fixed_gain < 1, contracted, x))
     for _ in range(12):
-        tanh, sech2 = torch.tanh(x), special.sech2(x)
+        tanh = torch.tanh(x)
+        sech2 = (1 - tanh) * (1 + tanh)
         gap = x - fixed_loc - fixed_gain * tanh
         slope = 1 - fixed_gain * sech2
         curvature = 2 * fixed_gain * sech2 * tanh
