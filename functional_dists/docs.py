@@ -1,7 +1,7 @@
 """Completes the docstrings of the verbs: what holds for all of them is written once, here."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _ARGUMENTS = {
@@ -34,7 +34,7 @@ def complete(function: Callable[..., Any], params: Any) -> str:
     """
     text, _, example = inspect.cleandoc(function.__doc__ or "").partition(">>>")
     described = {**_ARGUMENTS, **_described(params)}
-    names = list(inspect.signature(function).parameters)
+    names = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
     arguments = [f"    {name}: {described[name]}" for name in names if name in described]
     raises = [*_RAISES, _CHECK_RAISES] if function.__name__ == "check" else _RAISES
     parts = [
@@ -48,7 +48,7 @@ def complete(function: Callable[..., Any], params: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _returns(verb: str, names: list[str]) -> str:
+def _returns(verb: str, names: Sequence[str]) -> str:
     if verb == "check":
         return "None."
     if verb.endswith("sample_and_log_prob"):

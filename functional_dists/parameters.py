@@ -120,7 +120,7 @@ def scale_mapping(name: str) -> Callable[[Tensor], Tensor]:
     except ValueError:
         raise ValueError(f"biased_softplus takes up to two numbers, 'biased_softplus_0.5_0.01', got {name!r}") from None
     if not bias > least:
-        raise ValueError(f"the bias of biased_softplus must be above its minimum, got {bias} and {least}")
+        raise ValueError(f"the bias of biased_softplus must be above its minimum, got {name!r}")
     shift = math.log(math.expm1(bias - least))
     return lambda x: softplus(x + shift) + least
 

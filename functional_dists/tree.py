@@ -1,7 +1,6 @@
 """The glue of every family: `verb` turns a function of tensors into one of pytrees, numbers and any floating dtype."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, overload
 
@@ -102,19 +101,15 @@ class _Signature(NamedTuple):
 
     @classmethod
     def of(cls, function: Callable[..., Any], parameters: Mapping[str, Any]) -> "_Signature":
-        positional = [
-            p
-            for p in inspect.signature(function).parameters.values()
-            if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-        ]
-        draws = positional[0].name == "key"
-        arguments = positional[draws:]
+        names = positional_names(function)
+        draws = names[0] == "key"
+        names = names[draws:]
         return cls(
             function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
             draws=draws,
-            names=tuple(p.name for p in arguments),
-            kinds=tuple(_kind(p.annotation) for p in arguments),
-            parameters=tuple(p.name in parameters for p in arguments),
+            names=names,
+            kinds=tuple(_kind(function.__annotations__[name]) for name in names),
+            parameters=tuple(name in parameters for name in names),
         )
 
 
@@ -149,10 +144,9 @@ def verb(
 
 def _decorated(function: F, confine: Callable[..., Tensor] | None, event_dims: int | None) -> F:
     params = function.__globals__["Params"]
-    options = inspect.signature(function).parameters
-    if event_dims is None and "event_dims" in options:
-        event_dims = options["event_dims"].default
-    if "p" in options:
+    if event_dims is None:
+        event_dims = (function.__kwdefaults__ or {}).get("event_dims")
+    if positional_names(function)[0] == "p":
         decorated = _lift_pair(function, params, event_dims)
     else:
         decorated = _lift(function, _Signature.of(function, params.__annotations__), confine, event_dims)
@@ -169,9 +163,7 @@ def _lift(
     default_event_dims: int | None,
 ) -> Callable[..., Any]:
     count = signature.draws + len(signature.names)
-    bounds = (
-        [signature.names.index(name) for name in list(inspect.signature(confine).parameters)[1:]] if confine else []
-    )
+    bounds = [signature.names.index(name) for name in positional_names(confine)[1:]] if confine else []
 
     def on_tensors(
         key: tuple[Key, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
@@ -252,6 +244,11 @@ def as_params(params: Any, given: Any) -> Any:
         f"parameters must be {params.__module__}.Params, a tuple or a mapping of {params._fields}, "
         f"got {type(given).__name__}"
     )
+
+
+def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the arguments that may be given by position; `inspect.signature` would slow the import."""
+    return function.__code__.co_varnames[: function.__code__.co_argcount]
 
 
 # ------------------------------------------------------------------------------------------------ arguments of a call

@@ -44,9 +44,7 @@ def test_density_is_the_reference(name: str) -> None:
     *parameters, value = call_of(name, "log_prob").tensors
     got = row.family.log_prob(*parameters, value, event_dims=0)
     with mp.workdps(30):
-        wanted = [
-            float(row.mp_log_density(*(mp.mpf(t[i].item()) for t in (value, *parameters)))) for i in range(EVENT)
-        ]
+        wanted = [float(row.mp_log_density(*(mp.mpf(t[i].item()) for t in (value, *parameters)))) for i in range(EVENT)]
     torch.testing.assert_close(got, torch.tensor(wanted, dtype=got.dtype), rtol=1e-13, atol=1e-13)
 
 
