@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from functional_dists import random
@@ -167,7 +168,7 @@ def compiled(function: Any, backend: str = "aot_eager") -> Any:
 @pytest.mark.parametrize(("name", "verb"), VERBS)
 def test_compiles_once_for_all_values(name: str, verb: str) -> None:
     call = call_of(name, verb, batch=BATCH)
-    count = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    count = CompileCounterWithBackend("aot_eager")
     function = compiled(call.function, count)
     for shift in (0.0, 1e-3, 2e-3):
         tensors = [t + shift for t in call.tensors]
@@ -214,7 +215,7 @@ def test_inductor_gives_value_and_gradient(name: str, verb: str) -> None:
 @pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if n == "tanh_normal" and v != "kl"])
 def test_new_numbers_recompile_at_most_once(name: str, verb: str) -> None:
     call = call_of(name, verb)
-    count = torch._dynamo.testing.CompileCounter()
+    count = CompileCounter()
     function = compiled(call.function, count)
     for number in (3.0, 4.0, 5.0, 6.0, 7.0):
         function(*(number if name == "high" else t for name, t in zip(call.names, call.tensors, strict=True)))

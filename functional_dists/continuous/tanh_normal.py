@@ -115,14 +115,12 @@ def sample_and_log_prob(
     noise = _noise(key, sample_shape, loc, scale, low, high)
     x = (loc + scale * noise).detach()
     value = special.squash(x, low, high).detach()
-    # With the value held fixed, x depends on the bounds: by the logs of the factors that its distances to them grow by.
+    # With the value held fixed x moves with the bounds, as do its distances to them.
     width = (high - low).detach()
-    below, above = (
-        torch.log1p(moved / (width * torch.sigmoid(side)).clamp(min=torch.finfo(x.dtype).tiny))
-        for moved, side in ((low.detach() - low, 2 * x), (high - high.detach(), -2 * x))
-    )
+    below = special.log_growth(width * torch.sigmoid(2 * x) + (low.detach() - low))
+    above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - high.detach()))
     z = reanchored(noise, loc - 0.5 * (below - above), scale)
-    log_slope = log_squash_slope(x, low.detach(), high.detach()) + below + above - torch.log((high - low) / width)
+    log_slope = log_squash_slope(x, low.detach(), high.detach()) + below + above - special.log_growth(high - low)
     return value, sum_event(log_normal_density(z) - scale.log() - log_slope, event_dims)
 
 
@@ -246,7 +244,8 @@ def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> icdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 0.975]))
     tensor([0.0000, 0.9611])
     """
-    return special.squash(loc + scale * special.ndtri(value), low, high)
+    # At 0 and 1 a number that saturates stands for the infinite quantile, whose slopes would be NaN.
+    return special.squash(loc + scale * special.ndtri(value).clamp(-1e30, 1e30), low, high)
 
 
 # ------------------------------------------------------------------------------------------------ moments and points
@@ -342,7 +341,9 @@ def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> stddev(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.6279, 0.6279])
     """
-    return 0.5 * (high - low) * _moments(torch.where(loc < 0, -loc, loc), scale)[2].sqrt()
+    of_tanh = _moments(torch.where(loc < 0, -loc, loc), scale)[2]
+    positive = of_tanh > 0  # it underflows far out, and sqrt has no slope there
+    return 0.5 * (high - low) * torch.where(positive, torch.where(positive, of_tanh, 1.0).sqrt(), 0.0)
 
 
 # --------------------------------------------------------------------------------------------------------- quadrature
@@ -421,7 +422,7 @@ def _mean_log_sech2(loc: Tensor, scale: Tensor) -> Tensor:
     of_narrow = (weight * log_sech2(loc[..., None] + narrow_scale[..., None] * z)).sum(-1)
     x, positive, negative = _half_line(loc, wide_scale)
     ratio = loc / wide_scale
-    mean_abs = 2 * wide_scale * torch.exp(log_normal_density(ratio)) + loc * torch.erf(special.SQRT_HALF * ratio)
+    mean_abs = 2 * wide_scale * torch.exp(log_normal_density(ratio)) + loc * (1 - 2 * special.ndtr(-ratio))
     remainder = (torch.log1p(torch.exp(-2 * x)) * (positive + negative)).sum(-1)
     return torch.where(narrow, of_narrow, 2 * (math.log(2.0) - mean_abs - remainder))
 

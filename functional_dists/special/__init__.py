@@ -3,20 +3,27 @@
 from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, softplus, tanh, x_minus_log1p
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
-    SQRT_HALF,
     log_ndtr,
     log_normal_density,
     ndtr,
     ndtri,
     normal_kl,
 )
-from functional_dists.special.interval import log_squash_slope, next_above, pre_image, squash, strictly_inside, unsquash
+from functional_dists.special.interval import (
+    log_growth,
+    log_squash_slope,
+    next_above,
+    pre_image,
+    squash,
+    strictly_inside,
+    unsquash,
+)
 from functional_dists.special.quadrature import half_line_rule, normal_rule
 
 __all__ = [
     "HALF_LOG_2PI",
-    "SQRT_HALF",
     "half_line_rule",
+    "log_growth",
     "log_ndtr",
     "log_normal_density",
     "log_sech2",

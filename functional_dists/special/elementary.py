@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from functional_dists.special.quadrature import unit_interval_rule
+
 LOG_2 = math.log(2.0)
 
 
@@ -29,15 +31,13 @@ def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
 def x_minus_log1p(x: Tensor) -> Tensor:
     """Return x - log(1 + x) for -0.3 < x < 0.5, to its last digits at 0.
 
-    From log(1 + x) = 2 atanh(r), r = x / (2 + x): x - log(1 + x) = r x - 2 r^3 (1/3 + r^2/5 + r^4/7 + ...).
+    It is x^2 times the integral of u / (1 + x u) over (0, 1), all of whose terms are positive.
 
     >>> x_minus_log1p(torch.tensor(1e-4, dtype=torch.float64))
     tensor(4.9997e-09, dtype=torch.float64)
     """
-    r = x / (2 + x)
-    terms = 6 if x.dtype == torch.float32 else 12
-    series = horner([1 / (2 * k + 1) for k in range(terms, 0, -1)], r * r)
-    return r * (x - 2 * r * r * series)
+    u, weight = unit_interval_rule(x)
+    return x * x * (weight * u / (1 + x[..., None] * u)).sum(-1)
 
 
 def softplus(x: Tensor) -> Tensor:

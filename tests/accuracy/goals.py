@@ -1,0 +1,74 @@
+"""How many ulp a result may be off: a figure that was reached, times a factor.
+
+A figure is the largest error in ulp, of the value or of the worst first derivative, that careful formulas in working
+precision reached. PUBLISHED are the design's figures. HARDER are those of the same formulas on the grids here, where
+these grids ask for more: farther tails, and a sum of large terms that cancel. Staying within FACTOR of a figure is as
+good as reaching it; where a much simpler formula is finite everywhere it may take SIMPLER: tails and derivatives
+matter to a policy, the last ulps do not.
+"""
+
+from typing import NamedTuple
+
+from . import reference
+
+FACTOR, SIMPLER = 4.0, 20.0
+
+
+class Goal(NamedTuple):
+    value: float
+    slope: float
+    factor: float = FACTOR
+
+
+Goals = dict[str, tuple[Goal, Goal]]  # name -> (float32, float64)
+
+PUBLISHED: Goals = {
+    "normal.log_prob": (Goal(2.8, 1.4), Goal(2.3, 1.5)),
+    **{f"normal.{verb}": (Goal(44, 1e2), Goal(1e3, 1e3)) for verb in reference.TAIL_VERBS},
+    "normal.icdf": (Goal(1.1, 28), Goal(2, 71)),
+    "normal.kl": (Goal(1.7, 3.7), Goal(2.4, 2.7)),
+    "tanh_normal.log_prob": (Goal(2e2, 19), Goal(98, 13)),
+    # The slope of log(1 - tanh^2) as 2 - 4 sigmoid(2x) is right to the last digit of 1, not of itself, at the centre.
+    "tanh_normal.log_prob_pretanh": (Goal(9, 2.2, SIMPLER), Goal(24, 2.1, SIMPLER)),
+    "tanh_normal.squash": (Goal(0.59, 1.9), Goal(0.64, 1.5)),
+    "tanh_normal.mode": (Goal(1.9, 60), Goal(2, 30)),
+    "tanh_normal.mean": (Goal(1.2, 3.5), Goal(1.7, 4.5)),
+    "tanh_normal.variance": (Goal(7.2, 9.2), Goal(12, 17)),
+    "tanh_normal.entropy": (Goal(5.6, 2.2), Goal(5, 6)),
+    "tanh_normal.kl": (Goal(1.6, 3.6), Goal(2.1, 2.4)),
+}
+
+HARDER: Goals = {
+    "normal.log_prob": (Goal(5.4, 2.5), Goal(12, 3.8)),  # 4.5 deviations, scale 1e-4: z^2/2 and log(scale) cancel
+    **{f"normal.{verb}": (Goal(77, 91), Goal(2.3e3, 1.8e3)) for verb in reference.TAIL_VERBS},
+    "normal.icdf": (Goal(3.2, 56), Goal(2.6, 4.7e2)),  # p down to 1e-300
+    "normal.kl": (Goal(13, 5.6), Goal(13, 5.6)),  # scales 1.26 apart
+    "normal.entropy": (Goal(1, 1), Goal(1, 1)),
+    "tanh_normal.log_prob_near_loc": (Goal(2.2, 3), Goal(2, 2.6)),
+    "tanh_normal.unsquash": (Goal(0.94, 2.2), Goal(0.88, 1.5)),
+    "tanh_normal.median": (Goal(0.63, 1.2), Goal(1.1, 1.3)),
+    "tanh_normal.variance": (Goal(7.2, 9.2), Goal(13, 17)),  # a variance of 2e-31, at loc 20, scale 1.01
+    "tanh_normal.entropy": (Goal(4.2, 13), Goal(4.9, 20)),  # d/dscale at loc 20, scale 10
+    **{f"tanh_normal.{verb}": (Goal(33, 48), Goal(1.1e3, 8.4e2)) for verb in reference.TAIL_VERBS},
+    "tanh_normal.icdf": (Goal(2, 44), Goal(17, 4.6e2)),
+    "tanh_normal.kl": (Goal(13, 5.6), Goal(13, 5.6)),
+}
+
+
+class Limits(NamedTuple):
+    """The largest admissible errors in ulp."""
+
+    value: float
+    slope: float
+
+
+def limits(name: str, dtype: str) -> Limits:
+    """The larger figure times its factor; one ulp is the least that a figure can be."""
+    column = ("float32", "float64").index(dtype)
+    goals = [table[name][column] for table in (PUBLISHED, HARDER) if name in table]
+    factor = goals[0].factor
+    value, slope = (max(1.0, *figures) for figures in zip(*(goal[:2] for goal in goals), strict=True))
+    return Limits(factor * value, factor * slope)
+
+
+NAMES = [name for name in reference.REFERENCES if name in PUBLISHED or name in HARDER]

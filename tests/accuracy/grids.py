@@ -1,0 +1,172 @@
+"""The inputs on which accuracy is measured: where normals and squashed normals lose digits.
+
+Every grid takes a floating dtype of NumPy and returns an array of shape (cases, arguments), in that dtype, with the
+columns in the order of `reference.REFERENCES`. Products of lists are thinned by a fixed stride. Nothing is random.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+LOCS = (0.0, 0.3, -1.0, 5.0, -20.0, 50.0, -50.0)
+SCALES = (1e-4, 1e-2, 0.3, 1.0, 2.5, 10.0)
+BOUNDS = ((-1.0, 1.0), (-2.0, 3.0), (0.0, 1e-3), (1000.0, 1001.0))
+TAIL_Z = (1e-30, 1e-9, 1e-4, 0.03, 0.4, 0.7, 1.0, 1.7, 2.5, 3.3, 4.5, 6.0, 8.0, 10.5, 12.5, 13.2, 16.0, 25.0, 36.0)
+FAR_Z = (38.2, 60.0, 150.0, 1e3, 1e4)
+
+
+def both_signs(numbers: Iterable[float]) -> list[float]:
+    return [0.0, *(sign * number for number in numbers for sign in (1.0, -1.0))]
+
+
+def thinned(rows: Iterable[tuple[float, ...]], stride: int, dtype: type) -> Floats:
+    """Every so-many-th row, rounded to the dtype; rows that rounding makes equal appear once."""
+    rounded = np.asarray(list(rows)[::stride], dtype=np.float64).astype(dtype)
+    return np.asarray(list(dict.fromkeys(map(tuple, rounded))), dtype=dtype)
+
+
+def steps_from(bound: float, towards: float, steps: int, dtype: type) -> float:
+    """The float so many floats away from a bound."""
+    first = np.nextafter(dtype(bound), dtype(towards))
+    if bound == 0.0:  # near zero floats are subnormal: there a step is the smallest normal number
+        return float(np.copysign(np.finfo(dtype).tiny * steps, towards)) if steps > 1 else float(first)
+    return float(dtype(bound) + (first - dtype(bound)) * dtype(steps))
+
+
+def values_inside(low: float, high: float, dtype: type) -> list[float]:
+    """From the centre to one ulp from either bound, all strictly inside."""
+    low, high = float(dtype(low)), float(dtype(high))
+    shares = (0.5, 0.5000001, 0.500001, 0.5001, 0.51, 0.6, 0.8, 0.95, 0.99, 0.999, 0.99999, 1 - 1e-7)
+    near_high = [low + (high - low) * share for share in shares]
+    near_low = [low + (high - low) * (1 - share) for share in shares[3:]]
+    steps = (1, 2, 3, 11, 100, 5001)
+    edges = [steps_from(low, high, n, dtype) for n in steps] + [steps_from(high, low, n, dtype) for n in steps]
+    rounded = {float(dtype(value)) for value in near_high + near_low + edges}
+    return sorted(value for value in rounded if low < value < high)
+
+
+def pre_images(dtype: type) -> list[float]:
+    """Pre-tanh values from 0 through saturation to far beyond it."""
+    small = (1e-30, 1e-12, 1e-6, 1e-3, 0.03, 0.1, 0.25, 0.4, 0.499, 0.5, 0.501, 0.54, 0.56, 0.7, 0.85)
+    large = (1.0, 1.3, 1.8, 2.5, 3.5, 5.0, 7.0, 8.4, 8.8, 9.1, 12.0, 17.0, 18.5, 19.1, 22.0, 30.0, 43.0, 50.0)
+    return both_signs((*small, *large))
+
+
+def probabilities(dtype: type) -> list[float]:
+    """From the smallest normal number (and 1e-300) through 1/2 to one ulp below 1."""
+    smallest = 1e-38 if dtype is np.float32 else 1e-300
+    exponents = np.linspace(np.log10(smallest), -1.0, 24)
+    middle = (0.2, 0.3, 0.4, 0.49, 0.4999, 0.4999999, 0.5, 0.5000001, 0.5001, 0.51, 0.6, 0.75, 0.9)
+    unit = float(np.finfo(dtype).epsneg)
+    upper = [1 - unit * steps for steps in (1, 2, 5, 50, 1000, 30000)]
+    lower = [*np.power(10.0, exponents)]
+    return [float(p) for p in (*lower, smallest, *middle, 0.99, 0.9999, *upper)]
+
+
+# --------------------------------------------------------------------------------------------------------------- grids
+def normal_values(dtype: type) -> Floats:
+    offsets = both_signs((*TAIL_Z, *FAR_Z))
+    return thinned(((loc, scale, loc + scale * z) for loc, scale, z in product(LOCS, SCALES, offsets)), 1, dtype)
+
+
+def normal_probabilities(dtype: type) -> Floats:
+    parameters = ((0.0, 1.0), (0.0, 1e-4), (3.0, 0.5), (-50.0, 10.0), (50.0, 1e-2))
+    return thinned(((*pair, p) for pair, p in product(parameters, probabilities(dtype))), 1, dtype)
+
+
+def normal_parameters(dtype: type) -> Floats:
+    return thinned(product(LOCS, (1e-30, *SCALES, 1e30)), 1, dtype)
+
+
+def normal_pairs(dtype: type) -> Floats:
+    """Pairs from equal through one ulp apart to far apart, in location and in scale."""
+    ulp = float(np.finfo(dtype).eps)
+    shifts = (0.0, ulp, -3 * ulp, 1e-6, -1e-3, 0.1, -1.0, 30.0, 1e4)  # in units of the scale
+    ratios = (1.0, 1 + ulp, 1 - 2 * ulp, 1 + 1e-6, 1 - 1e-3, 0.8, 1.19, 1.26, 1.5, 3.0, 0.1, 1e-4, 1e4)
+    rows = product((0.0, 0.3, -50.0), (1e-4, 0.3, 1.0, 10.0), shifts, ratios)
+    return thinned(((loc, scale, loc + shift * scale, scale * ratio) for loc, scale, shift, ratio in rows), 1, dtype)
+
+
+def tanh_values(dtype: type) -> Floats:
+    rows = [
+        (loc, scale, low, high, value)
+        for low, high in BOUNDS
+        for loc, scale, value in product(LOCS, SCALES, values_inside(low, high, dtype))
+    ]
+    return thinned(rows, 3, dtype)
+
+
+def tanh_values_near_loc(dtype: type) -> Floats:
+    """The values a sharp policy draws: within a few deviations of its location, rounded to floats."""
+    rows = []
+    for (low, high), loc, scale, z in product(
+        BOUNDS, (0.0, 1e-3, 0.3, -1.0, 2.5, -4.0), SCALES[:4], (0.0, 0.6, -2.0, 5.0)
+    ):
+        value = float(dtype(low + (high - low) / (1 + np.exp(-2 * (loc + scale * z)))))
+        if float(dtype(low)) < value < float(dtype(high)):
+            rows.append((loc, scale, low, high, value))
+    return thinned(rows, 1, dtype)
+
+
+def tanh_pre_values(dtype: type) -> Floats:
+    rows = product(LOCS, SCALES, BOUNDS, pre_images(dtype))
+    return thinned(((loc, scale, *bounds, pre) for loc, scale, bounds, pre in rows), 5, dtype)
+
+
+def squash_values(dtype: type) -> Floats:
+    dense = [*pre_images(dtype), *np.linspace(-10.3, 10.3, 41), 150.0, -150.0, 1e4, -1e4]
+    return thinned(((pre, *bounds) for bounds, pre in product(BOUNDS, dense)), 1, dtype)
+
+
+def unsquash_values(dtype: type) -> Floats:
+    return thinned(((value, *bounds) for bounds in BOUNDS for value in values_inside(*bounds, dtype)), 1, dtype)
+
+
+def tanh_modes(dtype: type) -> Floats:
+    """One mode and two: the density has two where scale > sqrt(1/2) and loc is small."""
+    locs = both_signs((1e-12, 1e-6, 1e-3, 0.05, 0.3, 1.0, 3.0, 8.0, 20.0, 50.0))
+    scales = (1e-4, 1e-2, 0.2, 0.5, 0.65, 0.7, 0.715, 0.75, 0.9, 1.0, 1.2, 1.6, 2.5, 5.0, 10.0)
+    return thinned(((*pair, *bounds) for bounds, pair in product(BOUNDS, product(locs, scales))), 1, dtype)
+
+
+def tanh_parameters(dtype: type) -> Floats:
+    return thinned(((*pair, *bounds) for pair, bounds in product(product(LOCS, SCALES), BOUNDS)), 1, dtype)
+
+
+def tanh_moments(dtype: type) -> Floats:
+    locs = (0.0, 1e-6, 0.05, -0.3, 1.0, -2.2, 4.5, -9.0, 20.0, -50.0)
+    scales = (1e-4, 1e-2, 0.1, 0.4, 0.75, 0.99, 1.0, 1.01, 1.5, 2.5, 5.0, 10.0)
+    bounds = ((-1.0, 1.0), (1000.0, 1001.0), (-2.0, 3.0), (0.0, 1e-3))
+    return thinned(((*pair, *edges) for pair, edges in product(product(locs, scales), bounds)), 1, dtype)
+
+
+def tanh_probabilities(dtype: type) -> Floats:
+    rows = product(LOCS, SCALES, BOUNDS, probabilities(dtype))
+    return thinned(((loc, scale, *bounds, p) for loc, scale, bounds, p in rows), 5, dtype)
+
+
+TAILS = ("cdf", "survival", "log_cdf", "log_survival")
+GRIDS: dict[str, Callable[[type], Floats]] = {
+    "normal.log_prob": normal_values,
+    **{f"normal.{verb}": normal_values for verb in TAILS},
+    "normal.icdf": normal_probabilities,
+    "normal.kl": normal_pairs,
+    "normal.entropy": normal_parameters,
+    "tanh_normal.log_prob": tanh_values,
+    "tanh_normal.log_prob_near_loc": tanh_values_near_loc,
+    "tanh_normal.log_prob_pretanh": tanh_pre_values,
+    "tanh_normal.squash": squash_values,
+    "tanh_normal.unsquash": unsquash_values,
+    "tanh_normal.mode": tanh_modes,
+    "tanh_normal.median": tanh_parameters,
+    "tanh_normal.mean": tanh_moments,
+    "tanh_normal.variance": tanh_moments,
+    "tanh_normal.entropy": tanh_moments,
+    **{f"tanh_normal.{verb}": tanh_values for verb in TAILS},
+    "tanh_normal.icdf": tanh_probabilities,
+    "tanh_normal.kl": normal_pairs,
+}

@@ -1,0 +1,265 @@
+"""How far a computed result is from the exact one.
+
+An error is relative to max(|exact|, floor). The floor says below which size digits stop mattering, in the natural
+unit of the quantity: one nat for a log-density, the standard deviation for a mean, and so on. The natural unit of a
+derivative is that of the value times the root Fisher information of the argument: 1/scale for a location,
+sqrt(2)/scale for a scale, 1/width for a bound. A floor of 0 asks for relative accuracy however small the number, down
+to the smallest normal number over eps: there the operators themselves begin to round or flush subnormal numbers
+(times what a derivative is multiplied with afterwards).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from . import reference, stored
+
+Array = NDArray[np.float64]
+Columns = dict[str, Array]
+Floors = dict[str, Array | float]
+
+
+# -------------------------------------------------------------------------------- floors, one function per kind of verb
+def normal_tail(inputs: Columns, answers: Columns) -> Floors:
+    """Relative."""
+    scale, tiny = inputs["scale"], inputs["tiny"]
+    z = (inputs["at"] - inputs["loc"]) / scale
+    return {"loc": tiny / scale, "scale": tiny * np.abs(z) / scale, "at": tiny / scale}
+
+
+def normal_score(inputs: Columns, answers: Columns) -> Floors:
+    """Log-density: one nat; its derivatives: the root Fisher information."""
+    scale = inputs["scale"]
+    return {"value": 1.0, "loc": 1 / scale, "scale": np.sqrt(2) / scale, "at": 1 / scale}
+
+
+def pre_image(inputs: Columns) -> tuple[Array, Floors]:
+    """The pre-tanh value, and the size of its derivatives with respect to the value and the bounds."""
+    below, above = inputs["at"] - inputs["low"], inputs["high"] - inputs["at"]
+    sizes: Floors = {"at": 0.5 / below + 0.5 / above, "low": 0.5 / below, "high": 0.5 / above}
+    return 0.5 * (np.log(below) - np.log(above)), sizes
+
+
+def tanh_score(inputs: Columns, answers: Columns) -> Floors:
+    """As for the normal; the value and the bounds move the pre-image, and the bounds the width."""
+    scale, width = inputs["scale"], inputs["high"] - inputs["low"]
+    _, sizes = pre_image(inputs)
+    return {
+        **normal_score(inputs, answers),
+        "at": sizes["at"] / scale,
+        "low": sizes["low"] / scale + 1 / width,
+        "high": sizes["high"] / scale + 1 / width,
+    }
+
+
+def tanh_score_near(inputs: Columns, answers: Columns) -> Floors:
+    """Near a sharp peak the rounding of the pre-image alone, |x|/scale deviations, decides: it joins the floor."""
+    pre, _ = pre_image(inputs)
+    scale, z = inputs["scale"], (pre - inputs["loc"]) / inputs["scale"]
+    blur = np.abs(pre) / scale
+    floors = {name: floor * (1 + blur) for name, floor in tanh_score(inputs, answers).items()}
+    return {**floors, "value": 1 + blur * np.abs(z), "scale": np.sqrt(2) / scale * (1 + blur * np.abs(z))}
+
+
+def tanh_score_pretanh(inputs: Columns, answers: Columns) -> Floors:
+    width = inputs["high"] - inputs["low"]
+    return {**normal_score(inputs, answers), "low": 1 / width, "high": 1 / width}
+
+
+def tanh_tail(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, but for the effect of one rounding of the pre-image, which no formula in working precision escapes."""
+    pre, sizes = pre_image(inputs)
+    z = (pre - inputs["loc"]) / inputs["scale"]
+    blur = np.abs(pre) / inputs["scale"]
+    moves = {**sizes, "loc": 1.0, "scale": np.abs(z)}  # how the arguments move scale z
+    slopes = {
+        name: np.abs(answers[name]) * (1 + blur * (1 + np.abs(z))) + inputs["tiny"] * move / inputs["scale"]
+        for name, move in moves.items()
+    }
+    return {**slopes, "value": np.abs(answers["loc"] * pre)}
+
+
+def normal_quantile(inputs: Columns, answers: Columns) -> Floors:
+    """The standard deviation; relative in the probability."""
+    return {"value": inputs["scale"], "scale": 1.0}
+
+
+def tanh_quantile(inputs: Columns, answers: Columns) -> Floors:
+    """The deviation at that point (scale times tanh's slope there), and one rounding of the pre-image x.
+
+    The latter moves the slope exp(-2|x|) by 2|x| roundings. A bound moves the action by at most as much as itself: 1.
+    """
+    z, width = special.ndtri(inputs["at"]), inputs["high"] - inputs["low"]
+    pre, slope = inputs["loc"] + inputs["scale"] * z, np.abs(answers["loc"])
+    steep = slope * (1 + np.abs(pre)) + inputs["tiny"] * width
+    stretch = inputs["scale"] * np.sqrt(2 * np.pi) * np.exp(0.5 * z * z)
+    return {
+        "value": slope * (inputs["scale"] + np.abs(pre)),
+        "loc": steep,
+        "scale": steep * np.maximum(np.abs(z), 1),
+        "at": steep * stretch,
+        "low": 1.0,
+        "high": 1.0,
+    }
+
+
+def squashed(inputs: Columns, answers: Columns) -> Floors:
+    """Relative; a bound moves the action by at most as much as itself: 1."""
+    width = inputs["high"] - inputs["low"]
+    return {"low": 1.0, "high": 1.0, "pre": inputs["tiny"] * width, "loc": inputs["tiny"] * width}
+
+
+def unsquashed(inputs: Columns, answers: Columns) -> Floors:
+    """Relative."""
+    return {}
+
+
+def tanh_mode(inputs: Columns, answers: Columns) -> Floors:
+    """As for a quantile: one rounding of the pre-image x moves the mode by |x| times tanh's slope, that slope by 2|x|.
+
+    Where two modes are about to part, at 2 scale^2 = 1, one rounding of the scale moves the mode too.
+    """
+    scale, width = inputs["scale"], inputs["high"] - inputs["low"]
+    reach = np.abs(inputs["loc"]) + 2 * scale * scale  # |x| at most
+    share = np.clip((answers["value"] - inputs["low"]) / width, 0, 1)
+    slope, tiny = 2 * width * share * (1 - share), inputs["tiny"] * width
+    return {
+        "value": slope * (scale + reach) + np.abs(answers["scale"]) * scale,
+        "loc": np.abs(answers["loc"]) * (1 + reach) + tiny,
+        "scale": np.abs(answers["scale"]) * (1 + reach) + tiny * scale,
+        "low": 1.0,
+        "high": 1.0,
+    }
+
+
+def tanh_mean(inputs: Columns, answers: Columns) -> Floors:
+    """The standard deviation, at least one rounding of the half width: below that, all actions are one float."""
+    half, scale = 0.5 * (inputs["high"] - inputs["low"]), inputs["scale"]
+    deviation = np.maximum(answers["stddev"], inputs["eps"] * half)
+    return {
+        "value": deviation,
+        "loc": deviation / scale,
+        "scale": np.sqrt(2) * deviation / scale,
+        "low": 1.0,
+        "high": 1.0,
+    }
+
+
+def tanh_variance(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, down to the square of one rounding of the half width."""
+    half, scale = 0.5 * (inputs["high"] - inputs["low"]), inputs["scale"]
+    variance = np.maximum(answers["value"], (inputs["eps"] * half) ** 2)
+    by_width = variance / half
+    return {
+        "value": variance,
+        "loc": variance / scale,
+        "scale": np.sqrt(2) * variance / scale,
+        "low": by_width,
+        "high": by_width,
+    }
+
+
+def divergence(inputs: Columns, answers: Columns) -> Floors:
+    """eps^2, and eps times the root Fisher information: between parameters one ulp apart there is nothing more to know.
+
+    The slope in q's scale, (1 - ratio^2 - gap^2) / scale, is 0 where the second moments agree; the gap itself is its
+    unit.
+    """
+    p_scale, q_scale, eps = inputs["p_scale"], inputs["q_scale"], inputs["eps"]
+    gap = (inputs["p_loc"] - inputs["q_loc"]) / q_scale
+    return {
+        "value": eps**2,
+        "p_loc": eps / q_scale,
+        "q_loc": eps / q_scale,
+        "p_scale": np.sqrt(2) * eps / p_scale,
+        "q_scale": (np.sqrt(2) * eps + gap * gap) / q_scale,
+    }
+
+
+FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
+    "normal.log_prob": normal_score,
+    **{f"normal.{verb}": normal_tail for verb in reference.TAIL_VERBS},
+    "normal.icdf": normal_quantile,
+    "normal.kl": divergence,
+    "normal.entropy": normal_score,
+    "tanh_normal.log_prob": tanh_score,
+    "tanh_normal.log_prob_near_loc": tanh_score_near,
+    "tanh_normal.log_prob_pretanh": tanh_score_pretanh,
+    "tanh_normal.squash": squashed,
+    "tanh_normal.unsquash": unsquashed,
+    "tanh_normal.mode": tanh_mode,
+    "tanh_normal.median": squashed,
+    "tanh_normal.mean": tanh_mean,
+    "tanh_normal.variance": tanh_variance,
+    "tanh_normal.entropy": tanh_score_pretanh,
+    **{f"tanh_normal.{verb}": tanh_tail for verb in reference.TAIL_VERBS},
+    "tanh_normal.icdf": tanh_quantile,
+    "tanh_normal.kl": divergence,
+}
+
+
+# -------------------------------------------------------------------------------------------------------- measuring
+class Error(NamedTuple):
+    """The largest error over the cases of one output."""
+
+    ulp: float
+    relative: float
+    nonfinite: int
+    worst: str  # the inputs of the largest error, and of the first non-finite result if there is one
+
+    def __str__(self) -> str:
+        nonfinite = f" nf{self.nonfinite}" if self.nonfinite else ""
+        return f"{self.ulp:.2g} {self.relative:.0e}{nonfinite}"
+
+
+def floors(name: str, cases: stored.Cases) -> dict[str, Array]:
+    """The floor of every output of a verb."""
+    info = np.finfo(next(iter(cases.inputs.values())).dtype)
+    size, tiny = len(next(iter(cases.inputs.values()))), float(info.tiny) / float(info.eps)
+    inputs = {argument: column.astype(np.float64) for argument, column in cases.inputs.items()}
+    answers = {output: exact.hi for output, exact in cases.answers.items()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        chosen = FLOORS[name]({**inputs, "eps": np.full(size, float(info.eps)), "tiny": np.full(size, tiny)}, answers)
+        return {output: np.broadcast_to(np.fmax(chosen.get(output, 0.0), tiny), size) for output in answers}
+
+
+def show(inputs: dict[str, NDArray[np.floating]], case: int) -> str:
+    return ", ".join(f"{argument}={float(column[case])!r}" for argument, column in inputs.items())
+
+
+def asked(cases: stored.Cases, output: str, dtype: np.dtype) -> NDArray[np.bool_]:
+    """Where anything is asked of an output: not where the exact number is at the end of the dtype's range.
+
+    One float away from a bound at 0 the slopes in the value and in the bounds can be: then none of these is asked for.
+    """
+    together = ("low", "high", "at") if output in ("low", "high", "at") else (output,)
+    exact = [cases.answers[name].hi for name in together if name in cases.answers]
+    return np.logical_and.reduce([np.abs(hi) < 1e-3 * float(np.finfo(dtype).max) for hi in exact])
+
+
+def measure(name: str, cases: stored.Cases, output: str, computed: NDArray[np.floating]) -> Error:
+    """Compare one output (`value`, or a derivative by the name of its argument) with the exact answers."""
+    exact, floor, largest = cases.answers[output], floors(name, cases)[output], float(np.finfo(computed.dtype).max)
+    wanted = asked(cases, output, computed.dtype)
+    lost = wanted & ~np.isfinite(computed)
+    measured = wanted & ~lost
+    result = np.where(measured, computed, 0).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.where(measured, np.abs((result - exact.hi) - exact.lo), 0.0)
+        size = np.where(measured, np.maximum(np.abs(exact.hi), floor), 1.0)
+        ulp = np.spacing(np.minimum(size, largest).astype(computed.dtype)).astype(np.float64)
+    worst = int(np.argmax(distance / size))
+    found = f"{show(cases.inputs, worst)}: {float(computed[worst])!r}, exactly {float(exact.hi[worst])!r}"
+    if lost.any():
+        first = int(np.argmax(lost))
+        found += f"; {float(computed[first])} at {show(cases.inputs, first)}"
+    return Error(float((distance / ulp).max()), float((distance / size).max()), int(lost.sum()), found)
+
+
+def worst_of(errors: dict[str, Error]) -> tuple[str, Error]:
+    """The output of the largest error, with all non-finite results counted."""
+    output = max(errors, key=lambda name: (errors[name].nonfinite > 0, errors[name].relative))
+    return output, errors[output]._replace(nonfinite=sum(error.nonfinite for error in errors.values()))

@@ -1,0 +1,115 @@
+"""Every measured verb, in both dtypes, eager and compiled, stays within its goal and finite on the hard grids."""
+
+import random
+
+import numpy as np
+import pytest
+
+from . import evaluate, grids, meter, reference, stored
+from .calls import CALLS
+from .goals import NAMES, limits
+
+DTYPES = list(stored.DTYPES)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_error_is_within_the_goal(name: str, dtype: str):
+    hold_to_the_goal(name, dtype, compiled=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "tanh_normal.log_prob_near_loc"])  # as log_prob
+def test_error_is_within_the_goal_compiled(name: str, dtype: str):
+    hold_to_the_goal(name, dtype, compiled=True)
+
+
+def hold_to_the_goal(name: str, dtype: str, *, compiled: bool):
+    allowed = limits(name, dtype)
+    found = evaluate.errors(name, dtype, CALLS[name], compiled=compiled)
+    for output, error in found.items():
+        assert not error.nonfinite, f"{error.nonfinite} non-finite results of {output}: {error.worst}"
+        ulps = allowed.value if output == "value" else allowed.slope
+        assert error.ulp <= ulps, f"{output} is {error} off, more than {ulps} ulp, at {error.worst}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_answers_are_those_of_mpmath(name: str, dtype: str):
+    cases = stored.cases(name, dtype)
+    inputs = np.stack(list(cases.inputs.values()), axis=-1)
+    chosen = random.Random(f"{name} {dtype}").sample(range(len(inputs)), 5)
+    fresh = stored.solve_all(name, inputs[chosen])
+    for column, exact in enumerate(cases.answers.values()):
+        np.testing.assert_array_equal(fresh[0, :, column], exact.hi[chosen])
+        if dtype == "float64":
+            np.testing.assert_array_equal(fresh[1, :, column], exact.lo[chosen])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_inputs_are_those_of_the_grid(name: str, dtype: str):
+    kept = np.stack(list(stored.cases(name, dtype).inputs.values()), axis=-1)
+    made = grids.GRIDS[name](stored.DTYPES[dtype])
+    np.testing.assert_allclose(made, kept, rtol=8 * float(np.finfo(kept.dtype).eps))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_written_derivatives_are_those_of_mpmath(name: str):
+    """Hand-written derivatives against mpmath's numerical ones, at three inputs of the grid, to 25 digits."""
+    mp = reference.mp
+    arguments, answer = reference.REFERENCES[name]
+    inputs = np.stack(list(stored.cases(name, "float64").inputs.values()), axis=-1)
+    chosen = [row for row in inputs if is_smooth(name, dict(zip(arguments, row, strict=True)))]
+    for row in random.Random(name).sample(chosen, 3):
+        point = [mp.mpf(float(number)) for number in row]
+        written = answer(*point)
+        for index, argument in enumerate(arguments):
+
+            def along(moved, index=index, point=point):
+                return answer(*point[:index], moved, *point[index + 1 :])["value"]
+
+            # A central difference with a step far below the scale on which anything here changes; its error is step^2.
+            step = (abs(point[index]) or mp.one) * mp.mpf(10) ** -25
+            step = min(step, mp.mpf(10) ** -25)
+            with mp.workdps(150):
+                numerical = (along(point[index] + step) - along(point[index] - step)) / (2 * step)
+            allowed = mp.mpf(10) ** -25 * max(abs(written[argument]), mp.mpf(10) ** -25)
+            assert abs(numerical - written[argument]) <= allowed, (argument, row)
+
+
+def is_smooth(name: str, inputs: dict[str, float]) -> bool:
+    """Whether a difference quotient means anything: not at the last floats before a bound, nor at two equal modes."""
+    edge = "low" in inputs and "at" in inputs and name != "tanh_normal.icdf" and near_bound(inputs)
+    tie = name == "tanh_normal.mode" and inputs["loc"] == 0
+    return not edge and not tie
+
+
+def near_bound(inputs: dict[str, float]) -> bool:
+    room = min(inputs["at"] - inputs["low"], inputs["high"] - inputs["at"])
+    return room < 1e-6 * (inputs["high"] - inputs["low"])
+
+
+@pytest.mark.parametrize(("loc", "scale"), [(1.0, 2.5), (4.5, 0.1), (20.0, 1.01)])
+def test_moments_agree_with_adaptive_quadrature(loc: float, scale: float):
+    """The trapezoidal rule of the reference against mpmath's tanh-sinh rule on pieces."""
+    mp, moments = reference.mp, reference.tanh_moments(reference.mp.mpf(loc), reference.mp.mpf(scale))
+    pieces = [mp.mpf(piece) for piece in range(-30, 16)]
+    pieces = sorted({*pieces, *(-loc / mp.mpf(scale) + step * mp.mpf(1) / 4 for step in range(-12, 13))})
+    with mp.workdps(60):
+        gap = mp.quad(lambda z: reference.density(z) * reference.upper_gap(loc + scale * z), pieces)
+        variance = mp.quad(lambda z: reference.density(z) * (reference.upper_gap(loc + scale * z) - gap) ** 2, pieces)
+        log_cosh = mp.quad(lambda z: reference.density(z) * reference.log_cosh(loc + scale * z), pieces)
+    for found, written in ((gap, "gap"), (variance, "var"), (log_cosh, "cosh")):
+        assert abs(found - moments[written]) <= mp.mpf(10) ** -25 * abs(moments[written]), written
+
+
+def test_meter_counts_in_ulp_and_sees_what_is_not_finite():
+    exact = stored.Exact(np.array([1.0, 1.0, 0.0]), np.array([0.0, 2.0**-55, 0.0]))
+    inputs = {"loc": np.zeros(3), "scale": np.ones(3)}
+    cases = stored.Cases(inputs, {"value": exact, "loc": exact, "scale": exact})
+    error = meter.measure("normal.entropy", cases, "value", np.array([1 + 2.0**-51, 1.0, np.nan]))
+    assert (error.ulp, error.nonfinite) == (2.0, 1)
+    assert "nan at loc=0.0, scale=1.0" in error.worst
+    error = meter.measure("normal.entropy", cases, "value", np.array([1.0, 1.0, 0.0]))
+    assert error.ulp == 0.125
