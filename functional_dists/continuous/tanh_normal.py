@@ -279,8 +279,8 @@ def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
     """Return the largest root of x = loc + gain tanh(x), for loc >= 0.
 
-    The right side is concave for x > 0, so there Halley's method falls to the root from any upper bound. The last two
-    steps are Newton's and differentiable: two, so that the second derivative is right too.
+    The right side is concave for x > 0, so there Halley's method falls to the root from any upper bound. Two steps of
+    Newton's method with the slope held fixed follow, which are differentiable: the second one for second derivatives.
     """
     fixed_loc, fixed_gain = loc.detach(), gain.detach()
     top = fixed_loc + fixed_gain
@@ -289,7 +289,7 @@ def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
     x = torch.minimum(top, torch.minimum(centred, fixed_gain) + 1.5 * (3 * fixed_loc).pow(1 / 3) + fixed_loc)
     contracted = fixed_loc / (1 - fixed_gain).clamp(min=1e-6)
     x = torch.minimum(x, torch.where(fixed_gain < 1, contracted, x))
-    for _ in range(12):
+    for _ in range(6):
         tanh = torch.tanh(x)
         sech2 = (1 - tanh) * (1 + tanh)
         gap = x - fixed_loc - fixed_gain * tanh
@@ -299,12 +299,11 @@ def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
         falling = denominator > 0
         step = torch.where(falling, 2 * gap * slope / torch.where(falling, denominator, 1.0), 0.0)
         x = torch.minimum((x - step).clamp(min=0), top)
-    x = x.detach()
+    slope = 1 - fixed_gain * special.sech2(x)
+    regular = slope > 0  # zero at loc = 0, 2 scale^2 = 1 alone, where the mode has no derivative
+    inverse_slope = torch.where(regular, 1 / torch.where(regular, slope, 1.0), 0.0)
     for _ in range(2):
-        slope = 1 - gain * special.sech2(x)
-        regular = slope > 0  # zero at loc = 0, 2 scale^2 = 1 alone, where the mode has no derivative
-        step = (x - loc - gain * special.tanh(x)) / torch.where(regular, slope, 1.0)
-        x = torch.where(regular, x - step, x)
+        x = x - (x - loc - gain * special.tanh(x)) * inverse_slope
     return x
 
 
