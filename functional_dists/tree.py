@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from functional_dists import docs, random
+from functional_dists.random import Source
 
 __all__ = [
     "Index",
-    "Key",
     "Mask",
     "Real",
     "broadcast_shape",
@@ -29,7 +29,6 @@ Mask = Annotated[Any, "bool"]
 Index = Annotated[Any, "integer"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-Key = Tensor | torch.Generator
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
 _FULL = (torch.float32, torch.float64)
 _HALF = (torch.float16, torch.bfloat16)
@@ -166,7 +165,7 @@ def _lift(
     bounds = [signature.names.index(name) for name in positional_names(confine)[1:]] if confine else []
 
     def on_tensors(
-        key: tuple[Key, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
+        key: tuple[Source, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
     ) -> Any:
         """Run the function; `dtype` is the result's where that is not the tensors' own."""
         shape = _checked_shape(signature, tensors)
@@ -183,7 +182,7 @@ def _lift(
             return (confine(result[0], *limits), *result[1:])
         return confine(result, *limits)
 
-    def on_leaf(key: tuple[Key, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+    def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         """Take tensors of any floating dtype, and numbers."""
         tensors, dtype = _to_one_dtype(signature, arguments)
         return on_tensors(key, tensors, options, dtype)
@@ -386,7 +385,7 @@ def _cast(result: Any, dtype: torch.dtype) -> Any:
 def _over_leaves(
     signature: _Signature,
     on_leaf: Callable[..., Any],
-    key: tuple[Key, ...],
+    key: tuple[Source, ...],
     arguments: Sequence[Any],
     options: dict[str, Any],
 ) -> Any:
@@ -433,9 +432,9 @@ def _check_leaves(signature: _Signature, row: Sequence[Any]) -> None:
             raise TypeError(f"{signature.function}: {name} must hold tensors or numbers, got {type(leaf).__name__}")
 
 
-def _leaf_key(key: Any, path: tuple[Any, ...]) -> Any:
+def _leaf_key(key: Source, path: tuple[Any, ...]) -> Source:
     """Return the key of the leaf at `path`; a Generator is its own, and is advanced in the order of the leaves."""
-    if isinstance(key, torch.Generator):
+    if not isinstance(key, Tensor) and isinstance(key, torch.Generator):  # in this order it can be traced
         return key
     return random.fold_in(key, fnv1a("/".join(str(entry) for entry in path)))
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from functional_dists import random
+from functional_dists.random import Source
 from functional_dists.special import HALF_LOG_2PI, log_ndtr, log_normal_density, ndtr, ndtri, normal_kl
-from functional_dists.tree import Key, Real, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -61,7 +62,7 @@ def check(loc: Real, scale: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
     """Draw a value of shape (*sample_shape, *batch, *event), cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0)
@@ -71,7 +72,7 @@ def sample(key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()
 
 
 @verb
-def rsample(key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
     """Draw the value that `sample` draws, differentiable by `loc` and `scale`.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0)
@@ -82,7 +83,7 @@ def rsample(key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (
 
 @verb
 def sample_and_log_prob(
-    key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
+    key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
 
@@ -98,7 +99,7 @@ def sample_and_log_prob(
 
 @verb
 def rsample_and_log_prob(
-    key: Key, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
+    key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Draw what `rsample` draws, with its log-density from the same noise.
 
@@ -110,7 +111,7 @@ def rsample_and_log_prob(
     return loc + scale * noise, sum_event(log_normal_density(noise) - scale.log(), event_dims)
 
 
-def _noise(key: Key, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
+def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
     return random.normal(key, noise_shape(sample_shape, loc, scale), dtype=loc.dtype, device=loc.device)
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from functional_dists import random, special
 from functional_dists.continuous.normal import reanchored
+from functional_dists.random import Source
 from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
-from functional_dists.tree import Key, Real, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -81,7 +82,7 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
-def sample(key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
     """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
@@ -92,7 +93,7 @@ def sample(key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_sh
 
 
 @verb(confine=special.strictly_inside)
-def rsample(key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
     """Draw the value that `sample` draws, differentiable by every parameter.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
@@ -104,7 +105,7 @@ def rsample(key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_s
 
 @verb(confine=special.strictly_inside)
 def sample_and_log_prob(
-    key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
 
@@ -126,7 +127,7 @@ def sample_and_log_prob(
 
 @verb(confine=special.strictly_inside)
 def rsample_and_log_prob(
-    key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Draw what `rsample` draws, with its log-density from the same noise: what a SAC loss needs.
 
@@ -140,7 +141,7 @@ def rsample_and_log_prob(
     return special.squash(x, low, high), sum_event(log_prob, event_dims)
 
 
-def _noise(key: Key, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
+def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
     loc = parameters[0]
     return random.normal(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device)
 
@@ -429,7 +430,7 @@ def _mean_log_sech2(loc: Tensor, scale: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- pre-tanh values
 @verb
 def sample_pretanh(
-    key: Key, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()
 ) -> Tensor:
     """Draw the x that `sample` squashes, cut from the graph; store it where the density is needed later.
 

@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from functional_dists import random
-from functional_dists.random import ops
+from functional_dists.random import ops, portable
 
 from . import reference
 
@@ -328,3 +328,11 @@ def test_threads():
         thread.join()
     for i in range(8):
         assert all(torch.equal(numbers, random.normal(keys[i], 100)) for numbers in drawn[i])
+
+
+def test_large_compiled_draws_have_the_same_bits():
+    """They take another path through the cipher, which is faster and compiles longer."""
+    torch._dynamo.reset()
+    bits = torch.compile(lambda key: random.bits(key, portable.LARGE), fullgraph=True)
+    for key in reference.make_keys(PAIRS):
+        assert torch.equal(bits(key), random.bits(key, portable.LARGE))

@@ -1,0 +1,354 @@
+"""Draws: random numbers as a pure function of a key.
+
+Every draw takes ``(key, shape, ..., *, dtype, device)``. ``key`` is a key ``(2,)``, or a ``torch.Generator``, which
+then advances. With a key the first numbers drawn do not depend on how many are drawn, nor on their shape, and they are
+the same in eager code, under ``torch.vmap`` and under ``torch.compile``: the bits and all that is exact, floating-point
+functions of them to a few units in the last place. A draw has no gradient. ``shape`` is a sequence of integers, or one
+integer. The default device is that of the key.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+
+from functional_dists.random import ops, portable
+from functional_dists.random.keys import Device, Source, checked_generator, checked_key, on_device, source_words
+
+Shape = int | Sequence[int]
+
+# The digits of a uniform draw: as many as the dtype has, so that every number is a multiple of one spacing, below 1.
+_DIGITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
+_INTEGERS = (
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+)
+
+
+def bits(key: Source, shape: Shape = (), *, dtype: torch.dtype = torch.int32, device: Device = None) -> Tensor:
+    """Draw random bits: integers uniform over the whole range of the dtype.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        dtype: any integer dtype. Narrow ones take the low bits of a 32-bit word each, 64-bit ones two words, high word
+            first.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Integers, of shape ``shape``.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is not an integer dtype.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> random.bits(random.key(42), 3)
+    tensor([-1662324653,  2012563771,   314527917], dtype=torch.int32)
+    """
+    if dtype not in _INTEGERS:
+        raise TypeError(f"dtype must be an integer dtype, got {dtype}")
+    if dtype.itemsize == 8:
+        return _map_words64(key, shape, device, _same).view(dtype)
+    words = _map_words32(key, shape, device, _same)
+    return words.view(dtype) if dtype.itemsize == 4 else words.to(dtype)
+
+
+def uniform(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+    """Draw from the uniform distribution on [0, 1).
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Numbers of shape ``shape``, multiples of 2^-11, 2^-8, 2^-24 or 2^-53: 0 occurs, 1 does not.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> random.uniform(random.key(42), (2, 2))
+    tensor([[0.9177, 0.9581],
+            [0.7473, 0.2606]])
+    """
+    if not isinstance(key, Tensor):
+        key = checked_generator(key)
+        return torch.rand(shape, generator=key, dtype=dtype, device=key.device if device is None else device)
+    dtype = _float_dtype(dtype)
+    mask, spacing = 2 ** _DIGITS[dtype] - 1, 0.5 ** _DIGITS[dtype]
+    return _map_words(dtype)(key, shape, device, lambda words: (words & mask).to(dtype) * spacing)
+
+
+def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+    """Draw from the standard normal distribution, by the method of Box and Muller.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Numbers of shape ``shape``, at most 6.8 in size (9.5 in float64); half precision is float32 rounded.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> random.normal(random.key(42), (2, 2))
+    tensor([[-0.9702,  0.1940],
+            [-1.2356,  1.9239]])
+    """
+    if not isinstance(key, Tensor):
+        key = checked_generator(key)
+        return torch.randn(shape, generator=key, dtype=dtype, device=key.device if device is None else device)
+    dtype = _float_dtype(dtype)
+    size = _size(shape)
+    numbers = ops.normals(on_device(checked_key(key), device), math.prod(size), double=dtype == torch.float64)
+    if len(size) != 1:
+        numbers = numbers.reshape(size)
+    return numbers if dtype == numbers.dtype else numbers.to(dtype)
+
+
+def exponential(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+    """Draw from the exponential distribution with mean 1, keeping both tails.
+
+    With w a random word of 32 bits (of 64 in float64), the middle of its cell is (w + 1/2) 2^-32: the draw is minus the
+    logarithm of 1 minus that. Of a word in the upper half the complement is taken in integers, so no digit is lost on
+    either side and the result is finite and positive; ``-log(uniform)`` is infinite once in 2^24 draws.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Numbers of shape ``shape``, between 2^-33 and 22.9 (2^-65 and 45.1 in float64); half precision is float32
+        rounded.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> random.exponential(random.key(42), 3)
+    tensor([0.9492, 0.6322, 0.0761])
+    """
+    dtype = _float_dtype(dtype)
+    return _map_words(dtype)(key, shape, device, _exponential_from_words).to(dtype)
+
+
+def gumbel(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+    """Draw from the standard Gumbel distribution: minus the logarithm of an exponential draw.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Numbers of shape ``shape``, between -3.2 and 22.9 (-3.9 and 45.1 in float64); half precision is float32 rounded.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> random.gumbel(random.key(42), 3)
+    tensor([0.0521, 0.4585, 2.5763])
+    """
+    dtype = _float_dtype(dtype)
+    return _map_words(dtype)(key, shape, device, _gumbel_from_words).to(dtype)
+
+
+def bernoulli(
+    key: Source, shape: Shape, p: Tensor | float, *, dtype: torch.dtype = torch.bool, device: Device = None
+) -> Tensor:
+    """Draw true with probability ``p``.
+
+    A uniform draw of 53 digits is compared with ``p``: the probability is right to 2^-53, and exact at 0 and at 1.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        p: probabilities, which broadcast to ``shape``.
+        dtype: of the result, which is 0 and 1 where that is not bool.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Truth values, of shape ``shape``.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator.
+        ValueError: if ``key`` has another shape, or ``p`` does not broadcast to ``shape``.
+
+    >>> from functional_dists import random
+    >>> random.bernoulli(random.key(42), 4, 0.4)
+    tensor([ True, False, False, False])
+    """
+    draw = uniform(key, shape, dtype=torch.float64, device=device)
+    return (draw < _expanded("p", p, draw)).to(dtype)
+
+
+def randint(
+    key: Source,
+    shape: Shape,
+    low: Tensor | int,
+    high: Tensor | int,
+    *,
+    dtype: torch.dtype = torch.int64,
+    device: Device = None,
+) -> Tensor:
+    """Draw integers uniform over ``low, ..., high - 1``.
+
+    They are ``low`` plus a 64-bit word modulo ``high - low``, as in PyTorch's keyed 64-bit integers. Some values are
+    more probable than others by (high - low) 2^-64 of their probability: one in 10^10 for a range of 2^31.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the result.
+        low: the lowest value, or integer tensor of them which broadcasts to ``shape``.
+        high: one more than the highest value, likewise. ``high - low`` is between 1 and 2^62.
+        dtype: an integer dtype, which holds all of these values.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Integers, of shape ``shape``.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` or a bound is not integer.
+        ValueError: if ``key`` has another shape, a bound does not broadcast to ``shape``, or integer bounds make no
+            such range.
+
+    >>> from functional_dists import random
+    >>> random.randint(random.key(42), 4, -3, 3)
+    tensor([ 0, -2,  0, -2])
+    """
+    if dtype not in _INTEGERS:
+        raise TypeError(f"dtype must be an integer dtype, got {dtype}")
+    for name, bound in (("low", low), ("high", high)):
+        if isinstance(bound, float) or (isinstance(bound, Tensor) and bound.dtype not in _INTEGERS):
+            raise TypeError(f"{name} must be an integer or an integer tensor, got {bound!r}")
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and not 0 < high - low <= 2**62:
+        raise ValueError(f"high - low must lie in [1, 2^62], got low={low} and high={high}")
+    words = _map_words64(key, shape, device, _same)
+    low, high = _expanded("low", low, words), _expanded("high", high, words)
+    width = high - low
+    # The word is unsigned and int64 is not: first the remainder of all but its last bit, then of the whole.
+    remainder = torch.remainder((words >> 1) & (2**63 - 1), width)
+    remainder = torch.remainder(2 * remainder + (words & 1), width)
+    return (low + remainder).to(dtype)
+
+
+def permutation(key: Source, shape: Shape, *, dtype: torch.dtype = torch.int64, device: Device = None) -> Tensor:
+    """Draw random orders of 0, ..., n - 1, uniform over all of them: the order which sorts n random 64-bit words.
+
+    Two equal words would favour one order over another, which happens to fewer than n^2 in 2^65 permutations.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: ``n`` for one permutation, or ``(*B, n)`` for independent ones along the last axis.
+        dtype: of the result.
+        device: of the result. Default: that of the key.
+
+    Returns:
+        Integers, of shape ``shape``. ``x[permutation(key, len(x))]`` shuffles ``x``.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator.
+        ValueError: if ``key`` has another shape, or ``shape`` is empty.
+
+    >>> from functional_dists import random
+    >>> random.permutation(random.key(42), 5)
+    tensor([3, 0, 4, 2, 1])
+    """
+    if not _size(shape):
+        raise ValueError("shape must have at least one axis, whose numbers are permuted, got ()")
+    return torch.argsort(_map_words64(key, shape, device, _same), dim=-1, stable=True).to(dtype)
+
+
+# --- Words and what becomes of them ----------------------------------------------------------------------------------
+
+WordFunction = Callable[[Tensor], Tensor]
+
+
+def _map_words32(key: Source, shape: Shape, device: Device, function: WordFunction) -> Tensor:
+    """A function of each of as many random int32 words as the shape holds."""
+    size = _size(shape)
+    num = math.prod(size)
+    if not _is_traced(key):
+        return function(source_words(key, num, device)).reshape(size)
+    streams = portable.word_streams(on_device(checked_key(key), device), num)
+    return portable.interleave([function(stream) for stream in streams], num).reshape(size)
+
+
+def _map_words64(key: Source, shape: Shape, device: Device, function: WordFunction) -> Tensor:
+    """A function of each of as many random int64 words as the shape holds."""
+    size = _size(shape)
+    num = math.prod(size)
+    if not _is_traced(key):
+        high, low = source_words(key, 2 * num, device).reshape(*size, 2).unbind(-1)
+        return function(portable.pair_words(high, low))
+    w0, w1, w2, w3 = portable.word_streams(on_device(checked_key(key), device), 2 * num)
+    streams = [function(portable.pair_words(w0, w1)), function(portable.pair_words(w2, w3))]
+    return portable.interleave(streams, num).reshape(size)
+
+
+def _is_traced(key: Source) -> TypeGuard[Tensor]:
+    # A function of the words fuses with them when it is applied to the streams, before they are interleaved.
+    return isinstance(key, Tensor) and torch.compiler.is_compiling()
+
+
+def _map_words(dtype: torch.dtype) -> Callable[[Source, Shape, Device, WordFunction], Tensor]:
+    return _map_words64 if dtype == torch.float64 else _map_words32
+
+
+def _same(words: Tensor) -> Tensor:
+    return words
+
+
+def _exponential_from_words(words: Tensor) -> Tensor:
+    width, dtype = (64, torch.float64) if words.dtype == torch.int64 else (32, torch.float32)
+    # A word of the upper half is negative as a signed integer, and xor with its sign complements it.
+    to_nearer_end = ((words ^ (words >> (width - 1))).to(dtype) + 0.5) * 2.0**-width
+    return torch.where(words < 0, -torch.log(to_nearer_end), -torch.log1p(-to_nearer_end))
+
+
+def _gumbel_from_words(words: Tensor) -> Tensor:
+    return -torch.log(_exponential_from_words(words))
+
+
+# --- Arguments -------------------------------------------------------------------------------------------------------
+
+
+def _size(shape: Shape) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _float_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    if dtype is None:
+        dtype = torch.get_default_dtype()
+    if dtype not in _DIGITS:
+        raise TypeError(f"dtype must be float16, bfloat16, float32 or float64, got {dtype}")
+    return dtype
+
+
+def _expanded(name: str, value: Tensor | float, like: Tensor) -> Tensor:
+    """A number or tensor on the device and in the dtype of another, if it broadcasts to that one's shape."""
+    if not isinstance(value, Tensor):
+        # Under torch.compile torch.full keeps the number symbolic, where torch.as_tensor would compile it in.
+        return torch.full((), value, dtype=like.dtype, device=like.device)
+    if value.dim() > like.dim() or any(
+        n not in (1, m) for n, m in zip(reversed(value.shape), reversed(like.shape), strict=False)
+    ):
+        raise ValueError(f"{name} must broadcast to shape {tuple(like.shape)}, got shape {tuple(value.shape)}")
+    return value.to(like.dtype)

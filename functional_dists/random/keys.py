@@ -1,0 +1,231 @@
+"""Keys: explicit sources of randomness, which functions take, split and pass on.
+
+A key is a ``uint64`` tensor of shape ``(2,)``: the pair ``(seed, offset)`` of the counter-based generator
+Philox4x32-10, in the format of PyTorch's experimental ``torch.func._random``. It is never used up or changed: the same
+key always gives the same numbers, so every draw wants a key of its own, from ``split`` or ``fold_in``.
+
+PyTorch's uint64 tensors can be stacked, indexed, reshaped, copied, compared and mapped over by ``torch.vmap``, and
+hardly anything else: to choose between keys there is ``where``.
+"""
+
+import operator
+
+import torch
+from torch import Tensor
+
+from functional_dists.random import ops
+from functional_dists.random.philox import WORDS_PER_BLOCK
+
+Source = Tensor | torch.Generator
+Device = torch.device | str | None
+
+
+def key(seed: int, *, device: Device = None) -> Tensor:
+    """Make a key from a seed.
+
+    Args:
+        seed: any integer in [-2^63, 2^64); a negative one is taken mod 2^64.
+        device: where the key, and what is drawn from it, lives. Default: PyTorch's default device.
+
+    Returns:
+        A key, uint64 of shape ``(2,)``.
+
+    Raises:
+        TypeError: if ``seed`` is not an integer.
+        ValueError: if ``seed`` is out of range.
+
+    >>> from functional_dists import random
+    >>> random.key(42)
+    tensor([42,  0], dtype=torch.uint64)
+    """
+    if not isinstance(seed, int):
+        seed = _integer("seed", seed)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must lie in [-2^63, 2^64), got {seed}")
+    return torch.tensor([signed_64(seed), 0], dtype=torch.int64, device=device).view(torch.uint64)
+
+
+def key_from(generator: torch.Generator) -> Tensor:
+    """Draw a key from a Generator, which advances.
+
+    This is the way from a Generator into ``torch.compile``, which cannot trace one.
+
+    Args:
+        generator: any ``torch.Generator``.
+
+    Returns:
+        A key, uint64 of shape ``(2,)``, on the device of the generator.
+
+    Raises:
+        TypeError: if ``generator`` is not a Generator, or under ``torch.compile``.
+
+    >>> from functional_dists import random
+    >>> random.key_from(torch.Generator().manual_seed(0)).shape
+    torch.Size([2])
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {_description(generator)}")
+    return _as_keys(generator_words(generator, WORDS_PER_BLOCK)).squeeze(0)
+
+
+def split(key: Source, num: int = 2) -> Tensor:
+    """Make independent keys out of one.
+
+    Args:
+        key: a key ``(2,)``, or a Generator, from which the keys are then drawn.
+        num: how many keys.
+
+    Returns:
+        Keys, uint64 of shape ``(num, 2)``. The first ones do not depend on ``num``.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator.
+        ValueError: if ``key`` has another shape, or ``num`` is negative.
+
+    >>> from functional_dists import random
+    >>> actor, critic = random.split(random.key(42))
+    >>> actor
+    tensor([8643895580192075859, 6287785766076502189], dtype=torch.uint64)
+    """
+    if num < 0:
+        raise ValueError(f"num must not be negative, got {num}")
+    return _as_keys(source_words(key, WORDS_PER_BLOCK * num))
+
+
+def fold_in(key: Source, data: int | Tensor) -> Tensor:
+    """Derive the key number ``data`` from a key: ``split(key, data + 1)[data]``, at the price of a single one.
+
+    Args:
+        key: a key ``(2,)``, or a Generator, from which one key is then drawn to derive from.
+        data: an integer, taken mod 2^64 (a step, an index, a 64-bit hash of a name), or an integer tensor of any shape.
+
+    Returns:
+        Keys, uint64 of shape ``data.shape + (2,)``.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``data`` is not integer.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> bool((random.fold_in(random.key(42), 1) == random.split(random.key(42))[1]).all())
+    True
+    >>> random.fold_in(random.key(42), torch.arange(5)).shape
+    torch.Size([5, 2])
+    """
+    parent = checked_key(key) if isinstance(key, Tensor) else key_from(checked_generator(key))
+    skip = _as_int64(data, parent.device)
+    return _as_keys(ops.words(parent.expand(*skip.shape, 2), WORDS_PER_BLOCK, skip)).squeeze(-2)
+
+
+def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
+    """Choose between keys, which ``torch.where`` cannot do everywhere.
+
+    Args:
+        cond: bool, of shape ``(*B)``.
+        key_a: the keys to take where ``cond`` is true, of shape ``(*B, 2)``.
+        key_b: the keys to take elsewhere, of shape ``(*B, 2)``. All three broadcast.
+
+    Returns:
+        Keys, uint64 of shape ``(*B, 2)``.
+
+    Raises:
+        TypeError: if ``cond`` is not a bool tensor, or one of the keys is none.
+        ValueError: if the last axis of one of the keys is not 2.
+
+    >>> from functional_dists import random
+    >>> random.where(torch.tensor([True, False]), random.key(1), random.key(2))
+    tensor([[1, 0],
+            [2, 0]], dtype=torch.uint64)
+    """
+    if not isinstance(cond, Tensor) or cond.dtype != torch.bool:
+        raise TypeError(f"cond must be a bool tensor, got {_description(cond)}")
+    for name, keys in (("key_a", key_a), ("key_b", key_b)):
+        _check_key_dtype(keys, name)
+        if keys.dim() == 0 or keys.shape[-1] != 2:
+            raise ValueError(f"{name} must have shape (*B, 2), got {tuple(keys.shape)}")
+    return torch.where(cond.unsqueeze(-1), key_a.view(torch.int64), key_b.view(torch.int64)).view(torch.uint64)
+
+
+# --- For the draws ---------------------------------------------------------------------------------------------------
+
+
+def checked_key(key: Tensor) -> Tensor:
+    """The key, if it is one; an error that tells what it is, if not."""
+    _check_key_dtype(key, "key")
+    if key.shape != (2,):
+        raise ValueError(f"key must have shape (2,), got {tuple(key.shape)}; torch.vmap maps over many keys")
+    return key
+
+
+def checked_generator(generator: object) -> torch.Generator:
+    """The Generator, if it is one and PyTorch is not tracing; an error that tells what to do, if not.
+
+    Ask first whether a source is a Tensor: PyTorch 2.15 cannot trace the question whether a Tensor is a Generator.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"key must be a key (see random.key) or a torch.Generator, got {_description(generator)}")
+    if torch.compiler.is_compiling():
+        raise TypeError(
+            "torch.compile cannot trace a torch.Generator: outside of the compiled function make a key of it, "
+            "key = random.key_from(generator), and pass the key"
+        )
+    return generator
+
+
+def source_words(key: Source, num: int, device: Device = None) -> Tensor:
+    """``num`` int32 words of a key, or drawn from a Generator."""
+    if isinstance(key, Tensor):
+        return ops.words(on_device(checked_key(key), device), num)
+    return generator_words(key, num, device)
+
+
+def on_device(key: Tensor, device: Device) -> Tensor:
+    """The key on the device, if one is given."""
+    return key if device is None else key.to(device)
+
+
+def generator_words(generator: torch.Generator, num: int, device: Device = None) -> Tensor:
+    """``num`` int32 words drawn from a Generator."""
+    generator = checked_generator(generator)
+    device = generator.device if device is None else device
+    return torch.randint(-(2**31), 2**31, (num,), generator=generator, dtype=torch.int32, device=device)
+
+
+def signed_64(value: int) -> int:
+    """The signed 64-bit integer equal to ``value`` mod 2^64."""
+    return value if -(2**63) <= value < 2**63 else (value + 2**63) % 2**64 - 2**63
+
+
+def _as_keys(words: Tensor) -> Tensor:
+    """Words ``(*B, 4 * num)`` to keys ``(*B, num, 2)``."""
+    return words.reshape(*words.shape[:-1], -1, WORDS_PER_BLOCK).view(torch.uint64)  # low word first, as memory has it
+
+
+def _as_int64(data: int | Tensor, device: torch.device) -> Tensor:
+    if not isinstance(data, Tensor):
+        if not isinstance(data, int):
+            data = _integer("data", data)
+        return torch.full((), signed_64(data), dtype=torch.int64, device=device)
+    if data.is_floating_point() or data.is_complex():
+        raise TypeError(f"data must be an integer or an integer tensor, got {_description(data)}")
+    return data.view(torch.int64) if data.dtype == torch.uint64 else data.to(torch.int64)
+
+
+def _integer(name: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {_description(value)}") from None
+
+
+def _check_key_dtype(key: object, name: str) -> None:
+    if not isinstance(key, Tensor):
+        raise TypeError(f"{name} must be a key (see random.key) or a torch.Generator, got {_description(key)}")
+    if key.dtype != torch.uint64:
+        raise TypeError(f"{name} must be a key, a torch.uint64 tensor as random.key makes it, got {_description(key)}")
+
+
+def _description(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor of shape {tuple(value.shape)}"
+    return f"{value!r}" if value is None else f"{value!r} of type {type(value).__name__}"
