@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow lint format bench notebooks clean
+.PHONY: demo test lint format bench accuracy notebooks clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -14,11 +14,8 @@ SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 demo: .venv/installed  ## train the demo's policies and plot their learning curves
 	$(BIN)/python notebooks/sac_pendulum.py --output outputs
 
-test: lint  ## lint, types, and every test but the slow ones
-	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
-
-test-slow: .venv/installed  ## the long statistical checks
-	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+test: lint  ## lint, types and tests
+	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -29,8 +26,12 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed  ## the figures of the README; not part of CI
-	$(BIN)/python benchmarks/random_speed.py
+bench: .venv/installed  ## draws against PyTorch's, with one thread and with two, to benchmarks/RANDOM_SPEED.md
+	(OMP_NUM_THREADS=1 $(BIN)/python benchmarks/random_speed.py && \
+	 OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 $(BIN)/python benchmarks/random_speed.py) | tee benchmarks/RANDOM_SPEED.md
+
+accuracy: .venv/installed  ## the table of errors against 50 digits, to tests/accuracy/TABLE.md
+	$(SERIAL) $(BIN)/python -m tests.accuracy.table --compiled | tee tests/accuracy/TABLE.md
 
 notebooks: .venv/installed  ## run the notebooks and store their outputs in them
 	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py

@@ -36,7 +36,7 @@ class TestCipher:
     def test_tensors(self, counter, cipher_key, expected):
         for encrypt in (philox.encrypt_tensors, philox.encrypt_halves):
             words = encrypt([torch.tensor([c]) for c in counter], [torch.tensor([k]) for k in cipher_key])
-            assert [int(word) for word in words] == expected
+            assert [int(word) % 2**32 for word in words] == expected
 
 
 class TestKey42:
