@@ -162,7 +162,9 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
 
 @verb
 def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tensor:
-    """Return the differential entropy in nats, H(Normal) + E log |dy/dx|, by quadrature.
+    """Return the differential entropy in nats, H(Normal) + E log |dy/dx|.
+
+    By a quadrature of 40 or 48 nodes in float32, 112 or 88 in float64; at most 5 ulp off over the grid of the tests.
 
     >>> entropy(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor(1.3396)
@@ -310,7 +312,9 @@ def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
 
 @verb(confine=special.strictly_inside)
 def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return the mean, elementwise, by quadrature.
+    """Return the mean, elementwise.
+
+    By a quadrature of 40 or 48 nodes in float32, 112 or 88 in float64; at most 5 ulp off over the grid of the tests.
 
     >>> mean(torch.tensor([-1.0, 1.0]), 1.0, -1.0, 1.0)
     tensor([-0.5504,  0.5504])
@@ -326,7 +330,10 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 
 @verb
 def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return the variance, elementwise, by quadrature.
+    """Return the variance, elementwise.
+
+    By the quadrature of the mean; at most 50 ulp off over the grid of the tests, which asks for relative accuracy
+    where the variance is 1e-80.
 
     >>> variance(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.3943, 0.3943])
@@ -336,7 +343,7 @@ def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 
 @verb
 def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return the standard deviation, elementwise, by quadrature.
+    """Return the standard deviation, elementwise, the root of the variance.
 
     >>> stddev(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.6279, 0.6279])
