@@ -3,7 +3,7 @@
 Run it once with one thread and once with several; ``torch.rand`` and ``torch.randn`` use one in any case:
 
     OMP_NUM_THREADS=1 python benchmarks/random_speed.py
-    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 python benchmarks/random_speed.py
+    OMP_NUM_THREADS=2 python benchmarks/random_speed.py
 
 The medians are what a busy machine gives, the minima what an idle one would.
 """

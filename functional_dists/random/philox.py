@@ -102,7 +102,8 @@ def encrypt_halves(counter: Sequence[Tensor], cipher_key: Sequence[Tensor]) -> t
 
 
 def _halves(word: Tensor) -> Halves:
-    return (word >> 16).to(torch.int32), (word & LOW_16).to(torch.int32)
+    word = word.to(torch.int32)  # before it is shifted, which AVX2 does to no 64-bit integer either
+    return (word >> 16) & LOW_16, word & LOW_16
 
 
 def _joined(halves: Halves) -> Tensor:

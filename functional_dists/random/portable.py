@@ -20,10 +20,9 @@ LARGE = 2**18
 def word_streams(key: Tensor, num: int, skip: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Four int32 streams ``(*B, blocks)``, together ``num`` words of keys ``(*B, 2)``, ``skip`` ``(*B)`` blocks on."""
     seed_low, seed_high, offset_low, offset_high = _key_words(key)
-    block = torch.arange(-(-num // WORDS_PER_BLOCK), device=key.device)
     # The sum in halves: an offset near 2^64 wraps, and no signed integer overflows.
-    low = offset_low + (block & LOW_32)
-    high = offset_high + (block >> 32)
+    low = offset_low + torch.arange(-(-num // WORDS_PER_BLOCK), device=key.device)
+    high = offset_high
     if skip is not None:
         low = low + (skip & LOW_32).unsqueeze(-1)
         high = high + ((skip >> 32) & LOW_32).unsqueeze(-1)
