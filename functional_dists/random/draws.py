@@ -217,7 +217,7 @@ def randint(
         key: a key ``(2,)`` or a Generator.
         shape: of the result.
         low: the lowest value, or integer tensor of them which broadcasts to ``shape``.
-        high: one more than the highest value, likewise. ``high - low`` is between 1 and 2^62.
+        high: one more than the highest value, likewise, below 2^63. ``high - low`` is between 1 and 2^62.
         dtype: an integer dtype, which holds all of these values.
         device: of the result. Default: that of the key.
 
@@ -238,8 +238,11 @@ def randint(
     for name, bound in (("low", low), ("high", high)):
         if isinstance(bound, float) or (isinstance(bound, Tensor) and bound.dtype not in _INTEGERS):
             raise TypeError(f"{name} must be an integer or an integer tensor, got {bound!r}")
-    if not isinstance(low, Tensor) and not isinstance(high, Tensor) and not 0 < high - low <= 2**62:
-        raise ValueError(f"high - low must lie in [1, 2^62], got low={low} and high={high}")
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        if not 0 < high - low <= 2**62:
+            raise ValueError(f"high - low must lie in [1, 2^62], got low={low} and high={high}")
+        if low < -(2**63) or high >= 2**63:
+            raise ValueError(f"low and high must lie in [-2^63, 2^63), got low={low} and high={high}")
     words = _map_words64(key, shape, device, _same)
     low, high = _expanded("low", low, words), _expanded("high", high, words)
     width = high - low

@@ -291,7 +291,7 @@ class TestBernoulli:
 
 class TestRandint:
     @settings(max_examples=50, deadline=None)
-    @given(seed=seeds, low=st.integers(-(2**62), 2**62), width=st.integers(1, 2**62))
+    @given(seed=seeds, low=st.integers(-(2**63), 2**62 - 1), width=st.integers(1, 2**62))
     def test_range(self, seed, low, width):
         drawn = random.randint(random.key(seed), 50, low, low + width)
         assert drawn.dtype == torch.int64
@@ -311,6 +311,9 @@ class TestRandint:
         key = random.key(0)
         for low, high in ((3, 3), (4, 3), (0, 2**62 + 1)):
             with pytest.raises(ValueError, match=r"high - low must lie in \[1, 2\^62\], got low="):
+                random.randint(key, 3, low, high)
+        for low, high in ((2**62, 2**63), (-(2**63) - 1, -(2**63) + 5)):
+            with pytest.raises(ValueError, match=r"low and high must lie in \[-2\^63, 2\^63\)"):
                 random.randint(key, 3, low, high)
         with pytest.raises(TypeError, match="high must be an integer or an integer tensor"):
             random.randint(key, 3, 0, 2.5)
