@@ -28,10 +28,10 @@ def rows() -> Rows:
     uniform = torch.compile(lambda key: random.uniform(key, MANY), fullgraph=True)
     normal = torch.compile(lambda key: random.normal(key, MANY), fullgraph=True)
     return [
-        ("torch.rand, 2^20", lambda: torch.rand(MANY), 1, ""),
-        ("compiled uniform, 2^20", lambda: uniform(key), 1, "torch.rand, 2^20"),
-        ("torch.randn, 2^20", lambda: torch.randn(MANY), 1, ""),
-        ("compiled normal, 2^20", lambda: normal(key), 1, "torch.randn, 2^20"),
+        ("torch.rand, 2^20", lambda: torch.rand(MANY), 20, ""),
+        ("compiled uniform, 2^20", lambda: uniform(key), 20, "torch.rand, 2^20"),
+        ("torch.randn, 2^20", lambda: torch.randn(MANY), 20, ""),
+        ("compiled normal, 2^20", lambda: normal(key), 20, "torch.randn, 2^20"),
         ("torch.randn(generator=), 8", lambda: torch.randn((8,), generator=generator), 1000, ""),
         ("normal(generator, 8)", lambda: random.normal(generator, (8,)), 1000, "torch.randn(generator=), 8"),
         ("normal(key, 8)", lambda: random.normal(key, (8,)), 200, "torch.randn(generator=), 8"),

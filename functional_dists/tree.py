@@ -30,7 +30,7 @@ Index = Annotated[Any, "integer"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
-_FULL = (torch.float32, torch.float64)
+_FLOAT32, _FLOAT64, _BOOL = torch.float32, torch.float64, torch.bool
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -170,7 +170,9 @@ def _lift(
         """Run the function; `dtype` is the result's where that is not the tensors' own."""
         shape = _checked_shape(signature, tensors)
         if default_event_dims is not None:
-            event_dims = _resolved(signature, options.get("event_dims"), default_event_dims, shape)
+            event_dims = options.get("event_dims", default_event_dims)
+            if event_dims is None or not 0 <= event_dims <= len(shape):
+                event_dims = _resolved(signature, options.get("event_dims"), default_event_dims, shape)
             options = {**options, "event_dims": event_dims}
         result = function(*key, *tensors, **options)
         if dtype is not None:
@@ -187,11 +189,13 @@ def _lift(
         tensors, dtype = _to_one_dtype(signature, arguments)
         return on_tensors(key, tensors, options, dtype)
 
+    draws, kinds = signature.draws, signature.kinds
+
     def lifted(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count:
             arguments, options = _by_position(signature, arguments, options)
-        key, arguments = arguments[: signature.draws], arguments[signature.draws :]
-        if _share_full_precision(signature.kinds, arguments):
+        key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
+        if _share_full_precision(kinds, arguments):
             return on_tensors(key, arguments, options)
         if _has_tree(arguments):
             return _over_leaves(signature, on_leaf, key, arguments, options)
@@ -277,17 +281,20 @@ def _has_tree(arguments: Sequence[Any]) -> bool:
 
 
 def _share_full_precision(kinds: Sequence[str], arguments: Sequence[Any]) -> bool:
-    dtype = None
-    for kind, argument in zip(kinds, arguments, strict=True):
+    """Say whether all arguments are tensors as a function wants them; every call passes here, and most end here."""
+    shared = None
+    for kind, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
         if not isinstance(argument, Tensor):
             return False
-        if kind == _REAL and argument.dtype != dtype:
-            if dtype is not None or argument.dtype not in _FULL:
+        dtype = argument.dtype
+        if kind is _REAL:
+            if shared is None:
+                shared = dtype
+            elif dtype is not shared:
                 return False
-            dtype = argument.dtype
-        elif kind == _MASK and argument.dtype != torch.bool:
+        elif kind is _MASK and dtype is not _BOOL:
             return False
-    return True
+    return shared is _FLOAT32 or shared is _FLOAT64
 
 
 def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:
@@ -334,11 +341,11 @@ def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> N
 def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
     """Return the parameters' common shape; the value may add leading axes to it, and nothing else."""
     shape = tensors[0].shape
-    for tensor in tensors:
-        if tensor.shape != shape and tensor.ndim:
-            break
-    else:
-        if signature.parameters[0]:
+    if signature.parameters[0]:
+        for tensor in tensors:
+            if tensor.shape != shape and tensor.ndim:
+                break
+        else:
             return shape  # the common case, all of one shape or without axes, must cost nothing
     shape = _broadcast_parameters(signature, tensors)
     for is_parameter, kind, tensor in zip(signature.parameters, signature.kinds, tensors, strict=True):

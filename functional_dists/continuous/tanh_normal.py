@@ -332,7 +332,7 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     """Return the variance, elementwise.
 
-    By the quadrature of the mean; at most 50 ulp off over the grid of the tests, which asks for relative accuracy
+    By the quadrature of the mean; at most 40 ulp off over the grid of the tests, which asks for relative accuracy
     where the variance is 1e-80.
 
     >>> variance(torch.zeros(2), 1.0, -1.0, 1.0)
@@ -390,7 +390,7 @@ def _wide_gap(loc: Tensor, scale: Tensor) -> Tensor:
     moved = loc - 2 * scale.square()
     far = moved > 0
     gap, _ = _half_line_moments(torch.where(far, moved, loc), scale)
-    decay = torch.exp(torch.where(far, -(loc + moved), 0.0))
+    decay = _exp_of_sum(far, -loc, -moved)
     return torch.where(far, decay * (2 - gap), gap)
 
 
@@ -399,8 +399,13 @@ def _wide_gap_squared(loc: Tensor, scale: Tensor) -> Tensor:
     moved = loc - 4 * scale.square()
     far = moved > 0
     gap, square = _half_line_moments(torch.where(far, moved, loc), scale)
-    decay = torch.exp(torch.where(far, -2 * (loc + moved), 0.0))
+    decay = _exp_of_sum(far, -2 * loc, -2 * moved)
     return torch.where(far, decay * (4 - 4 * gap + square), square)
+
+
+def _exp_of_sum(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return exp(x + y) where asked, without the rounding of the sum, which exp would magnify."""
+    return torch.exp(torch.where(where, x, 0.0)) * torch.exp(torch.where(where, y, 0.0))
 
 
 def _half_line_moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

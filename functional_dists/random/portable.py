@@ -11,14 +11,41 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from functional_dists.random.philox import LOW_32, WORDS_PER_BLOCK, encrypt_halves, encrypt_tensors
+from functional_dists.random.philox import (
+    LOW_32,
+    WORDS_PER_BLOCK,
+    Halves,
+    encrypt_halves,
+    encrypt_tensors,
+    halves,
+    joined,
+)
+from functional_dists.special.elementary import horner
 
 # From so many words on the faster loop on a CPU is worth its longer compilation.
 LARGE = 2**18
 
 
-def word_streams(key: Tensor, num: int, skip: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def word_streams(key: Tensor, num: int, skip: Tensor | None = None) -> list[Tensor]:
     """Four int32 streams ``(*B, blocks)``, together ``num`` words of keys ``(*B, 2)``, ``skip`` ``(*B)`` blocks on."""
+    if _is_large(key, num):
+        return [joined(word) for word in encrypt_halves(*_plain_text(key, num, skip))]
+    return [word.to(torch.int32) for word in encrypt_tensors(*_plain_text(key, num, skip))]
+
+
+def _half_streams(key: Tensor, num: int) -> list[Halves]:
+    """Likewise, in halves."""
+    if _is_large(key, num):
+        return list(encrypt_halves(*_plain_text(key, num)))
+    return [halves(word) for word in encrypt_tensors(*_plain_text(key, num))]
+
+
+def _is_large(key: Tensor, num: int) -> bool:
+    return num >= LARGE and key.device.type == "cpu"
+
+
+def _plain_text(key: Tensor, num: int, skip: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+    """Counter and cipher key of the blocks which hold ``num`` words."""
     seed_low, seed_high, offset_low, offset_high = _key_words(key)
     # The sum in halves: an offset near 2^64 wraps, and no signed integer overflows.
     low = offset_low + torch.arange(-(-num // WORDS_PER_BLOCK), device=key.device)
@@ -28,10 +55,7 @@ def word_streams(key: Tensor, num: int, skip: Tensor | None = None) -> tuple[Ten
         high = high + ((skip >> 32) & LOW_32).unsqueeze(-1)
     high = high + (low >> 32)
     zero = torch.zeros((), dtype=torch.int64, device=key.device)
-    encrypt = encrypt_halves if num >= LARGE and key.device.type == "cpu" else encrypt_tensors
-    words = encrypt((low & LOW_32, high & LOW_32, zero, zero), (seed_low, seed_high))
-    w0, w1, w2, w3 = (word.to(torch.int32) for word in words)
-    return w0, w1, w2, w3
+    return [low & LOW_32, high & LOW_32, zero, zero], [seed_low, seed_high]
 
 
 def _key_words(key: Tensor) -> list[Tensor]:
@@ -53,27 +77,55 @@ def interleave(streams: Sequence[Tensor], num: int) -> Tensor:
 def normal_streams(key: Tensor, num: int, *, double: bool) -> list[Tensor]:
     """Streams ``(*B, n)``, together ``num`` standard normals of keys ``(*B, 2)``, in float64 or float32."""
     if double:
-        w0, w1, w2, w3 = word_streams(key, 4 * -(-num // 2))
-        return [*_box_muller(_double_uniform(w0, w1), _double_uniform(w2, w3))]
-    u0, u1, u2, u3 = map(_uniform, word_streams(key, num))
-    return [*_box_muller(u0, u1), *_box_muller(u2, u3)]
+        words = _half_streams(key, 4 * -(-num // 2))
+        uniform, turn = _double_uniform(*words[:2]), _double_uniform(*words[2:])
+        angle = 2 * math.pi * turn
+        return _box_muller(uniform, torch.cos(angle), torch.sin(angle))
+    uniforms = [_uniform(word) for word in _half_streams(key, num)]
+    return [
+        normal
+        for uniform, turn in (uniforms[:2], uniforms[2:])
+        for normal in _box_muller(uniform, *_cos_and_sin(2 * math.pi * turn, torch.round(4 * turn)))
+    ]
 
 
-def _box_muller(uniform: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
-    radius, angle = torch.sqrt(-2 * torch.log(uniform)), 2 * math.pi * turn
-    return radius * torch.cos(angle), radius * torch.sin(angle)
+def _box_muller(uniform: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
+    radius = torch.sqrt(-2 * torch.log(uniform))
+    return [radius * cos, radius * sin]
 
 
-def _uniform(word: Tensor) -> Tensor:
+def _uniform(word: Halves) -> Tensor:
     """The middle of the cell of (0, 1) that belongs to a word, after the word is rounded to float32."""
-    return _unsigned(word, torch.float32) * 2.0**-32 + 2.0**-33
+    return _scaled(word, 2.0**-32, torch.float32) + 2.0**-33
 
 
-def _double_uniform(high: Tensor, low: Tensor) -> Tensor:
+def _double_uniform(high: Halves, low: Halves) -> Tensor:
     """The middle of the cell of (0, 1) that belongs to two words, rounded once, to float64."""
-    return _unsigned(high, torch.float64) * 2.0**-32 + (_unsigned(low, torch.float64) * 2.0**-64 + 2.0**-65)
+    return _scaled(high, 2.0**-32, torch.float64) + (_scaled(low, 2.0**-64, torch.float64) + 2.0**-65)
 
 
-def _unsigned(word: Tensor, dtype: torch.dtype) -> Tensor:
-    # In halves, by conversions which every instruction set has for vectors. Only the sum rounds, and only in float32.
-    return ((word >> 16) & 0xFFFF).to(dtype) * 2.0**16 + (word & 0xFFFF).to(dtype)
+def _scaled(word: Halves, unit: float, dtype: torch.dtype) -> Tensor:
+    # By conversions which every instruction set has for vectors. Only the sum rounds, and only in float32.
+    return word[0].to(dtype) * (2.0**16 * unit) + word[1].to(dtype) * unit
+
+
+# --- Cosine and sine -------------------------------------------------------------------------------------------------
+
+# A quarter of a turn in three parts, of which the first two have so few digits that four of them are exact in float32.
+_QUARTER = (1.5703125, 4.837512969970703e-04, math.pi / 2 - 1.5703125 - 4.837512969970703e-04)
+_SINE = [(-1.0) ** k / math.factorial(2 * k + 1) for k in (4, 3, 2, 1, 0)]
+_COSINE = [(-1.0) ** k / math.factorial(2 * k) for k in (5, 4, 3, 2, 1, 0)]
+
+
+def _cos_and_sin(angle: Tensor, quarters: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of float32 angles, of which ``quarters`` of a turn is the nearest such number up to 4.
+
+    One reduction and two power series serve both, in a third of the time that the two functions take by themselves.
+    """
+    rest = angle - quarters * _QUARTER[0] - quarters * _QUARTER[1] - quarters * _QUARTER[2]
+    square = rest * rest
+    cos, sin = horner(_COSINE, square), rest * horner(_SINE, square)
+    is_odd = (quarters == 1) | (quarters == 3)
+    is_left, is_below = (quarters - 1.5).abs() < 1, (quarters - 2.5).abs() < 1
+    across, along = torch.where(is_odd, sin, cos), torch.where(is_odd, cos, sin)
+    return torch.where(is_left, -across, across), torch.where(is_below, -along, along)
