@@ -2,12 +2,16 @@
 
 from functional_dists import parameters, random, special, tree
 from functional_dists.continuous import independent_normal, normal, tanh_normal
+from functional_dists.discrete import categorical, logits_from_probs, masked_categorical
 from functional_dists.family import Family, bind
 
 __all__ = [
     "Family",
     "bind",
+    "categorical",
     "independent_normal",
+    "logits_from_probs",
+    "masked_categorical",
     "normal",
     "parameters",
     "random",

@@ -15,10 +15,14 @@ _ARGUMENTS = {
 }
 _RAISES = [
     "    TypeError: an argument is no tensor, number or pytree of them, or has the wrong dtype.",
-    "    ValueError: shapes do not broadcast, pytrees do not match, or `event_dims` exceeds the parameters' axes.",
+    "    ValueError: the shapes or the structures of pytrees do not fit together.",
 ]
+_EVENT_RAISES = "    ValueError: `event_dims` exceeds the parameters' axes."
 _CHECK_RAISES = "    ValueError: a parameter holds an invalid number."
 _SAMPLE = "A tensor of shape (*sample_shape, *batch, *event), in the parameters' dtype and on their device."
+_IN_NATS = ("log_prob", "log_prob_pretanh", "entropy", "kl")
+_TABLES = ("probs", "normalized_logits")
+_OUTCOMES = ("mode", "deterministic")
 _TREES = "Every argument but the key may be a pytree of what is described here; the result is one then."
 
 
@@ -27,20 +31,22 @@ def complete(function: Callable[..., Any], params: Any) -> str:
 
     Args:
         function: A verb; its own docstring holds a sentence, what else there is to say, and an example.
-        params: The family's `Params`, the lines of whose docstring read `name: text`.
+        params: The family's `Params`, the lines of whose docstring read `name: text`: of the parameters and, where they
+            are not as usual, of `value` (what is scored) and of `sample` (what is drawn).
 
     Returns:
         The whole docstring.
     """
     text, _, example = inspect.cleandoc(function.__doc__ or "").partition(">>>")
-    described = {**_ARGUMENTS, **_described(params)}
+    described = {**_ARGUMENTS, "sample": _SAMPLE, **_described(params)}
     names = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
     arguments = [f"    {name}: {described[name]}" for name in names if name in described]
-    raises = [*_RAISES, _CHECK_RAISES] if function.__name__ == "check" else _RAISES
+    raises = [*_RAISES, *[_EVENT_RAISES] * ("event_dims" in names), *[_CHECK_RAISES] * (function.__name__ == "check")]
+    result = _returns(function.__name__, names, described["sample"])
     parts = [
         text.strip() + " " + _TREES,
         "\n".join(["Args:", *arguments]),
-        f"Returns:\n    {_returns(function.__name__, names)}",
+        f"Returns:\n    {result}",
         "\n".join(["Raises:", *raises]),
     ]
     if example:
@@ -48,18 +54,23 @@ def complete(function: Callable[..., Any], params: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _returns(verb: str, names: Sequence[str]) -> str:
+def _returns(verb: str, names: Sequence[str], sample: str) -> str:
     if verb == "check":
         return "None."
     if verb.endswith("sample_and_log_prob"):
-        return f"{_SAMPLE[:-1]}, and its log-density in nats, of shape (*sample_shape, *batch)."
+        return f"{sample[:-1]}, and its log-density in nats, of shape (*sample_shape, *batch)."
     if names[0] == "key":
-        return _SAMPLE
-    if "event_dims" in names:
+        return sample
+    if verb in _IN_NATS:
         return "A tensor of shape (*sample, *batch), with the leading axes of the value, in nats."
+    if verb in _TABLES:
+        return "A tensor of shape (*batch, N)."
+    if verb in _OUTCOMES and sample != _SAMPLE:
+        return sample.replace("*sample_shape, ", "")
     return "A tensor of the shape to which the arguments broadcast."
 
 
 def _described(params: Any) -> dict[str, str]:
+    names = (*params._fields, "value", "sample")
     lines = (line.strip().partition(": ") for line in (params.__doc__ or "").splitlines())
-    return {name: text for name, separator, text in lines if separator and name in params._fields}
+    return {name: text for name, separator, text in lines if separator and name in names}

@@ -97,18 +97,21 @@ class _Signature(NamedTuple):
     names: tuple[str, ...]  # the arguments that hold tensors ...
     kinds: tuple[str, ...]  # ... what each of them holds ...
     parameters: tuple[bool, ...]  # ... and whether it is a parameter of the family (a value is not)
+    alike: bool  # arguments which all have one shape fit together
 
     @classmethod
     def of(cls, function: Callable[..., Any], parameters: Mapping[str, Any]) -> "_Signature":
         names = positional_names(function)
         draws = names[0] == "key"
         names = names[draws:]
+        kinds = tuple(_kind(function.__annotations__[name]) for name in names)
         return cls(
             function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
             draws=draws,
             names=names,
-            kinds=tuple(_kind(function.__annotations__[name]) for name in names),
+            kinds=kinds,
             parameters=tuple(name in parameters for name in names),
+            alike=names[0] in parameters and not (names[-1] == "value" and kinds[-1] == _kind(Index)),
         )
 
 
@@ -218,6 +221,7 @@ def _lift_pair(function: Callable[..., Any], params: Any, default_event_dims: in
         names=tuple(f"{side}.{name}" for side in "pq" for name in params._fields),
         kinds=kinds + kinds,
         parameters=(True,) * (2 * size),
+        alike=True,
     )
     on_arguments = _lift(on_fields, signature, None, default_event_dims)
 
@@ -341,7 +345,7 @@ def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> N
 def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
     """Return the parameters' common shape; the value may add leading axes to it, and nothing else."""
     shape = tensors[0].shape
-    if signature.parameters[0]:
+    if signature.alike:
         for tensor in tensors:
             if tensor.shape != shape and tensor.ndim:
                 break
@@ -349,8 +353,8 @@ def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Si
             return shape  # the common case, all of one shape or without axes, must cost nothing
     shape = _broadcast_parameters(signature, tensors)
     for is_parameter, kind, tensor in zip(signature.parameters, signature.kinds, tensors, strict=True):
-        if not is_parameter and kind == _REAL:
-            _check_value_shape(signature, tensor.shape, shape)
+        if not is_parameter:
+            _check_value_shape(signature, tensor.shape, shape if kind == _REAL else shape[:-1])
     return shape
 
 
@@ -367,8 +371,8 @@ def _check_value_shape(signature: _Signature, value: torch.Size, shape: torch.Si
     for got, wanted in zip(reversed(value), reversed(shape), strict=False):
         if got not in (1, wanted):
             raise ValueError(
-                f"{signature.function}: the value of shape {tuple(value)} does not fit the parameters, which broadcast "
-                f"to {tuple(shape)}; it may only add leading axes"
+                f"{signature.function}: the value of shape {tuple(value)} does not fit the parameters, whose values "
+                f"have shape {tuple(shape)}; it may only add leading axes"
             )
 
 

@@ -1,5 +1,7 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
+from functional_dists.special import softmax
+from functional_dists.special.choice import choose
 from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, softplus, tanh, x_minus_log1p
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
@@ -22,6 +24,7 @@ from functional_dists.special.quadrature import half_line_rule, normal_rule
 
 __all__ = [
     "HALF_LOG_2PI",
+    "choose",
     "half_line_rule",
     "log_growth",
     "log_ndtr",
@@ -36,6 +39,7 @@ __all__ = [
     "one_minus_tanh",
     "pre_image",
     "sech2",
+    "softmax",
     "softplus",
     "squash",
     "strictly_inside",

@@ -1,0 +1,167 @@
+"""Categorical distribution over 0, ..., N - 1, with probabilities proportional to exp(logits).
+
+A logit of -inf leaves its category out. A row of such logits alone is invalid (`check` says so), and does not harm the
+others: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random
+from functional_dists.random import Source
+from functional_dists.special import choose, softmax
+from functional_dists.tree import Index, Real, require, verb
+
+__all__ = [
+    "Params",
+    "check",
+    "deterministic",
+    "entropy",
+    "kl",
+    "log_prob",
+    "mode",
+    "normalized_logits",
+    "probs",
+    "sample",
+    "sample_and_log_prob",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a categorical distribution.
+
+    logits: Log-probabilities up to a constant, of shape (*batch, N).
+    value: Categories, integers of shape (*sample, *batch): they may add leading axes to the batch.
+    sample: Categories, int64, of shape (*sample_shape, *batch).
+    """
+
+    logits: Real
+
+
+@verb
+def check(logits: Real) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.tensor([[0.0, 0.0], [-math.inf, -math.inf]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: logits must leave a category in every row; it is not at position (1,)
+    """
+    check_logits(logits, torch.ones_like(logits, dtype=torch.bool))
+
+
+def check_logits(logits: Tensor, mask: Tensor) -> None:
+    """Raise a ValueError unless every row has a category left, and none a logit of NaN or +inf."""
+    logits, mask = torch.broadcast_tensors(logits, mask)
+    require(~mask | (logits < math.inf), "logits", "must be numbers below infinity where they count")
+    require((mask & (logits != -math.inf)).any(-1), "logits", "must leave a category in every row")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb
+def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw categories, by the inverse cdf.
+
+    >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
+    tensor([1, 0, 2, 0, 0, 1])
+    """
+    return draw(key, softmax.softmax(logits, _all(logits)), sample_shape)
+
+
+@verb
+def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
+    >>> log_prob
+    tensor(-1.0986)
+    """
+    parts = softmax.softmax(logits, _all(logits))
+    value = draw(key, parts, sample_shape)
+    return value, softmax.log_prob_of(parts, value)
+
+
+def draw(key: Source, parts: softmax.Softmax, sample_shape: Sequence[int]) -> Tensor:
+    """Draw an outcome of every row, one 64-bit word each."""
+    weights = torch.where(parts.is_top, 1.0, parts.weights.detach())
+    words = random.bits(key, (*sample_shape, *weights.shape[:-1]), dtype=torch.int64, device=weights.device)
+    return choose(weights, words)
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@verb
+def log_prob(logits: Real, value: Index) -> Tensor:
+    """Return the log-probability of a category; -inf for one that does not exist.
+
+    >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
+    tensor([-1.3863, -1.3863,    -inf])
+    """
+    return softmax.log_prob_of(softmax.softmax(logits, _all(logits)), value)
+
+
+@verb
+def probs(logits: Real) -> Tensor:
+    """Return the probabilities of all categories.
+
+    >>> probs(torch.zeros(4))
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    return softmax.probs(softmax.softmax(logits, _all(logits)))
+
+
+@verb
+def normalized_logits(logits: Real) -> Tensor:
+    """Return the log-probabilities of all categories.
+
+    >>> normalized_logits(torch.tensor([5.0, 5.0, -math.inf]))
+    tensor([-0.6931, -0.6931,    -inf])
+    """
+    return softmax.log_probs(softmax.softmax(logits, _all(logits)))
+
+
+@verb
+def entropy(logits: Real) -> Tensor:
+    """Return the entropy in nats.
+
+    >>> entropy(torch.zeros(4))
+    tensor(1.3863)
+    """
+    return softmax.entropy(softmax.softmax(logits, _all(logits)))
+
+
+@verb
+def kl(p: Params, q: Params) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p has a category that q has not.
+
+    >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
+    tensor(0.1201)
+    """
+    return softmax.kl(p.logits, _all(p.logits), q.logits, _all(q.logits))
+
+
+@verb
+def mode(logits: Real) -> Tensor:
+    """Return the most probable category, the first of equals.
+
+    >>> mode(torch.tensor([1.0, 3.0, 3.0]))
+    tensor(1)
+    """
+    return logits.argmax(-1)
+
+
+@verb
+def deterministic(logits: Real) -> Tensor:
+    """Return what a policy plays when it does not explore: the mode.
+
+    >>> deterministic(torch.tensor([1.0, 3.0, 3.0]))
+    tensor(1)
+    """
+    return logits.argmax(-1)
+
+
+def _all(logits: Tensor) -> Tensor:
+    return torch.ones((), dtype=torch.bool, device=logits.device)

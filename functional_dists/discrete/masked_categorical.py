@@ -1,0 +1,158 @@
+"""Categorical distribution over those of 0, ..., N - 1 that a mask allows, such as the valid actions of a state.
+
+Probabilities are proportional to exp(logits) where the mask is True, and 0 elsewhere; what the logits are there, NaN
+and infinity included, reaches neither value nor gradient. A row without any True is invalid (`check` says so), and does
+not harm the others: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random  # noqa: F401 (for the examples)
+from functional_dists.discrete.categorical import check_logits, draw
+from functional_dists.random import Source
+from functional_dists.special import softmax
+from functional_dists.tree import Index, Mask, Real, require, verb
+
+__all__ = [
+    "Params",
+    "check",
+    "deterministic",
+    "entropy",
+    "kl",
+    "log_prob",
+    "mode",
+    "normalized_logits",
+    "probs",
+    "sample",
+    "sample_and_log_prob",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a masked categorical distribution, which broadcast against each other.
+
+    logits: Log-probabilities up to a constant, of shape (*batch, N).
+    mask: Bool, of shape (*batch, N), True where an outcome is allowed.
+    value: Outcomes, integers of shape (*sample, *batch): they may add leading axes to the batch.
+    sample: Outcomes, int64, of shape (*sample_shape, *batch).
+    """
+
+    logits: Real
+    mask: Mask
+
+
+@verb
+def check(logits: Real, mask: Mask) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, False]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: mask must allow an outcome in every row; it is not at position (1,)
+    """
+    require(mask.any(-1), "mask", "must allow an outcome in every row")
+    check_logits(logits, mask)
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb
+def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw outcomes that the mask allows, by the inverse cdf.
+
+    >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]), sample_shape=(6,))
+    tensor([0, 0, 2, 0, 0, 0])
+    """
+    return draw(key, softmax.softmax(logits, mask), sample_shape)
+
+
+@verb
+def sample_and_log_prob(
+    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3), torch.tensor([True, False, True]))
+    >>> log_prob
+    tensor(-0.6931)
+    """
+    parts = softmax.softmax(logits, mask)
+    value = draw(key, parts, sample_shape)
+    return value, softmax.log_prob_of(parts, value)
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@verb
+def log_prob(logits: Real, mask: Mask, value: Index) -> Tensor:
+    """Return the log-probability of an outcome; -inf for one that is masked or does not exist.
+
+    >>> log_prob(torch.zeros(3), torch.tensor([True, False, True]), torch.tensor([0, 1]))
+    tensor([-0.6931,    -inf])
+    """
+    return softmax.log_prob_of(softmax.softmax(logits, mask), value)
+
+
+@verb
+def probs(logits: Real, mask: Mask) -> Tensor:
+    """Return the probabilities of all outcomes, 0 for the masked ones.
+
+    >>> probs(torch.zeros(3), torch.tensor([True, False, True]))
+    tensor([0.5000, 0.0000, 0.5000])
+    """
+    return softmax.probs(softmax.softmax(logits, mask))
+
+
+@verb
+def normalized_logits(logits: Real, mask: Mask) -> Tensor:
+    """Return the log-probabilities of all outcomes, -inf for the masked ones.
+
+    >>> normalized_logits(torch.zeros(3), torch.tensor([True, False, True]))
+    tensor([-0.6931,    -inf, -0.6931])
+    """
+    return softmax.log_probs(softmax.softmax(logits, mask))
+
+
+@verb
+def entropy(logits: Real, mask: Mask) -> Tensor:
+    """Return the entropy in nats.
+
+    >>> entropy(torch.zeros(3), torch.tensor([True, False, True]))
+    tensor(0.6931)
+    """
+    return softmax.entropy(softmax.softmax(logits, mask))
+
+
+@verb
+def kl(p: Params, q: Params) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p allows an outcome that q does not.
+
+    >>> every, some = torch.ones(3, dtype=torch.bool), torch.tensor([True, False, True])
+    >>> kl(Params(torch.zeros(3), some), Params(torch.zeros(3), every))
+    tensor(0.4055)
+    >>> kl(Params(torch.zeros(3), every), Params(torch.zeros(3), some))
+    tensor(inf)
+    """
+    return softmax.kl(p.logits, p.mask, q.logits, q.mask)
+
+
+@verb
+def mode(logits: Real, mask: Mask) -> Tensor:
+    """Return the most probable outcome, the first of equals.
+
+    >>> mode(torch.tensor([1.0, 3.0, 3.0]), torch.tensor([True, False, True]))
+    tensor(2)
+    """
+    return torch.where(mask, logits, -torch.inf).argmax(-1)
+
+
+@verb
+def deterministic(logits: Real, mask: Mask) -> Tensor:
+    """Return what a policy plays when it does not explore: the mode.
+
+    >>> deterministic(torch.tensor([1.0, 3.0, 3.0]), torch.tensor([True, False, True]))
+    tensor(2)
+    """
+    return torch.where(mask, logits, -torch.inf).argmax(-1)

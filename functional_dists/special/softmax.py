@@ -1,0 +1,135 @@
+"""Probabilities from logits, some of which may lie outside the support.
+
+Everything is taken relative to the largest logit of the support, whose weight exp(0) = 1 is kept apart from the sum of
+the others: log(1 + rest) then has all its digits where one outcome is nearly certain, and so have the derivatives.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists.special.elementary import horner
+
+
+class Softmax(NamedTuple):
+    """Logits ``(*B, N)`` taken apart; all is 0 in a row without support."""
+
+    support: Tensor  # (*B, N)
+    is_top: Tensor  # (*B, N): where the largest logit of the support is
+    top: Tensor  # (*B, 1): that logit
+    shifted: Tensor  # (*B, N): the others of the support, less the largest
+    weights: Tensor  # (*B, N): their exp
+    rest: Tensor  # (*B, 1): the sum of that
+
+
+def softmax(logits: Tensor, support: Tensor) -> Softmax:
+    """Take logits apart.
+
+    >>> softmax(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).shifted
+    tensor([-2.,  0.,  0.])
+    """
+    logits, support = torch.broadcast_tensors(logits, support & (logits != -math.inf))
+    largest = torch.where(support, logits.detach(), -math.inf).argmax(-1, keepdim=True)
+    is_top = (torch.arange(logits.shape[-1], device=logits.device) == largest) & support
+    top = logits.gather(-1, largest)
+    others = support & ~is_top
+    shifted = torch.where(others, logits - top, 0.0)
+    weights = torch.where(others, torch.exp(shifted), 0.0)
+    return Softmax(support, is_top, top, shifted, weights, weights.sum(-1, keepdim=True))
+
+
+def probs(parts: Softmax) -> Tensor:
+    """Return the probabilities ``(*B, N)``.
+
+    >>> probs(softmax(torch.zeros(3), torch.tensor([True, True, False])))
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    return torch.where(parts.is_top, 1.0, parts.weights) / (1 + parts.rest)
+
+
+def log_probs(parts: Softmax) -> Tensor:
+    """Return the log-probabilities ``(*B, N)``, -inf outside the support.
+
+    >>> log_probs(softmax(torch.zeros(3), torch.tensor([True, True, False])))
+    tensor([-0.6931, -0.6931,    -inf])
+    """
+    return torch.where(parts.support, parts.shifted - torch.log1p(parts.rest), -math.inf)
+
+
+def log_prob_of(parts: Softmax, index: Tensor) -> Tensor:
+    """Return the log-probabilities of outcomes ``(*S, *B)``, -inf for those that do not exist.
+
+    >>> log_prob_of(softmax(torch.zeros(2), torch.tensor(True)), torch.tensor([0, 1, 2, -1]))
+    tensor([-0.6931, -0.6931,    -inf,    -inf])
+    """
+    count = parts.support.shape[-1]
+    index = index.long()
+    shape = torch.broadcast_shapes(index.shape, parts.support.shape[:-1])
+    exists = (index >= 0) & (index < count)
+    place = torch.where(exists, index, 0).expand(shape)[..., None]
+
+    def picked(table: Tensor) -> Tensor:
+        return table.expand(*shape, count).gather(-1, place).squeeze(-1)
+
+    result = picked(parts.shifted) - torch.log1p(parts.rest).squeeze(-1)
+    return torch.where(exists & picked(parts.support), result, -math.inf)
+
+
+def entropy(parts: Softmax) -> Tensor:
+    """Return the entropy ``(*B)`` in nats.
+
+    >>> entropy(softmax(torch.zeros(3), torch.tensor([True, True, False])))
+    tensor(0.6931)
+    """
+    mean_shifted = (parts.weights * parts.shifted).sum(-1) / (1 + parts.rest.squeeze(-1))
+    return torch.log1p(parts.rest.squeeze(-1)) - mean_shifted
+
+
+def kl(p_logits: Tensor, p_support: Tensor, q_logits: Tensor, q_support: Tensor) -> Tensor:
+    """Return the divergence KL(p || q) in nats, +inf where p has an outcome that q has not.
+
+    It is the sum of p (exp(-r) - 1 + r) over p's support, where r = log p - log q, and of q outside it: no term is
+    negative, so nothing cancels. Where p and q are close r comes from the differences of the logits d, whose common part
+    does not matter: r = d - log(sum of q exp(d)), and that sum is 1 + (sum of q (exp(d) - 1)) - (q outside p's support).
+
+    >>> kl(torch.zeros(2), torch.tensor(True), torch.tensor([0.0, 1e-3]), torch.tensor(True))
+    tensor(1.2500e-07)
+    """
+    p, q = softmax(p_logits, p_support), softmax(q_logits, q_support)
+    p_probs, q_probs = probs(p), probs(q)
+    both = p.support & q.support
+    difference = _difference(p_logits, q_logits, p, both)
+    q_outside = torch.where(q.support & ~p.support, q_probs, 0.0).sum(-1, keepdim=True)
+
+    close = (difference.detach().abs().amax(-1, keepdim=True) < 1) & (q_outside.detach() < 0.5)
+    small = torch.where(close, difference, 0.0)
+    gain = (torch.where(both, q_probs, 0.0) * (_expm1_minus(small) + small)).sum(-1, keepdim=True) - q_outside
+    at_top = torch.where(p.is_top & both, q.shifted, 0.0).sum(-1, keepdim=True)  # log q there, plus q's log1p
+    apart = torch.log1p(q.rest) - torch.log1p(p.rest) - at_top
+    log_ratio_less_difference = torch.where(close, -torch.log1p(torch.where(close, gain, 0.0)), apart)
+    ratio = torch.where(both, difference + log_ratio_less_difference, 0.0)
+
+    near = ratio.detach().abs() < 1
+    of_near = p_probs * _expm1_minus(-torch.where(near, ratio, 0.0))
+    of_both = torch.where(near, of_near, q_probs - p_probs + p_probs * ratio)
+    terms = torch.where(both, of_both, torch.where(q.support, q_probs, 0.0))
+    is_missed = (p.support & ~q.support).any(-1)
+    has_support = p.support.any(-1) & q.support.any(-1)
+    return torch.where(is_missed, math.inf, torch.where(has_support, terms.sum(-1), 0.0))
+
+
+def _difference(p_logits: Tensor, q_logits: Tensor, p: Softmax, both: Tensor) -> Tensor:
+    """Return p_logits - q_logits less what it is at p's largest; 0 there and outside of both supports."""
+    difference = torch.where(both, p_logits - q_logits, 0.0)  # first, since nothing is rounded between close numbers
+    at_top = torch.where(p.is_top, difference, 0.0).sum(-1, keepdim=True)
+    return torch.where(both & ~p.is_top, difference - at_top, 0.0)
+
+
+_SERIES = [1 / math.factorial(k) for k in range(19, 1, -1)]
+
+
+def _expm1_minus(x: Tensor) -> Tensor:
+    """Return exp(x) - 1 - x for -1 < x < 1, to its last digits at 0, by the power series."""
+    return x * x * horner(_SERIES, x)
