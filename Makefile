@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint format bench accuracy notebooks clean
+.PHONY: demo test test-slow lint format bench accuracy notebooks clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ demo: .venv/installed  ## train the demo's policies and plot their learning curv
 
 test: lint  ## lint, types and tests
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: .venv/installed  ## the tests that take minutes, which `make test` leaves out
+	$(SERIAL) $(BIN)/python -m pytest -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,8 +1,10 @@
 """What a family of distributions is, and how to fix some of its parameters."""
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from functional_dists.tree import as_params
@@ -82,9 +84,35 @@ class BoundFamily:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self!r} has no {name}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bound_again, (to_pickle(self.family), self.fixed)
+
     def __repr__(self) -> str:
         fixed = "".join(f", {name}={given}" for name, given in self.fixed.items())
         return f"bind({_name(self.family)}{fixed})"
+
+
+class _ModuleName(str):
+    """Stands in a pickle for a module, which pickle does not know."""
+
+
+def to_pickle(family: Any) -> Any:
+    """Return what stands for a family in a pickle.
+
+    >>> from functional_dists import normal
+    >>> from_pickle(to_pickle(normal)) is normal
+    True
+    """
+    return _ModuleName(family.__name__) if isinstance(family, ModuleType) else family
+
+
+def from_pickle(family: Any) -> Any:
+    """Return the family for which this stood in a pickle."""
+    return importlib.import_module(family) if isinstance(family, _ModuleName) else family
+
+
+def _bound_again(family: Any, fixed: dict[str, Any]) -> BoundFamily:
+    return BoundFamily(from_pickle(family), fixed)
 
 
 def _name(family: Any) -> str:

@@ -111,7 +111,7 @@ class _Signature(NamedTuple):
             names=names,
             kinds=kinds,
             parameters=tuple(name in parameters for name in names),
-            alike=names[0] in parameters and not (names[-1] == "value" and kinds[-1] == _kind(Index)),
+            alike=names[0] in parameters and not (names[-1] == "value" and kinds[-1] == _INDEX),
         )
 
 
@@ -148,12 +148,16 @@ def _decorated(function: F, confine: Callable[..., Tensor] | None, event_dims: i
     params = function.__globals__["Params"]
     if event_dims is None:
         event_dims = (function.__kwdefaults__ or {}).get("event_dims")
-    if positional_names(function)[0] == "p":
+    names = positional_names(function)
+    if names[0] == "p":
         decorated = _lift_pair(function, params, event_dims)
     else:
         decorated = _lift(function, _Signature.of(function, params.__annotations__), confine, event_dims)
     functools.update_wrapper(decorated, function)
     decorated.__doc__ = docs.complete(function, params)
+    # What a distribution object wants to know of `log_prob`: its shapes follow from these two.
+    decorated.event_dims = event_dims  # type: ignore[attr-defined]
+    decorated.is_of_index = names[-1] == "value" and function.__annotations__["value"] is Index  # type: ignore[attr-defined]
     decorated.with_event_dims = lambda dims: _decorated(function, confine, dims)  # type: ignore[attr-defined]
     return cast(F, decorated)
 
@@ -263,7 +267,8 @@ def _kind(annotation: Any) -> str:
     return cast(str, annotation.__metadata__[0])
 
 
-_REAL, _MASK = _kind(Real), _kind(Mask)
+_REAL, _MASK, _INDEX = _kind(Real), _kind(Mask), _kind(Index)
+_NUMBERS_OF: dict[str, Any] = {_REAL: _NUMBERS, _MASK: bool, _INDEX: (int, torch.SymInt)}
 
 
 def _by_position(
@@ -323,7 +328,7 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
     for kind, argument in zip(signature.kinds, arguments, strict=True):
         if not isinstance(argument, Tensor):
             # A number is a 0-d tensor before anything else, so that another number does not recompile.
-            dtype = result if kind == _REAL else torch.int64
+            dtype = result if kind == _REAL else _BOOL if kind == _MASK else torch.int64
             argument = torch.full((), argument, dtype=dtype, device=device)
         tensors.append(argument.to(compute) if kind == _REAL else argument)
     return tensors, result
@@ -331,6 +336,8 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
 
 def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> None:
     if not isinstance(argument, Tensor):
+        if isinstance(argument, _NUMBERS) and not isinstance(argument, _NUMBERS_OF[kind]):
+            raise TypeError(f"{signature.function}: {name} must be a {kind} number or tensor, got {argument!r}")
         return
     if kind == _REAL:
         right = argument.dtype.is_floating_point or (name == "value" and not argument.dtype.is_complex)

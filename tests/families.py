@@ -8,7 +8,15 @@ import mpmath
 import torch
 from torch import Tensor
 
-from functional_dists import bind, independent_normal, normal, random, tanh_normal
+from functional_dists import (
+    bind,
+    categorical,
+    independent_normal,
+    masked_categorical,
+    normal,
+    random,
+    tanh_normal,
+)
 from functional_dists.family import verbs
 
 EVENT = 3  # the size of the event axis of every example
@@ -19,10 +27,14 @@ class Row(NamedTuple):
 
     name: str
     family: Any
-    event_dims: int  # the default
+    event_dims: int | None  # the default, where there is that option
     parameters: dict[str, tuple[float, ...]]  # an example of shape (EVENT,)
-    value: tuple[float, ...]  # inside the support of the example
-    mp_log_density: Callable[..., Any]  # of one element, in mpmath: f(value, *parameters)
+    value: tuple[float, ...] | int  # inside the support of the example
+    mp_log_density: Callable[..., Any] | None = None  # of one element, in mpmath: f(value, *parameters)
+
+    @property
+    def is_discrete(self) -> bool:
+        return self.mp_log_density is None
 
 
 def _mp_normal(x: Any, loc: Any, scale: Any) -> Any:
@@ -36,6 +48,7 @@ def _mp_tanh_normal(y: Any, loc: Any, scale: Any, low: Any = -2.0, high: Any = 3
 
 _LOC_SCALE = {"loc": (0.3, -1.1, 2.0), "scale": (0.5, 1.4, 0.8)}
 _REAL, _BOUNDED = (0.2, -0.4, 2.2), (0.25, -0.4, 0.3)
+_LOGITS = {"logits": (0.3, -1.1, 0.8)}
 _BOUNDS = {"low": (-1.0, -2.0, 0.0), "high": (1.0, 3.0, 0.5)}
 
 FAMILIES = [
@@ -43,11 +56,15 @@ FAMILIES = [
     Row("independent_normal", independent_normal, 1, _LOC_SCALE, _REAL, _mp_normal),
     Row("tanh_normal", tanh_normal, 1, {**_LOC_SCALE, **_BOUNDS}, _BOUNDED, _mp_tanh_normal),
     Row("bound_tanh_normal", bind(tanh_normal, low=-2.0, high=3.0), 1, _LOC_SCALE, _BOUNDED, _mp_tanh_normal),
+    Row("categorical", categorical, None, _LOGITS, 2),
+    Row("masked_categorical", masked_categorical, None, {**_LOGITS, "mask": (True, False, True)}, 2),
 ]
+CONTINUOUS = [row.name for row in FAMILIES if not row.is_discrete]
+DISCRETE = [row.name for row in FAMILIES if row.is_discrete]
 BY_NAME = {row.name: row for row in FAMILIES}
 
 # A second set of parameters for the verbs of two distributions; what is missing is shared.
-_OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6)}
+_OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4)}
 _PROBABILITY = (0.2, 0.5, 0.97)
 
 
@@ -58,11 +75,20 @@ class Call(NamedTuple):
     tensors: list[Tensor]
     names: list[str]
 
+    @property
+    def real(self) -> tuple[int, ...]:
+        """The positions of the arguments that have derivatives."""
+        return tuple(i for i, tensor in enumerate(self.tensors) if tensor.is_floating_point())
+
 
 # Families that share no code with another row: the costly cells of the matrix run over them alone.
-DISTINCT = ("normal", "tanh_normal")
+DISTINCT = ("normal", "tanh_normal", "masked_categorical")
 VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb != "check"]
-DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if verb not in ("sample", "sample_pretanh")]
+DIFFERENTIABLE = [
+    (name, verb)
+    for name, verb in VERBS
+    if verb not in ("sample", "sample_pretanh") and not (name in DISCRETE and verb in ("mode", "deterministic"))
+]
 
 
 def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tuple[int, ...] = ()) -> Call:
@@ -71,7 +97,7 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     function = verbs(row.family)[verb]
     parameters = {key: _example(numbers, dtype, batch) for key, numbers in row.parameters.items()}
     if verb == "kl":
-        other = {**parameters, **{key: _example(_OTHER[key], dtype, batch) for key in _OTHER}}
+        other = {**parameters, **{key: _example(_OTHER[key], dtype, batch) for key in _OTHER if key in parameters}}
         size = len(parameters)
         return Call(
             lambda *tensors: function(row.family.Params(*tensors[:size]), row.family.Params(*tensors[size:])),
@@ -89,6 +115,8 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
         arguments["value"] = _example(_PROBABILITY, dtype, batch)
     elif verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival"):
         arguments["value"] = _example(row.value, dtype, batch)
+    if verb == "normalized_logits":  # -inf has no differences
+        return Call(lambda *tensors: function(*tensors).clamp(min=-1e3), list(arguments.values()), list(arguments))
     if "sample" in verb:
         return Call(lambda *tensors: function(random.key(7), *tensors), list(arguments.values()), list(arguments))
     return Call(function, list(arguments.values()), list(arguments))
@@ -104,8 +132,11 @@ def _bounds(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: parameters[key] for key in ("low", "high") if key in parameters}
 
 
-def _example(numbers: tuple[float, ...], dtype: torch.dtype, batch: tuple[int, ...]) -> Tensor:
-    """Return `numbers` for every element of the batch, each with a small shift of its own."""
+def _example(numbers: tuple[float, ...] | int, dtype: torch.dtype, batch: tuple[int, ...]) -> Tensor:
+    """Return `numbers` for every element of the batch, real ones each with a small shift of its own."""
+    example = torch.tensor(numbers)
+    if not example.is_floating_point():
+        return example.expand((*batch, *example.shape)).clone()
     count = math.prod(batch)
     shift = 0.01 * torch.arange(count, dtype=torch.float64).reshape(*batch, 1)
     return (torch.tensor(numbers, dtype=torch.float64) + shift).to(dtype)

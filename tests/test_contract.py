@@ -14,10 +14,22 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from functional_dists import random
 from functional_dists.family import verbs
 from functional_dists.tree import fnv1a
-from tests.families import BY_NAME, DIFFERENTIABLE, DISTINCT, EVENT, FAMILIES, VERBS, call_of, keyed_call_of
+from tests.families import (
+    BY_NAME,
+    CONTINUOUS,
+    DIFFERENTIABLE,
+    DISCRETE,
+    DISTINCT,
+    EVENT,
+    FAMILIES,
+    VERBS,
+    call_of,
+    keyed_call_of,
+)
 
 BATCH = (2,)
 SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob", "rsample_and_log_prob")
+SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name in CONTINUOUS]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 
 
@@ -28,6 +40,19 @@ def parts(result: Any) -> tuple[Tensor, ...]:
 def total(function: Any) -> Any:
     """Return `function` summed to a number, so that it has a gradient."""
     return lambda *tensors: sum(part.sum() for part in parts(function(*tensors)))
+
+
+def along_ones(function: Any, call: Any) -> Any:
+    """Return value and derivative as all real arguments grow alike."""
+    real = tuple(call.tensors[i] for i in call.real)
+
+    def of_real(*moved: Tensor) -> Any:
+        tensors = list(call.tensors)
+        for i, tensor in zip(call.real, moved, strict=True):
+            tensors[i] = tensor
+        return function(*tensors)
+
+    return jvp(of_real, real, tuple(torch.ones_like(t) for t in real))
 
 
 def assert_same(got: Any, wanted: Any, **tolerance: float) -> None:
@@ -57,7 +82,7 @@ def test_signature(name: str, verb: str) -> None:
     assert len(positional) + len(options) == len(signature.parameters)
     assert options == {
         **({"sample_shape": ()} if "sample" in verb else {}),
-        **({"event_dims": row.event_dims} if verb in SUMMED else {}),
+        **({"event_dims": row.event_dims} if (name, verb) in SUMS_EVENTS else {}),
     }
     assert list(row.parameters) == fields
 
@@ -114,19 +139,18 @@ SMOOTH = [(name, verb) for name, verb in DIFFERENTIABLE if verb != "sample_and_l
 @pytest.mark.parametrize(("name", "verb"), SMOOTH)
 def test_gradient_is_the_finite_difference(name: str, verb: str) -> None:
     call = call_of(name, verb)
-    tensors = [t.requires_grad_() for t in call.tensors]
+    tensors = [t.requires_grad_(t.is_floating_point()) for t in call.tensors]
     assert torch.autograd.gradcheck(call.function, tensors, eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "verb"), DIFFERENTIABLE)
 def test_derivatives_agree_between_modes_and_under_vmap(name: str, verb: str) -> None:
     call = call_of(name, verb)
-    function, argnums = total(call.function), tuple(range(len(call.tensors)))
+    function, argnums = total(call.function), call.real
     gradient = grad(function, argnums)(*call.tensors)
     assert_same(jacrev(function, argnums)(*call.tensors), gradient)
     assert_same(jacfwd(function, argnums)(*call.tensors), gradient, rtol=1e-9, atol=1e-11)
-    tangents = tuple(torch.ones_like(t) for t in call.tensors)
-    _, directional = jvp(function, tuple(call.tensors), tangents)
+    _, directional = along_ones(function, call)
     assert_same(directional, sum(g.sum() for g in gradient), rtol=1e-9, atol=1e-11)
 
     batched = call_of(name, verb, batch=BATCH)
@@ -141,7 +165,7 @@ def test_second_derivatives_are_differences_of_the_first(name: str, verb: str) -
     call = call_of(name, verb)
     function = total(call.function)
     step = 1e-5
-    for i in range(len(call.tensors)):
+    for i in call.real:
 
         def of_one(x: Tensor, i: int = i) -> Tensor:
             return function(*call.tensors[:i], x, *call.tensors[i + 1 :])
@@ -171,7 +195,7 @@ def test_compiles_once_for_all_values(name: str, verb: str) -> None:
     count = CompileCounterWithBackend("aot_eager")
     function = compiled(call.function, count)
     for shift in (0.0, 1e-3, 2e-3):
-        tensors = [t + shift for t in call.tensors]
+        tensors = [t + shift if t.is_floating_point() else t for t in call.tensors]
         assert_same(function(*tensors), call.function(*tensors), rtol=1e-12, atol=1e-13)
     assert count.frame_count == 1
 
@@ -187,12 +211,12 @@ def test_compiles_under_vmap(name: str, verb: str) -> None:
 @pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in DIFFERENTIABLE if n in DISTINCT])
 def test_derivatives_compile(name: str, verb: str, transform: str) -> None:
     call = call_of(name, verb, batch=BATCH if transform == "vmap_grad" else ())
-    function, argnums = total(call.function), tuple(range(len(call.tensors)))
+    function, argnums = total(call.function), call.real
     transformed = {
         "vmap_grad": vmap(grad(function, argnums)),
-        "jvp": lambda *tensors: jvp(function, tensors, tuple(torch.ones_like(t) for t in tensors)),
-        "jacrev": jacrev(call.function, argnums=0),
-        "jacrev_jacrev": jacrev(jacrev(function, argnums=1 if len(call.tensors) > 1 else 0), argnums=0),
+        "jvp": lambda *tensors: along_ones(function, call._replace(tensors=tensors)),
+        "jacrev": jacrev(lambda *tensors: parts(call.function(*tensors))[-1], argnums=0),
+        "jacrev_jacrev": jacrev(jacrev(function, argnums=call.real[-1]), argnums=0),
     }[transform]
     assert_same(compiled(transformed)(*call.tensors), transformed(*call.tensors), rtol=1e-9, atol=1e-10)
 
@@ -206,7 +230,7 @@ def test_inductor_gives_value_and_gradient(name: str, verb: str) -> None:
         value = parts(call.function(*tensors))
         if (name, verb) not in DIFFERENTIABLE:
             return value
-        return (*value, *grad(total(call.function), tuple(range(len(tensors))))(*tensors))
+        return (*value, *grad(total(call.function), call.real)(*tensors))
 
     got = compiled(value_and_gradient, "inductor")(*call.tensors)
     assert_same(got, value_and_gradient(*call.tensors), rtol=2e-5, atol=2e-5)
@@ -228,18 +252,19 @@ def test_new_numbers_recompile_at_most_once(name: str, verb: str) -> None:
 def test_dtypes(name: str, verb: str, dtype: torch.dtype) -> None:
     call = call_of(name, verb, dtype)
     got = call.function(*call.tensors)
-    assert all(part.dtype == dtype for part in parts(got))
-    wanted = call.function(*(t.float() for t in call.tensors))
+    assert all(part.dtype == (dtype if part.is_floating_point() else torch.int64) for part in parts(got))
+    wanted = call.function(*(t.float() if t.is_floating_point() else t for t in call.tensors))
     if "sample" in verb and dtype != torch.float32:
-        wanted = tuple(part.to(dtype) for part in parts(wanted))
+        wanted = tuple(part.to(dtype) if part.is_floating_point() else part for part in parts(wanted))
         # Rounding may reach a bound, which the draw itself never does.
         epsilon = torch.finfo(dtype).eps
         assert_same(got, wanted, rtol=2 * epsilon, atol=2 * epsilon)
     else:
-        assert_same(got, tuple(part.to(dtype) for part in parts(wanted)), rtol=torch.finfo(dtype).eps, atol=1e-6)
+        wanted = tuple(part.to(got_part.dtype) for part, got_part in zip(parts(wanted), parts(got), strict=True))
+        assert_same(got, wanted, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if len(call_of(n, v).tensors) > 1])
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if len(call_of(n, v).real) > 1])
 def test_promotes_mixed_dtypes(name: str, verb: str) -> None:
     call = call_of(name, verb)
     got = call.function(call.tensors[0].float(), *call.tensors[1:])
@@ -259,9 +284,9 @@ def test_accepts_numbers_and_names(name: str, verb: str) -> None:
     family_verb = verbs(BY_NAME[name].family)[verb]
     key = (random.key(7),) if "sample" in verb else ()
     named = dict(zip(call.names, call.tensors, strict=True))
-    assert_same(family_verb(*key, **named), call.function(*call.tensors))
-    numbers = [call.tensors[0], *(float(t[0]) for t in call.tensors[1:])]
-    tensors = [call.tensors[0], *(t[0] for t in call.tensors[1:])]
+    assert_same(family_verb(*key, **named), family_verb(*key, *call.tensors))
+    tensors = [call.tensors[0], *(t.flatten()[0] for t in call.tensors[1:])]
+    numbers = [call.tensors[0], *(t.item() for t in tensors[1:])]
     assert_same(family_verb(*key, *numbers), family_verb(*key, *tensors))
 
 
@@ -299,7 +324,7 @@ def test_pytrees(name: str, verb: str) -> None:
             assert_same(leaf, parts(alone)[i])
 
 
-@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if v in SUMMED])
+@pytest.mark.parametrize(("name", "verb"), SUMS_EVENTS)
 def test_event_dims(name: str, verb: str) -> None:
     function = verbs(BY_NAME[name].family)[verb]
     call = call_of(name, verb, batch=(4,))
@@ -325,15 +350,16 @@ def test_event_dims(name: str, verb: str) -> None:
 @pytest.mark.parametrize("name", [row.name for row in FAMILIES])
 def test_value_may_only_add_leading_axes(name: str) -> None:
     row = BY_NAME[name]
-    call = call_of(name, "log_prob")
-    *parameters, value = call.tensors
+    *parameters, value = call_of(name, "log_prob").tensors
     wanted = row.family.log_prob(*parameters, value)
-    got = row.family.log_prob(*parameters, value.expand(5, 2, EVENT))
+    got = row.family.log_prob(*parameters, value.expand(5, 2, *value.shape))
     assert_same(got, wanted.expand(5, 2, *wanted.shape))
+    batched = [t.expand(4, *t.shape) for t in parameters]
     with pytest.raises(ValueError, match="may only add leading axes"):
-        row.family.log_prob(*(t[:1] for t in parameters), value)
-    with pytest.raises(ValueError, match="do not broadcast: loc"):
-        row.family.log_prob(parameters[0], torch.ones(EVENT + 1), *parameters[2:], value)
+        row.family.log_prob(*batched, value.expand(3, *value.shape))
+    if len(parameters) > 1:
+        with pytest.raises(ValueError, match=f"do not broadcast: {row.family.Params._fields[0]}"):
+            row.family.log_prob(parameters[0], parameters[1].new_ones(EVENT + 1), *parameters[2:], value)
 
 
 # --------------------------------------------------------------------------------------------------------- randomness
@@ -352,7 +378,7 @@ def test_sample_shape_and_agreement_of_the_four_draws(name: str, verb: str) -> N
     family = BY_NAME[name].family
     call = keyed_call_of(name, verb)
     drawn = parts(call.function(*call.tensors, sample_shape=(5, 2)))
-    assert drawn[0].shape == (5, 2, EVENT)
+    assert drawn[0].shape == ((5, 2) if name in DISCRETE else (5, 2, EVENT))
     if verb == "sample_pretanh":
         bounds = [t for t, n in zip(call.tensors, call.names, strict=True) if n in ("low", "high")]
         drawn = (family.squash(drawn[0], *bounds),)
@@ -365,16 +391,18 @@ def test_sample_shape_and_agreement_of_the_four_draws(name: str, verb: str) -> N
 def test_generator(name: str, verb: str) -> None:
     call = keyed_call_of(name, verb)
     first, second = (
-        parts(call.function(torch.Generator().manual_seed(5), *call.tensors[1:], sample_shape=(4,))) for _ in range(2)
+        parts(call.function(torch.Generator().manual_seed(5), *call.tensors[1:], sample_shape=(16,))) for _ in range(2)
     )
     assert_same(first, second)
     generator = torch.Generator().manual_seed(5)
-    assert not torch.equal(first[0], parts(call.function(generator, *call.tensors[1:]))[0].expand_as(first[0]))
-    lanes = vmap(lambda loc: call.function(generator, loc, *call.tensors[2:]), randomness="different")(
-        call.tensors[1].expand(3, EVENT)
-    )
+    call.function(generator, *call.tensors[1:])
+    assert not torch.equal(first[0], parts(call.function(generator, *call.tensors[1:], sample_shape=(16,)))[0])
+    lanes = vmap(
+        lambda loc: call.function(generator, loc, *call.tensors[2:], sample_shape=(16,)), randomness="different"
+    )(call.tensors[1].expand(3, EVENT))
     assert not torch.equal(parts(lanes)[0][0], parts(lanes)[0][1])
-    tree = call.function(generator, {"a": call.tensors[1], "b": call.tensors[1]}, *call.tensors[2:])
+    two = {"a": call.tensors[1], "b": call.tensors[1]}
+    tree = call.function(generator, two, *call.tensors[2:], sample_shape=(16,))
     tree = tree[0] if isinstance(tree, tuple) else tree
     assert not torch.equal(tree["a"], tree["b"])
     with pytest.raises(torch._dynamo.exc.Unsupported, match="key_from"):
@@ -405,7 +433,7 @@ def test_score_gradient_is_that_of_log_prob_at_the_sample(name: str) -> None:
     family = BY_NAME[name].family
     call = keyed_call_of(name, "sample_and_log_prob")
     key, *parameters = call.tensors
-    argnums = tuple(range(len(parameters)))
+    argnums = tuple(i for i, parameter in enumerate(parameters) if parameter.is_floating_point())
     value = family.sample(key, *parameters)
 
     def of_draw(*parameters: Tensor) -> Tensor:
@@ -416,6 +444,9 @@ def test_score_gradient_is_that_of_log_prob_at_the_sample(name: str) -> None:
 
     assert_same(grad(of_draw, argnums)(*parameters), grad(of_value, argnums)(*parameters), rtol=1e-8, atol=1e-8)
     assert_same(hessian(of_draw)(*parameters), hessian(of_value)(*parameters), rtol=1e-7, atol=1e-7)
+    if name in DISCRETE:
+        assert value.dtype == torch.int64
+        return
 
     def drawn(*parameters: Tensor) -> Tensor:
         return family.sample_and_log_prob(key, *parameters)[0].sum()
@@ -424,7 +455,7 @@ def test_score_gradient_is_that_of_log_prob_at_the_sample(name: str) -> None:
     assert jvp(drawn, tuple(parameters), tuple(parameters))[1] == 0
 
 
-@pytest.mark.parametrize("name", [row.name for row in FAMILIES])
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_pathwise_gradient_is_minus_the_cdf_slope_over_the_density(name: str) -> None:
     """Implicit reparameterisation: d value / d parameter = -(d cdf / d parameter) / density."""
     family = BY_NAME[name].family
@@ -440,10 +471,10 @@ def test_pathwise_gradient_is_minus_the_cdf_slope_over_the_density(name: str) ->
 @pytest.mark.parametrize("name", [row.name for row in FAMILIES])
 def test_check_passes_the_example_and_names_what_is_wrong(name: str) -> None:
     row = BY_NAME[name]
-    parameters = call_of(name, "mean").tensors
-    row.family.check(*parameters)
-    for i, field in enumerate(row.family.Params._fields):
-        bad = parameters[i].clone()
-        bad[1] = math.nan
-        with pytest.raises(ValueError, match=rf"{field} .*position \(1,\)"):
-            row.family.check(*parameters[:i], bad, *parameters[i + 1 :])
+    call = call_of(name, "sample")
+    row.family.check(*call.tensors)
+    for i in call.real:
+        bad = [t.clone() for t in call.tensors]
+        bad[i][0] = math.nan
+        with pytest.raises(ValueError, match=rf"{call.names[i]} .*position \(0,\)"):
+            row.family.check(*bad)

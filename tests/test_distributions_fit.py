@@ -8,12 +8,10 @@ import torch
 from mpmath import mp
 
 from functional_dists import normal, random, tanh_normal
-from tests.families import BY_NAME, EVENT, FAMILIES, call_of
-
-NAMES = [row.name for row in FAMILIES]
+from tests.families import BY_NAME, CONTINUOUS, EVENT, call_of
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 @pytest.mark.parametrize("source", ["key", "generator"])
 def test_samples_follow_the_cdf(name: str, source: str) -> None:
     family = BY_NAME[name].family
@@ -25,7 +23,7 @@ def test_samples_follow_the_cdf(name: str, source: str) -> None:
         assert scipy.stats.kstest(uniform[:, i], "uniform").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_lanes_of_different_keys_are_independent(name: str) -> None:
     family = BY_NAME[name].family
     parameters = call_of(name, "mean").tensors
@@ -38,7 +36,7 @@ def test_lanes_of_different_keys_are_independent(name: str) -> None:
     assert abs(torch.corrcoef(torch.stack([ranks[:-1, 0], ranks[1:, 0]]))[0, 1]) < bound
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_density_is_the_reference(name: str) -> None:
     row = BY_NAME[name]
     *parameters, value = call_of(name, "log_prob").tensors
@@ -48,7 +46,7 @@ def test_density_is_the_reference(name: str) -> None:
     torch.testing.assert_close(got, torch.tensor(wanted, dtype=got.dtype), rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_density_is_the_slope_of_the_cdf(name: str) -> None:
     family = BY_NAME[name].family
     *parameters, value = call_of(name, "cdf").tensors
@@ -56,7 +54,7 @@ def test_density_is_the_slope_of_the_cdf(name: str) -> None:
     torch.testing.assert_close(slope.log(), family.log_prob(*parameters, value, event_dims=0))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_cdf_survival_and_quantile_agree(name: str) -> None:
     family = BY_NAME[name].family
     *parameters, value = call_of(name, "cdf").tensors
@@ -68,7 +66,7 @@ def test_cdf_survival_and_quantile_agree(name: str) -> None:
     torch.testing.assert_close(family.icdf(*parameters, torch.full_like(cdf, 0.5)), family.median(*parameters))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_moments_and_entropy_are_integrals_over_the_quantiles(name: str) -> None:
     """E f(X) = E f(icdf(Phi(Z))), by the trapezoidal rule in Z: another rule than the families' own."""
     family = BY_NAME[name].family
@@ -86,7 +84,7 @@ def test_moments_and_entropy_are_integrals_over_the_quantiles(name: str) -> None
     torch.testing.assert_close(family.entropy(*parameters, event_dims=0), entropy, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_kl_is_the_mean_log_ratio(name: str) -> None:
     family = BY_NAME[name].family
     parameters = call_of(name, "mean").tensors
@@ -100,7 +98,7 @@ def test_kl_is_the_mean_log_ratio(name: str) -> None:
     assert (family.kl(p, p, event_dims=0) == 0).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_mode_is_the_largest_density(name: str) -> None:
     family = BY_NAME[name].family
     parameters = call_of(name, "mean").tensors

@@ -1,0 +1,27 @@
+"""Lists of outcomes: integers (*batch, K), in which a padding value may mark the unused slots."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["mask_from_indices", "used_slots"]
+
+
+def used_slots(indices: Tensor, padding_value: int | None) -> Tensor:
+    """Return where a list of outcomes holds one.
+
+    >>> used_slots(torch.tensor([2, -1]), -1)
+    tensor([ True, False])
+    """
+    return torch.ones_like(indices, dtype=torch.bool) if padding_value is None else indices != padding_value
+
+
+def mask_from_indices(indices: Tensor, num: int, *, padding_value: int | None = None) -> Tensor:
+    """Return the mask, bool of shape (*batch, num), that allows the listed outcomes.
+
+    >>> mask_from_indices(torch.tensor([2, 0, -1]), 4, padding_value=-1)
+    tensor([ True, False,  True, False])
+    """
+    is_used = used_slots(indices, padding_value)
+    places = torch.where(is_used, indices, 0).long()
+    counts = torch.zeros((*indices.shape[:-1], num), dtype=torch.int64, device=indices.device)
+    return counts.scatter_add(-1, places, is_used.long()) > 0

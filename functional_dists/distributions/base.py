@@ -1,0 +1,262 @@
+"""The `torch.distributions.Distribution` that every class here is: its methods are the verbs of a family."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution, constraints, register_kl
+
+from functional_dists.family import BoundFamily, bind, from_pickle, to_pickle
+from functional_dists.random import Source
+from functional_dists.tree import as_params
+
+__all__ = ["FamilyDistribution", "wrap"]
+
+
+class FamilyDistribution(Distribution):
+    """A distribution of a family with its parameters.
+
+    A verb that the family lacks raises a NotImplementedError, as in `torch.distributions`. The parameters are
+    attributes, and `params` holds all of them.
+
+    Args:
+        family: A family.
+        params: Its parameters: `Params`, a tuple or a mapping of tensors and numbers.
+        event_dims: How many trailing axes are one event. Default: the family's own, 0 for parameters without axes.
+        validate_args: Whether to check the parameters, and the values that are scored. Default: the parameters only, as
+            `Distribution.set_default_validate_args` says. In `torch.vmap` and `torch.compile` nothing is checked.
+
+    Raises:
+        ValueError: the parameters do not broadcast, have too few axes, or hold invalid numbers.
+
+    >>> from functional_dists import normal
+    >>> FamilyDistribution(normal, (torch.zeros(3), 1.0)).sample((2,)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self, family: Any, params: Any, event_dims: int | None = None, validate_args: bool | None = None
+    ) -> None:
+        self.family = family
+        self.params = _as_tensors(as_params(family.Params, params))
+        shape = _shared_shape(self.params)
+        is_of_index = getattr(family.log_prob, "is_of_index", False)
+        default = getattr(family.log_prob, "event_dims", None)
+        self._options = {}
+        if default is not None:
+            self._options = {"event_dims": event_dims if event_dims is not None else default if shape else 0}
+        parameter_dims = 1 if is_of_index else self._options.get("event_dims", 0)
+        if parameter_dims > len(shape):
+            raise ValueError(f"event_dims={parameter_dims} does not fit parameters of shape {tuple(shape)}")
+        batch_shape, rest = shape[: len(shape) - parameter_dims], shape[len(shape) - parameter_dims :]
+        self._parameter_event = rest
+        super().__init__(batch_shape, Size() if is_of_index else rest, validate_args=False)
+        self._checks_values = bool(validate_args)
+        if (Distribution._validate_args if validate_args is None else validate_args) and values_can_be_read():
+            family.check(*self.params)
+
+    def __getattr__(self, name: str) -> Any:
+        params = self.__dict__.get("params")
+        if params is not None and name in params._fields:
+            return getattr(params, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.params._asdict().items())
+        return f"{type(self).__name__}({shapes})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "family": to_pickle(self.family), "params": tuple(self.params)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        family = from_pickle(state["family"])
+        self.__dict__.update(state, family=family, params=family.Params(*state["params"]))
+
+    def _verb(self, name: str) -> Any:
+        verb = getattr(self.family, name, None)
+        if verb is None:
+            raise NotImplementedError(f"{type(self).__name__} has no {name}")
+        return verb
+
+    # ---------------------------------------------------------------------------------------------------------- draws
+    def sample(self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None) -> Tensor:
+        """Draw a value, cut from the graph; without a key from PyTorch's global generator."""
+        return self._draw("sample", sample_shape, key)
+
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None) -> Tensor:
+        """Draw a value with the pathwise gradient; without a key from PyTorch's global generator."""
+        return self._draw("rsample", sample_shape, key)
+
+    def sample_and_log_prob(
+        self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw what `sample` draws, with its log-probability, scored from the noise."""
+        return self._draw("sample_and_log_prob", sample_shape, key, **self._options)
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw what `rsample` draws, with its log-probability, scored from the noise."""
+        return self._draw("rsample_and_log_prob", sample_shape, key, **self._options)
+
+    def _draw(self, name: str, sample_shape: Sequence[int], key: Source | None, **options: Any) -> Any:
+        verb = self._verb(name)
+        source = _global_source(self.params[0].device) if key is None else key
+        return verb(source, *self.params, sample_shape=tuple(sample_shape), **options)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether the family has pathwise gradients."""
+        return hasattr(self.family, "rsample")
+
+    # -------------------------------------------------------------------------------------------------------- scoring
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of a value; -inf outside the support."""
+        verb = self._verb("log_prob")
+        if self._checks_values and values_can_be_read():
+            self._validate_sample(value)
+        return verb(*self.params, value, **self._options)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy in nats."""
+        return self._verb("entropy")(*self.params, **self._options)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return the cumulative probability of every element."""
+        return self._verb("cdf")(*self.params, value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Return the quantile of every element."""
+        return self._verb("icdf")(*self.params, value)
+
+    # -------------------------------------------------------------------------------------------------------- moments
+    @property
+    def mean(self) -> Tensor:
+        """The mean."""
+        return self._verb("mean")(*self.params)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of every element."""
+        return self._verb("variance")(*self.params)
+
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation of every element."""
+        return self._verb("stddev")(*self.params)
+
+    @property
+    def mode(self) -> Tensor:
+        """The value of the highest probability or density."""
+        return self._verb("mode")(*self.params)
+
+    @property
+    def median(self) -> Tensor:
+        """The median of every element."""
+        return self._verb("median")(*self.params)
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        """What a policy plays when it does not explore."""
+        return self._verb("deterministic")(*self.params)
+
+    # ---------------------------------------------------------------------------------------------------------- torch
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """What `check` of the family demands, it demands of values that belong together; so nothing is stated here."""
+        return {}
+
+    @property
+    def support(self) -> Any:
+        """Where the log-probability is finite, as a constraint."""
+        raise NotImplementedError(f"{type(self).__name__} states no support")
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Return the distribution with its parameters expanded to a batch shape."""
+        new = type(self).__new__(type(self)) if _instance is None else _instance
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = Size(batch_shape)
+        shape = (*batch_shape, *self._parameter_event)
+        new.params = type(self.params)(*(param.expand(shape) for param in self.params))
+        return new
+
+
+def wrap(
+    family: Any, *params: Any, event_dims: int | None = None, validate_args: bool | None = None, **options: Any
+) -> FamilyDistribution:
+    """Make a `torch.distributions.Distribution` of any family, also of a module of your own with the same verbs.
+
+    Args:
+        family: A family: a module, or what `bind` gives.
+        params: Its parameters, in its order.
+        event_dims: How many trailing axes are one event. Default: the family's own.
+        validate_args: As in `torch.distributions`.
+        options: Parameters by name, and other options of the family's verbs, as `bind` takes them; inside
+            `torch.compile` these cannot be fixed, so pass a family that `bind` made outside.
+
+    Returns:
+        A distribution whose methods are the verbs.
+
+    Raises:
+        TypeError: a name is neither a parameter nor an option.
+        ValueError: the parameters do not broadcast, have too few axes, or hold invalid numbers.
+
+    >>> from functional_dists import categorical, random
+    >>> wrap(categorical, torch.zeros(3)).sample((4,), key=random.key(42))
+    tensor([1, 0, 2, 0])
+    """
+    named = {name: options.pop(name) for name in family.Params._fields if name in options}
+    if options:
+        family = bind(family, **options)
+    return FamilyDistribution(family, family.Params(*params, **named), event_dims, validate_args)
+
+
+@register_kl(FamilyDistribution, FamilyDistribution)  # type: ignore[untyped-decorator]
+def _kl(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
+    (family, p_params), (q_family, q_params) = _unbound(p), _unbound(q)
+    if family is not q_family or not hasattr(family, "kl"):
+        raise NotImplementedError(f"no KL divergence between {p.family} and {q.family} is known")
+    if p._options != q._options:
+        raise ValueError(f"the distributions have different events: {p._options} and {q._options}")
+    return family.kl(p_params, q_params, **p._options)
+
+
+def _unbound(distribution: FamilyDistribution) -> tuple[Any, Any]:
+    """Return the family with nothing fixed, and all its parameters."""
+    family, params = distribution.family, distribution.params
+    if not isinstance(family, BoundFamily):
+        return family, params
+    fixed = {name: given for name, given in family.fixed.items() if name in family.family.Params._fields}
+    return family.family, family.family.Params(**fixed, **params._asdict())
+
+
+def _as_tensors(params: Any) -> Any:
+    tensors = [param for param in params if isinstance(param, Tensor)]
+    real = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+    like = torch.empty(()) if real is None else real
+    return type(params)(*(p if isinstance(p, Tensor) else like.new_zeros(()) + p for p in params))
+
+
+def _shared_shape(params: Any) -> Size:
+    try:
+        return torch.broadcast_shapes(*(param.shape for param in params))
+    except RuntimeError:
+        shapes = ", ".join(f"{name} {tuple(param.shape)}" for name, param in params._asdict().items())
+        raise ValueError(f"the shapes of the parameters do not broadcast: {shapes}") from None
+
+
+def values_can_be_read() -> bool:
+    """Whether Python may branch on values: not while they are traced, nor where one stands for many lanes."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is None
+
+
+def _global_source(device: torch.device) -> Source:
+    """Return PyTorch's global generator; where that cannot be passed around, a key drawn from it."""
+    if not torch.compiler.is_compiling():
+        if device.type == "cpu":
+            return torch.default_generator
+        if device.type == "cuda":
+            index = torch.cuda.current_device() if device.index is None else device.index
+            return torch.cuda.default_generators[index]
+    return torch.randint(-(2**63), 2**63 - 1, (2,), device=device).view(torch.uint64)

@@ -1,0 +1,415 @@
+"""The objects are `torch.distributions.Distribution`s whose methods are the verbs."""
+
+import copy
+import math
+import pickle
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+from torch.distributions import Categorical, Distribution, Normal, kl_divergence
+from torch.func import grad, hessian, jvp, vmap
+
+from functional_dists import bind, categorical, independent_normal, masked_categorical, normal, random, tanh_normal
+from functional_dists.distributions import FamilyDistribution, IndependentNormal, MaskedCategorical, TanhNormal, wrap
+from functional_dists.family import verbs
+from functional_dists.tree import Real
+
+LOC, SCALE = torch.tensor([[0.3, -1.1, 2.0], [0.1, 0.0, -0.4]]), torch.tensor([0.5, 1.4, 0.8])
+LOGITS, MASK = torch.tensor([[0.3, -1.1, 0.8], [0.1, 0.0, -0.4]]), torch.tensor([True, False, True])
+KEY = random.key(3)
+
+# name -> (a distribution, the family that it stands for, the parameters)
+OBJECTS: dict[str, tuple[FamilyDistribution, Any, tuple[Any, ...]]] = {
+    "TanhNormal": (TanhNormal(LOC, SCALE, low=-2.0, high=3.0), tanh_normal, (LOC, SCALE, -2.0, 3.0)),
+    "IndependentNormal": (IndependentNormal(LOC, SCALE), independent_normal, (LOC, SCALE)),
+    "MaskedCategorical": (MaskedCategorical(LOGITS, mask=MASK), masked_categorical, (LOGITS, MASK)),
+    "wrap(normal)": (wrap(normal, LOC, 1.0), normal, (LOC, 1.0)),
+    "wrap(categorical)": (wrap(categorical, logits=LOGITS), categorical, (LOGITS,)),
+    "wrap(tanh_normal)": (
+        wrap(tanh_normal, LOC, SCALE, event_dims=2),
+        bind(tanh_normal, event_dims=2),
+        (LOC, SCALE, -1.0, 1.0),
+    ),
+    "wrap(bound)": (wrap(bind(tanh_normal, low=-3.0), LOC, SCALE), tanh_normal, (LOC, SCALE, -3.0, 1.0)),
+}
+NAMES = list(OBJECTS)
+DRAWS = ("sample", "rsample", "sample_and_log_prob", "rsample_and_log_prob")
+PROPERTIES = {name: name for name in ("mean", "variance", "stddev", "mode", "median")}
+PROPERTIES["deterministic_sample"] = "deterministic"
+
+
+def parts(result: Any) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_methods_are_the_verbs(name: str) -> None:
+    dist, family, params = OBJECTS[name]
+    assert isinstance(dist, Distribution)
+    known = verbs(family)
+    for method in DRAWS:
+        if method in known:
+            got, wanted = getattr(dist, method)((5,), key=KEY), known[method](KEY, *params, sample_shape=(5,))
+            assert all(torch.equal(a, b) for a, b in zip(parts(got), parts(wanted), strict=True))
+        else:
+            with pytest.raises(NotImplementedError, match=method):
+                getattr(dist, method)((5,), key=KEY)
+    assert dist.has_rsample == ("rsample" in known)
+    for attribute, verb_name in PROPERTIES.items():
+        if verb_name in known:
+            assert torch.equal(getattr(dist, attribute), known[verb_name](*params))
+        else:
+            with pytest.raises(NotImplementedError, match=verb_name):
+                getattr(dist, attribute)
+    value = dist.sample((4,), key=KEY)
+    assert value.shape == (4, *dist.batch_shape, *dist.event_shape)
+    assert torch.equal(dist.log_prob(value), known["log_prob"](*params, value))
+    assert dist.log_prob(value).shape == (4, *dist.batch_shape)
+    assert torch.equal(dist.entropy(), known["entropy"](*params))
+    assert dist.entropy().shape == dist.batch_shape
+    for method in ("cdf", "icdf"):
+        if method in known:
+            inside = value if method == "cdf" else torch.rand_like(value)
+            assert torch.equal(getattr(dist, method)(inside), known[method](*params, inside))
+        else:
+            with pytest.raises(NotImplementedError, match=method):
+                getattr(dist, method)(value)
+
+
+def test_shapes_split_into_batch_and_event() -> None:
+    shapes = {name: (tuple(d.batch_shape), tuple(d.event_shape)) for name, (d, _, _) in OBJECTS.items()}
+    assert shapes == {
+        "TanhNormal": ((2,), (3,)),
+        "IndependentNormal": ((2,), (3,)),
+        "MaskedCategorical": ((2,), ()),
+        "wrap(normal)": ((2, 3), ()),
+        "wrap(categorical)": ((2,), ()),
+        "wrap(tanh_normal)": ((), (2, 3)),
+        "wrap(bound)": ((2,), (3,)),
+    }
+    assert TanhNormal(torch.zeros(()), 1.0).event_shape == ()
+    with pytest.raises(ValueError, match="event_dims=1"):
+        IndependentNormal(torch.zeros(()), 1.0)
+    with pytest.raises(ValueError, match=r"do not broadcast: loc \(3,\), scale \(4,\)"):
+        TanhNormal(torch.zeros(3), torch.ones(4))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_expand(name: str) -> None:
+    dist = OBJECTS[name][0]
+    wide = dist.expand((7, *dist.batch_shape))
+    assert type(wide) is type(dist)
+    assert wide.batch_shape == (7, *dist.batch_shape)
+    assert wide.event_shape == dist.event_shape
+    value = dist.sample((), key=KEY)
+    assert torch.equal(wide.log_prob(value), dist.log_prob(value).expand(wide.batch_shape))
+    assert wide.sample((2,), key=KEY).shape == (2, *wide.batch_shape, *wide.event_shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pickles_and_copies(name: str) -> None:
+    dist = OBJECTS[name][0]
+    for twin in (pickle.loads(pickle.dumps(dist)), copy.deepcopy(dist), copy.copy(dist)):
+        assert torch.equal(twin.sample((3,), key=KEY), dist.sample((3,), key=KEY))
+        assert twin.batch_shape == dist.batch_shape
+        assert torch.equal(kl_divergence(dist, twin), torch.zeros(dist.batch_shape))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shows_its_parameters(name: str) -> None:
+    dist, family, _ = OBJECTS[name]
+    first = family.Params._fields[0]
+    assert f"{first}: (2, 3)" in repr(dist)
+    assert torch.equal(getattr(dist.params, first), LOGITS if first == "logits" else LOC)
+    with pytest.raises(AttributeError, match="has no attribute nonsense"):
+        dist.nonsense  # noqa: B018
+
+
+# --------------------------------------------------------------------------------------------------------- randomness
+def test_without_a_key_the_numbers_are_those_of_torch() -> None:
+    def seeded(draw: Any) -> Tensor:
+        torch.manual_seed(5)
+        return draw((4,))
+
+    wanted = seeded(Normal(LOC, SCALE).rsample)
+    assert torch.equal(seeded(IndependentNormal(LOC, SCALE).rsample), wanted)
+    assert torch.equal(seeded(IndependentNormal(LOC, SCALE).sample), wanted)
+    torch.testing.assert_close(seeded(TanhNormal(LOC, SCALE).rsample), wanted.tanh(), rtol=1e-6, atol=1e-7)
+    masked = MaskedCategorical(LOGITS, mask=MASK)
+    assert torch.equal(seeded(masked.sample), seeded(masked.sample))
+    assert not torch.equal(masked.sample((50,)), masked.sample((50,)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_generator_is_taken_and_the_global_one_left_alone(name: str) -> None:
+    dist = OBJECTS[name][0]
+    before = torch.get_rng_state()
+    first, second = (dist.sample((9,), key=torch.Generator().manual_seed(1)) for _ in range(2))
+    dist.sample((9,), key=KEY)
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(TypeError, match="key"):
+        dist.sample((9,), key=3)  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------- transforms
+def through_tanh(loc: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    dist = TanhNormal(loc, SCALE, low=-2.0, high=3.0)
+    value = dist.rsample(key=key)
+    return (
+        value,
+        dist.log_prob(value),
+        dist.entropy(),
+        dist.mode,
+        kl_divergence(dist, TanhNormal(loc, 1.0, low=-2.0, high=3.0)),
+    )
+
+
+def through_normal(loc: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    dist = IndependentNormal(loc, torch.ones_like, tanh_loc=True)
+    return (*dist.rsample_and_log_prob(key=key), dist.entropy(), dist.stddev)
+
+
+def through_masked(logits: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    dist = MaskedCategorical(logits, mask=MASK)
+    value = dist.sample(key=key)
+    return (
+        value,
+        dist.log_prob(value),
+        dist.entropy(),
+        dist.probs,
+        kl_divergence(dist, MaskedCategorical(0 * logits, mask=MASK)),
+    )
+
+
+def through_probs(probs: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    dist = MaskedCategorical(probs=probs.exp(), mask=MASK)
+    return dist.sample(key=key), dist.entropy(), dist.mode
+
+
+def through_indices(logits: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    dist = MaskedCategorical(logits, indices=torch.tensor([2, 0, -1]), padding_value=-1)
+    value, log_prob = dist.sample_and_log_prob(key=key)
+    return value, log_prob, dist.logits.nan_to_num(neginf=0.0), dist.mode
+
+
+def through_wrap(loc: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    dist = wrap(normal, loc, 1.0, event_dims=1)
+    return dist.sample(key=key), dist.log_prob(loc), dist.expand((2,)).mean
+
+
+THROUGH = [through_tanh, through_normal, through_masked, through_probs, through_indices, through_wrap]
+
+
+@pytest.mark.parametrize("function", THROUGH)
+def test_inside_vmap_and_compile(function: Any) -> None:
+    keys = random.split(KEY, 2)
+    lanes = [function(LOC[i], keys[i]) for i in range(2)]
+    wanted = tuple(torch.stack(part) for part in zip(*lanes, strict=True))
+    for mapped in (vmap(function), torch.compile(vmap(function), fullgraph=True, backend="aot_eager")):
+        torch._dynamo.reset()
+        for got, want in zip(mapped(LOC, keys), wanted, strict=True):
+            torch.testing.assert_close(got, want)
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")(LOC[0], keys[0])
+    for got, want in zip(compiled, lanes[0], strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("function", THROUGH)
+def test_derivatives(function: Any) -> None:
+    def total(x: Tensor) -> Tensor:
+        return sum(part.sum() for part in function(x, KEY) if part.is_floating_point())
+
+    x = LOC[0].double()
+    slope = grad(total)(x)
+    torch.testing.assert_close(jvp(total, (x,), (torch.ones_like(x),))[1], slope.sum())
+    curvature = hessian(total)(x)
+    step = 1e-5 * torch.eye(3, dtype=x.dtype)
+    for i in range(3):
+        torch.testing.assert_close(
+            curvature[i], (grad(total)(x + step[i]) - grad(total)(x - step[i])) / 2e-5, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_without_a_key_inside_vmap_and_compile() -> None:
+    def draw(loc: Tensor) -> tuple[Tensor, Tensor]:
+        return TanhNormal(loc, 1.0).rsample(), MaskedCategorical(loc, mask=MASK).sample((20,))
+
+    same = LOC[:1].expand(2, 3)
+    torch._dynamo.reset()
+    for function in (
+        vmap(draw, randomness="different"),
+        torch.compile(vmap(draw, randomness="different"), fullgraph=True, backend="aot_eager"),
+    ):
+        actions, outcomes = function(same)
+        assert not torch.equal(actions[0], actions[1])
+        assert not torch.equal(outcomes[0], outcomes[1])
+        assert (outcomes != 1).all()
+    actions, _ = vmap(draw, randomness="same")(same)
+    assert torch.equal(actions[0], actions[1])
+    alone = torch.compile(draw, fullgraph=True, backend="aot_eager")
+    assert not torch.equal(alone(LOC)[0], alone(LOC)[0])
+
+
+def test_new_bounds_recompile_at_most_once() -> None:
+    counter = CompileCounter()
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def score(loc: Tensor, high: float) -> Tensor:
+        return TanhNormal(loc, 1.0, high=high).log_prob(loc.tanh())
+
+    torch._dynamo.reset()
+    for high in (1.0, 1.5, 2.0, 2.5, 3.0):
+        score(LOC, high)
+    assert counter.frame_count <= 2
+
+
+# --------------------------------------------------------------------------------------------------------- validation
+@pytest.fixture
+def _validation() -> Any:
+    """PyTorch itself turns the default off once anything was compiled."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(True)
+    yield
+    Distribution.set_default_validate_args(before)
+
+
+INVALID = {
+    "scale": lambda **options: TanhNormal(LOC, -SCALE, **options),
+    "loc": lambda **options: IndependentNormal(LOC * math.nan, 1.0, **options),
+    "mask": lambda **options: MaskedCategorical(LOGITS, mask=torch.zeros(3, dtype=torch.bool), **options),
+    "logits": lambda **options: MaskedCategorical(LOGITS * math.nan, mask=MASK, **options),
+}
+
+
+@pytest.mark.usefixtures("_validation")
+@pytest.mark.parametrize("name", list(INVALID))
+def test_parameters_are_checked(name: str) -> None:
+    for options in ({}, {"validate_args": True}):
+        with pytest.raises(ValueError, match=name):
+            INVALID[name](**options)
+    INVALID[name](validate_args=False)
+    Distribution.set_default_validate_args(False)
+    INVALID[name]()
+    with pytest.raises(ValueError, match=name):
+        INVALID[name](validate_args=True)
+
+
+@pytest.mark.usefixtures("_validation")
+def test_values_are_checked_on_demand() -> None:
+    outside = torch.full((3,), 1.5)
+    assert TanhNormal(LOC, SCALE).log_prob(outside).eq(-math.inf).all()
+    with pytest.raises(ValueError, match="value"):
+        TanhNormal(LOC, SCALE, validate_args=True).log_prob(outside)
+    TanhNormal(LOC, SCALE, validate_args=True).log_prob(outside / 3)
+    assert MaskedCategorical(LOGITS, mask=MASK).log_prob(torch.tensor(3)).eq(-math.inf).all()
+    with pytest.raises(ValueError, match="value"):
+        MaskedCategorical(LOGITS, mask=MASK, validate_args=True).log_prob(torch.tensor([3, 0]))
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.5, 0.5), (torch.tensor([-1.0, 2.0, 0.0]), 1.0)], ids=str)
+def test_bounds_out_of_order(bounds: Any) -> None:
+    with pytest.raises(RuntimeError, match="lower bound must be below"):
+        TanhNormal(LOC, SCALE, low=bounds[0], high=bounds[1])
+
+
+def test_arguments_that_exclude_each_other() -> None:
+    for arguments in ({}, {"mask": MASK, "indices": torch.tensor([0, 2])}):
+        with pytest.raises(ValueError, match="mask or indices"):
+            MaskedCategorical(LOGITS, **arguments)
+    for tables in ({}, {"logits": LOGITS, "probs": LOGITS.exp()}):
+        with pytest.raises(ValueError, match="logits or probs"):
+            MaskedCategorical(**tables, mask=MASK)
+    with pytest.raises(TypeError, match="mask must be a bool tensor"):
+        MaskedCategorical(LOGITS, mask=MASK.to(torch.int8)).sample()
+    with pytest.raises(TypeError, match="nonsense"):
+        wrap(normal, LOC, 1.0, nonsense=3)
+
+
+# ---------------------------------------------------------------------------------------------------------- attributes
+def test_support_is_where_the_density_is() -> None:
+    tanh = TanhNormal(LOC, SCALE, low=-2.0, high=3.0)
+    assert tanh.support.check(torch.tensor([[-1.9, 0.0, 2.9], [-2.1, 0.0, 0.0]])).tolist() == [True, False]
+    assert IndependentNormal(LOC, SCALE).support.check(LOC).tolist() == [True, True]
+    masked = MaskedCategorical(LOGITS, mask=MASK)
+    assert masked.support.check(torch.tensor([-1, 0, 2, 3])).tolist() == [False, True, True, False]
+    assert masked.enumerate_support().tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert masked.enumerate_support(expand=False).tolist() == [[0], [1], [2]]
+    torch.testing.assert_close(masked.log_prob(masked.enumerate_support()).exp().sum(0), torch.ones(2))
+    with pytest.raises(NotImplementedError, match="support"):
+        wrap(normal, LOC, 1.0).support  # noqa: B018
+
+
+def test_update_takes_other_parameters() -> None:
+    tanh = TanhNormal(LOC, SCALE, low=-2.0, high=3.0, tanh_loc=True)
+    tanh.update(2 * LOC, 1.0)
+    torch.testing.assert_close(tanh.loc, 5.0 * torch.tanh(2 * LOC / 5.0))
+    assert (tanh.low, tanh.high, tanh.scale) == (-2.0, 3.0, 1.0)
+    independent = IndependentNormal(LOC, SCALE, tanh_loc=True, upscale=2.0)
+    independent.update(LOC[0], torch.ones_like)
+    torch.testing.assert_close(independent.mean, 2.0 * torch.tanh(LOC[0] / 2.0))
+    assert independent.batch_shape == ()
+
+
+def test_kl_between_what_has_none() -> None:
+    with pytest.raises(NotImplementedError, match="no KL divergence"):
+        kl_divergence(wrap(categorical, LOGITS), TanhNormal(LOC, SCALE))
+    with pytest.raises(ValueError, match="different events"):
+        kl_divergence(wrap(normal, LOC, 1.0), IndependentNormal(LOC, 1.0))
+    bound = wrap(bind(tanh_normal, low=-2.0), LOC, SCALE)
+    torch.testing.assert_close(
+        kl_divergence(bound, TanhNormal(0 * LOC, SCALE, low=-2.0)),
+        tanh_normal.kl((LOC, SCALE, -2.0, 1.0), (0 * LOC, SCALE, -2.0, 1.0)),
+    )
+
+
+def test_masked_categorical_is_the_categorical_of_what_is_left() -> None:
+    masked, plain = MaskedCategorical(LOGITS, mask=MASK), Categorical(logits=LOGITS[:, [0, 2]])
+    torch.testing.assert_close(masked.probs[:, [0, 2]], plain.probs)
+    torch.testing.assert_close(masked.entropy(), plain.entropy())
+    assert masked.num_samples == 3
+    listed = MaskedCategorical(LOGITS, indices=torch.tensor([2, 0, -1]), padding_value=-1)
+    torch.testing.assert_close(listed.probs, masked.probs[:, [2, 0, 1]])
+    torch.testing.assert_close(listed.entropy(), masked.entropy())
+    assert torch.equal(listed.sample((9,), key=KEY), masked.sample((9,), key=KEY))
+    assert listed.expand((4, 2)).probs.shape == (4, 2, 3)
+    finite = MaskedCategorical(LOGITS, mask=MASK, neg_inf=-1e4)
+    assert (finite.log_prob(torch.tensor(1)) == -1e4).all()
+    assert (finite.logits[:, 1] == -1e4).all()
+
+
+# ------------------------------------------------------------------------------------------------ a family of your own
+class RayleighParams(NamedTuple):
+    """Parameters of a Rayleigh distribution.
+
+    scale: The mode.
+    """
+
+    scale: Real
+
+
+def test_wrap_takes_a_family_of_your_own() -> None:
+    """Plain functions, without the decorator and without `event_dims`."""
+
+    def sample(key: Tensor, scale: Tensor, *, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        return (scale * (2 * random.exponential(key, (*sample_shape, *scale.shape))).sqrt()).detach()
+
+    def log_prob(scale: Tensor, value: Tensor) -> Tensor:
+        return (value / scale**2).log() - 0.5 * (value / scale) ** 2
+
+    def check(scale: Tensor) -> None:
+        assert (scale > 0).all()
+
+    family = SimpleNamespace(Params=RayleighParams, sample=sample, log_prob=log_prob, check=check)
+    dist = wrap(family, SCALE)
+    assert (dist.batch_shape, dist.event_shape) == ((3,), ())
+    value = dist.sample((10_000,), key=KEY)
+    torch.testing.assert_close(value.mean(0), SCALE * math.sqrt(math.pi / 2), rtol=0.02, atol=0.0)
+    assert dist.log_prob(value).shape == (10_000, 3)
+    assert not dist.has_rsample
+    assert torch.equal(dist.scale, SCALE)
