@@ -53,8 +53,11 @@ def choose(weights: Tensor, words: Tensor) -> Tensor:
 
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
-    """Return the first position of non-decreasing ``sums`` whose sum exceeds the target, the last if none does."""
-    return (sums <= target[..., None]).sum(-1).clamp(max=sums.shape[-1] - 1)
+    """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, the last if none does."""
+    rows = sums.shape[:-1]
+    searched = target.reshape(-1, *rows).movedim(0, -1).contiguous()
+    found = torch.searchsorted(sums, searched, right=True)
+    return found.movedim(-1, 0).reshape(target.shape).clamp(max=sums.shape[-1] - 1)
 
 
 def _picked(table: Tensor, index: Tensor) -> Tensor:

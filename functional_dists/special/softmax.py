@@ -91,8 +91,8 @@ def kl(p_logits: Tensor, p_support: Tensor, q_logits: Tensor, q_support: Tensor)
     """Return the divergence KL(p || q) in nats, +inf where p has an outcome that q has not.
 
     It is the sum of p (exp(-r) - 1 + r) over p's support, where r = log p - log q, and of q outside it: no term is
-    negative, so nothing cancels. Where p and q are close r comes from the differences of the logits d, whose common part
-    does not matter: r = d - log(sum of q exp(d)), and that sum is 1 + (sum of q (exp(d) - 1)) - (q outside p's support).
+    negative, so nothing cancels. Where p and q are close r comes from the differences d of the logits, whose common
+    part does not matter: r = d - log(sum of q exp(d)), and that sum is 1 + (sum of q (exp(d) - 1)) - (q outside).
 
     >>> kl(torch.zeros(2), torch.tensor(True), torch.tensor([0.0, 1e-3]), torch.tensor(True))
     tensor(1.2500e-07)
@@ -105,31 +105,51 @@ def kl(p_logits: Tensor, p_support: Tensor, q_logits: Tensor, q_support: Tensor)
 
     close = (difference.detach().abs().amax(-1, keepdim=True) < 1) & (q_outside.detach() < 0.5)
     small = torch.where(close, difference, 0.0)
-    gain = (torch.where(both, q_probs, 0.0) * (_expm1_minus(small) + small)).sum(-1, keepdim=True) - q_outside
-    at_top = torch.where(p.is_top & both, q.shifted, 0.0).sum(-1, keepdim=True)  # log q there, plus q's log1p
-    apart = torch.log1p(q.rest) - torch.log1p(p.rest) - at_top
-    log_ratio_less_difference = torch.where(close, -torch.log1p(torch.where(close, gain, 0.0)), apart)
-    ratio = torch.where(both, difference + log_ratio_less_difference, 0.0)
+    gain = (torch.where(both, q_probs, 0.0) * _expm1(small)).sum(-1, keepdim=True) - q_outside
+    of_close = small - torch.log1p(torch.where(close, gain, 0.0))
+    apart = (p.shifted - q.shifted) + (torch.log1p(q.rest) - torch.log1p(p.rest))
+    ratio = torch.where(both, torch.where(close, of_close, apart), 0.0)
 
     near = ratio.detach().abs() < 1
     of_near = p_probs * _expm1_minus(-torch.where(near, ratio, 0.0))
     of_both = torch.where(near, of_near, q_probs - p_probs + p_probs * ratio)
-    terms = torch.where(both, of_both, torch.where(q.support, q_probs, 0.0))
+    inside = torch.where(both, of_both, 0.0).sum(-1)
     is_missed = (p.support & ~q.support).any(-1)
     has_support = p.support.any(-1) & q.support.any(-1)
-    return torch.where(is_missed, math.inf, torch.where(has_support, terms.sum(-1), 0.0))
+    return torch.where(is_missed, math.inf, torch.where(has_support, inside + q_outside.squeeze(-1), 0.0))
 
 
 def _difference(p_logits: Tensor, q_logits: Tensor, p: Softmax, both: Tensor) -> Tensor:
-    """Return p_logits - q_logits less what it is at p's largest; 0 there and outside of both supports."""
-    difference = torch.where(both, p_logits - q_logits, 0.0)  # first, since nothing is rounded between close numbers
-    at_top = torch.where(p.is_top, difference, 0.0).sum(-1, keepdim=True)
-    return torch.where(both & ~p.is_top, difference - at_top, 0.0)
+    """Return p_logits - q_logits less what it is at p's largest; 0 there and outside of both supports.
+
+    Where the logits differ by little but a common part, what the first subtraction rounds off decides.
+    """
+    p_logits, q_logits = torch.where(both, p_logits, 0.0), torch.where(both, q_logits, 0.0)
+    difference = p_logits - q_logits
+    rounded = _rounded_off(p_logits.detach(), q_logits.detach(), difference.detach())
+
+    def at_top(table: Tensor) -> Tensor:
+        return torch.where(p.is_top, table, 0.0).sum(-1, keepdim=True)
+
+    relative = (difference - at_top(difference)) + (rounded - at_top(rounded))
+    return torch.where(both & ~p.is_top, relative, 0.0)
 
 
-_SERIES = [1 / math.factorial(k) for k in range(19, 1, -1)]
+def _rounded_off(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
+    """Return a - b - (a - b rounded), exactly (Knuth)."""
+    part = difference - a
+    return (a - (difference - part)) - (b + part)
+
+
+def _expm1(x: Tensor) -> Tensor:
+    """Return exp(x) - 1, to its last digits at 0."""
+    return 2 * torch.sinh(0.5 * x) * torch.exp(0.5 * x)
+
+
+_SERIES = [1 / math.factorial(k) for k in range(19, 2, -2)]
 
 
 def _expm1_minus(x: Tensor) -> Tensor:
-    """Return exp(x) - 1 - x for -1 < x < 1, to its last digits at 0, by the power series."""
-    return x * x * horner(_SERIES, x)
+    """Return exp(x) - 1 - x for -1 < x < 1, to its last digits at 0: cosh(x) - 1, and sinh(x) - x by its series."""
+    half, square = torch.sinh(0.5 * x), x * x
+    return 2 * half * half + x * square * horner(_SERIES, square)

@@ -1,10 +1,14 @@
-"""How each measured verb of the package is called: elementwise, with the arguments in the order of the reference."""
+"""How each measured verb of the package is called: elementwise, with the arguments in the order of the reference.
+
+Tables of logits come as one argument for each outcome, and a mask as zeros and ones.
+"""
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from functional_dists import normal, tanh_normal
+from functional_dists import masked_categorical, normal, tanh_normal
 
 from . import reference
 
@@ -19,6 +23,33 @@ def divergence(family) -> Call:
     return lambda p_loc, p_scale, q_loc, q_scale: family.kl(
         family.Params(p_loc, p_scale), family.Params(q_loc, q_scale), event_dims=0
     )
+
+
+def tables(arguments: tuple[Tensor, ...]) -> list[Tensor]:
+    """Put tables together again, the later half of which are masks; what is left over is the index of an outcome."""
+    size, count = reference.OUTCOMES, len(arguments) // reference.OUTCOMES
+    rows = [torch.stack(arguments[i * size : (i + 1) * size], -1) for i in range(count)]
+    masks = [row > 0 for row in rows[count // 2 :]]
+    return [*rows[: count // 2], *masks, *(index.long() for index in arguments[count * size :])]
+
+
+def of_tables(verb: Call) -> Call:
+    return lambda *arguments: verb(*tables(arguments))
+
+
+def one_entry(verb: Call) -> Call:
+    """That of a table of all outcomes."""
+
+    def call(logits: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+        return verb(logits, mask).gather(-1, index[..., None]).squeeze(-1)
+
+    return of_tables(call)
+
+
+@of_tables
+def masked_divergence(p_logits: Tensor, q_logits: Tensor, p_mask: Tensor, q_mask: Tensor) -> Tensor:
+    params = masked_categorical.Params
+    return masked_categorical.kl(params(p_logits, p_mask), params(q_logits, q_mask))
 
 
 CALLS: dict[str, Call] = {
@@ -40,4 +71,10 @@ CALLS: dict[str, Call] = {
     **{f"tanh_normal.{verb}": getattr(tanh_normal, verb) for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": tanh_normal.icdf,
     "tanh_normal.kl": divergence(tanh_normal),
+    "masked_categorical.log_prob": of_tables(masked_categorical.log_prob),
+    "masked_categorical.normalized_logits": one_entry(masked_categorical.normalized_logits),
+    "masked_categorical.probs": one_entry(masked_categorical.probs),
+    "masked_categorical.entropy": of_tables(masked_categorical.entropy),
+    "masked_categorical.kl_same_mask": masked_divergence,
+    "masked_categorical.kl_wider_mask": masked_divergence,
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from . import meter, stored
+from . import meter, reference, stored
 
 Call = Callable[..., Tensor]
 
@@ -32,7 +32,9 @@ def errors(name: str, dtype: str, call: Call, *, compiled: bool = False) -> dict
     Compiled, the bounds are held fixed, as in a policy: their derivatives would double the time to compile.
     """
     cases = stored.cases(name, dtype)
-    arguments = [argument for argument in cases.inputs if not (compiled and argument in ("low", "high"))]
+    arguments = [
+        argument for argument in reference.differentiable(name) if not (compiled and argument in ("low", "high"))
+    ]
     function = with_gradients(call, [list(cases.inputs).index(argument) for argument in arguments])
     if compiled:
         torch.compiler.reset()

@@ -1,4 +1,7 @@
-"""Write the stored answers: `python -m tests.accuracy.generate` (about a minute; needs mpmath and NumPy only)."""
+"""Write the stored answers: `python -m tests.accuracy.generate [--only family.verb]` (about a minute in all).
+
+It needs mpmath and NumPy only.
+"""
 
 import argparse
 import time
@@ -8,26 +11,30 @@ import numpy as np
 from . import grids, reference, stored
 
 
-def generate(dtype: str) -> dict[str, np.ndarray]:
-    archive: dict[str, np.ndarray] = {}
-    for number, (name, grid) in enumerate(grids.GRIDS.items(), 1):
+def generate(dtype: str, only: list[str] | None) -> dict[str, np.ndarray]:
+    """The whole archive; where only some verbs are asked for, the others' entries are those stored."""
+    archive = dict(stored.read(dtype)) if only else {}
+    names = [name for name in grids.GRIDS if not only or name in only]
+    for number, name in enumerate(names, 1):
         start = time.perf_counter()
-        inputs = grid(stored.DTYPES[dtype])
+        inputs = grids.GRIDS[name](stored.DTYPES[dtype])
         hi, lo = stored.solve_all(name, inputs)
         archive[stored.grid_key(name)] = inputs
         archive[f"{name}/hi"] = hi
         if dtype == "float64":  # for float32 the high part alone is already 29 bits finer than an ulp
             archive[f"{name}/lo"] = lo
         took = time.perf_counter() - start
-        print(f"{dtype} [{number}/{len(grids.GRIDS)}] {name}: {len(inputs)} cases, {took:.1f} s", flush=True)
+        print(f"{dtype} [{number}/{len(names)}] {name}: {len(inputs)} cases, {took:.1f} s", flush=True)
     return archive
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtype", choices=list(stored.DTYPES), action="append", help="only this dtype (repeatable)")
-    for dtype in parser.parse_args().dtype or stored.DTYPES:
-        np.savez_compressed(stored.path(dtype), **generate(dtype))
+    parser.add_argument("--only", choices=list(grids.GRIDS), action="append", help="only this verb (repeatable)")
+    options = parser.parse_args()
+    for dtype in options.dtype or stored.DTYPES:
+        np.savez_compressed(stored.path(dtype), **generate(dtype, options.only))
         reference.tanh_moments.cache_clear()
         print(f"wrote {stored.path(dtype).name}: {stored.path(dtype).stat().st_size / 1e6:.2f} MB", flush=True)
 

@@ -36,6 +36,11 @@ PUBLISHED: Goals = {
     "tanh_normal.variance": (Goal(7.2, 9.2), Goal(12, 17)),
     "tanh_normal.entropy": (Goal(5.6, 2.2), Goal(5, 6)),
     "tanh_normal.kl": (Goal(1.6, 3.6), Goal(2.1, 2.4)),
+    "masked_categorical.log_prob": (Goal(0.94, 11), Goal(1, 6.9)),
+    "masked_categorical.normalized_logits": (Goal(0.94, 11), Goal(1, 6.9)),  # the same numbers
+    "masked_categorical.entropy": (Goal(0.89, 27), Goal(1.2, 2e2)),
+    "masked_categorical.kl_same_mask": (Goal(16, 61), Goal(11, 5e2)),
+    "masked_categorical.kl_wider_mask": (Goal(9.5, 58), Goal(24, 5e2)),
 }
 
 HARDER: Goals = {
@@ -51,6 +56,7 @@ HARDER: Goals = {
     **{f"tanh_normal.{verb}": (Goal(33, 48), Goal(1.1e3, 8.4e2)) for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": (Goal(2, 44), Goal(17, 4.6e2)),
     "tanh_normal.kl": (Goal(13, 5.6), Goal(13, 5.6)),
+    "masked_categorical.probs": (Goal(1, 1), Goal(1, 1)),
 }
 
 

@@ -1,4 +1,4 @@
-"""The inputs on which accuracy is measured: where normals and squashed normals lose digits.
+"""The inputs on which accuracy is measured: where normals, squashed normals and categoricals lose digits.
 
 Every grid takes a floating dtype of NumPy and returns an array of shape (cases, arguments), in that dtype, with the
 columns in the order of `reference.REFERENCES`. Products of lists are thinned by a fixed stride. Nothing is random.
@@ -9,6 +9,8 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import reference
 
 Floats = NDArray[np.floating]
 
@@ -149,6 +151,114 @@ def tanh_probabilities(dtype: type) -> Floats:
     return thinned(((loc, scale, *bounds, p) for loc, scale, bounds, p in rows), 5, dtype)
 
 
+# ----------------------------------------------------------------------------------------- grids of masked categoricals
+SPREADS = (1e-3, 1.0, 30.0, 1e4)
+HIDDEN = (np.nan, np.inf, -np.inf, 1e30, -1e30, 1e4, 0.0)  # what the logits are where the mask is False
+
+
+def scattered(count: int, seed: int) -> Floats:
+    """Numbers from 0 to 1, both included, in no order: multiples of the golden ratio, less their integers."""
+    numbers = np.modf((np.arange(count) + 1 + 7 * seed) * 0.6180339887498949)[0]
+    return (numbers - numbers.min()) / max(np.ptp(numbers), 0.1)  # of a single one there is no range
+
+
+def shapes(count: int) -> list[Floats]:
+    """Logits from 0 to 1: scattered, alternating, the largest twice, one far above the others, one far below."""
+    tied = scattered(count, 1)
+    tied[tied.argsort()[-2:]] = 1.0
+    above = 1e-3 * scattered(count, 2)
+    above[count // 2] = 1.0
+    return [scattered(count, 0), np.arange(count) % 2.0, tied, above, 1 - above]
+
+
+def laid_out(tables: list[list[float]], turn: int) -> list[list[float]]:
+    """Tables of logits, then as many masks, of all OUTCOMES: outcomes are dealt out, the empty places get anything.
+
+    A missing outcome is None.
+    """
+    size = reference.OUTCOMES
+    rows, masks = [], []
+    for number, table in enumerate(tables):
+        row = [HIDDEN[(place + turn + 3 * number) % len(HIDDEN)] for place in range(size)]
+        mask = [0.0] * size
+        for i, logit in enumerate(table):
+            if logit is not None:
+                row[place_of(i, turn)], mask[place_of(i, turn)] = float(logit), 1.0
+        rows.append(row)
+        masks.append(mask)
+    return [*rows, *masks]
+
+
+def place_of(outcome: int, turn: int) -> int:
+    return (5 * outcome + turn) % reference.OUTCOMES
+
+
+def logit_tables() -> list[list[float]]:
+    """Logits of all spreads, some with a common offset; then one outcome that is ever more certain; then odd ones."""
+    spread_out = [
+        list(offset + spread * shape)
+        for count, spread, offset in product((2, 3, 5, 12), SPREADS, (0.0, 1e4, -300.0))
+        for shape in shapes(count)
+    ]
+    certain = [
+        [0.0, gap, 0.3 * sign] for gap in (3, 5, 9, 14, 17, 20, 35, 37, 40, 80, 104, 700, 745) for sign in (1, -1)
+    ]
+    return [*spread_out[::2], *certain, [3.0], [0.0, -np.inf], [1.0, -np.inf, 0.9, 1e4, 1e4 - 1], [0.0] * 12]
+
+
+def masked_logits(dtype: type) -> Floats:
+    rows = [laid_out([table], turn) for turn, table in enumerate(logit_tables())]
+    return np.asarray([np.concatenate(row) for row in rows]).astype(dtype)
+
+
+def masked_values(dtype: type) -> Floats:
+    """Score a likely outcome and another."""
+    rows = []
+    for turn, table in enumerate(logit_tables()):
+        some = turn % len(table) if table[turn % len(table)] > -np.inf else 0
+        outcomes = dict.fromkeys((int(np.argmax(table)), some))
+        rows += [[*np.concatenate(laid_out([table], turn)), place_of(outcome, turn)] for outcome in outcomes]
+    return np.asarray(rows).astype(dtype)
+
+
+def neighbours(logits: Floats, dtype: type) -> list[Floats]:
+    """From equal logits through those one float apart to those far apart."""
+    centred = scattered(len(logits), 3) - 0.5
+    signs = np.where(np.arange(len(logits)) % 2, np.inf, -np.inf)
+    one_float = np.nextafter(logits, signs.astype(dtype))
+    one_of_them = np.where(np.arange(len(logits)) == 1, one_float, logits)
+    apart = [logits.astype(np.float64) + distance * centred for distance in (1e-6, 1e-3, 1.0, 4.0, 30.0)]
+    return [logits, one_float, one_of_them, logits + dtype(3.3), *apart, logits[::-1]]
+
+
+def masked_pairs(dtype: type) -> Floats:
+    rows, turn = [], 0
+    for count, spread, offset in product((2, 3, 5, 12), SPREADS, (0.0, 1e4)):
+        for shape in shapes(count):
+            p_logits = (offset + spread * shape).astype(dtype)
+            for q_logits in neighbours(p_logits, dtype):
+                turn += 1
+                if turn % 7 == 0:
+                    rows.append(np.concatenate(laid_out([list(p_logits), list(q_logits)], turn)))
+    return np.asarray(rows).astype(dtype)
+
+
+def masked_pairs_wider(dtype: type) -> Floats:
+    """q allows one or two outcomes more, from hopeless to almost certain."""
+    rows, turn = [], 0
+    for count, spread, offset in product((1, 2, 3, 5, 10), SPREADS, (0.0, 1e4)):
+        for shape in shapes(count) if count > 1 else [np.ones(1)]:
+            p_logits = (offset + spread * shape).astype(dtype)
+            for q_logits in neighbours(p_logits, dtype):
+                for above in (-1e4, -40.0, -17.0, -5.0, -1.0, 0.0, 2.0, 20.0, 200.0):
+                    turn += 1
+                    if turn % 41 == 0:
+                        more = [float(np.max(q_logits)) + above, float(np.min(q_logits))][: 1 + turn % 2]
+                        p_table = [*p_logits, *(None for _ in more)]
+                        rows.append(np.concatenate(laid_out([p_table, [*q_logits, *more]], turn)))
+    return np.asarray(rows).astype(dtype)
+
+
 TAILS = ("cdf", "survival", "log_cdf", "log_survival")
 GRIDS: dict[str, Callable[[type], Floats]] = {
     "normal.log_prob": normal_values,
@@ -169,4 +279,10 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     **{f"tanh_normal.{verb}": tanh_values for verb in TAILS},
     "tanh_normal.icdf": tanh_probabilities,
     "tanh_normal.kl": normal_pairs,
+    "masked_categorical.log_prob": masked_values,
+    "masked_categorical.normalized_logits": masked_values,
+    "masked_categorical.probs": masked_values,
+    "masked_categorical.entropy": masked_logits,
+    "masked_categorical.kl_same_mask": masked_pairs,
+    "masked_categorical.kl_wider_mask": masked_pairs_wider,
 }

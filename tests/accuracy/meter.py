@@ -179,6 +179,56 @@ def divergence(inputs: Columns, answers: Columns) -> Floors:
     }
 
 
+def probabilities(inputs: Columns, prefix: str = "") -> tuple[Array, Array]:
+    """The probabilities of a masked categorical and the root Fisher information of its logits, sqrt(p (1 - p))."""
+    logits, mask = (np.stack([inputs[name] for name in reference.table_of(prefix + table)], -1) for table in TABLES)
+    logits = np.where(mask > 0, logits, -np.inf)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    total, others = weights.sum(-1, keepdims=True), weights @ (1 - np.eye(reference.OUTCOMES))
+    return weights / total, np.sqrt(weights * others) / total
+
+
+TABLES = ("logits", "mask")
+
+
+def by_outcome(name: str, floors: Array) -> Floors:
+    return dict(zip(reference.table_of(name), floors.T, strict=True))
+
+
+def categorical_score(inputs: Columns, answers: Columns) -> Floors:
+    """Log-probability or entropy: one nat; its derivatives: the root Fisher information."""
+    _, information = probabilities(inputs)
+    return {"value": 1.0, **by_outcome("logits", information)}
+
+
+def categorical_probability(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, but for one rounding of its logarithm; derivatives: that times the root Fisher information."""
+    _, information = probabilities(inputs)
+    value = answers["value"][:, None]
+    blur = 1 + np.abs(np.log(np.maximum(value, inputs["tiny"][:, None])))
+    slopes = np.abs(np.stack([answers[name] for name in reference.table_of("logits")], -1))
+    return {
+        "value": (blur * value)[:, 0],
+        **by_outcome("logits", blur * np.maximum(slopes, value * information)),
+    }
+
+
+def categorical_divergence(inputs: Columns, answers: Columns) -> Floors:
+    """eps^2, as for the normal; its derivatives: the root Fisher information times how far p and q are apart.
+
+    Between neighbours the divergence is half the square of a distance in standard deviations, and each derivative that
+    distance times the root Fisher information, up to a cosine, which can be 0. So its unit is sqrt(2 KL), at least eps;
+    for q's, the differences of two probabilities, at most 1.
+    """
+    (_, of_p), (_, of_q) = probabilities(inputs, "p_"), probabilities(inputs, "q_")
+    distance = np.maximum(np.sqrt(2 * answers["value"]), inputs["eps"])[:, None]
+    return {
+        "value": inputs["eps"] ** 2,
+        **by_outcome("p_logits", distance * of_p),
+        **by_outcome("q_logits", np.minimum(distance, 1) * of_q),
+    }
+
+
 FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "normal.log_prob": normal_score,
     **{f"normal.{verb}": normal_tail for verb in reference.TAIL_VERBS},
@@ -198,6 +248,12 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     **{f"tanh_normal.{verb}": tanh_tail for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": tanh_quantile,
     "tanh_normal.kl": divergence,
+    "masked_categorical.log_prob": categorical_score,
+    "masked_categorical.normalized_logits": categorical_score,
+    "masked_categorical.probs": categorical_probability,
+    "masked_categorical.entropy": categorical_score,
+    "masked_categorical.kl_same_mask": categorical_divergence,
+    "masked_categorical.kl_wider_mask": categorical_divergence,
 }
 
 
@@ -227,7 +283,11 @@ def floors(name: str, cases: stored.Cases) -> dict[str, Array]:
 
 
 def show(inputs: dict[str, NDArray[np.floating]], case: int) -> str:
-    return ", ".join(f"{argument}={float(column[case])!r}" for argument, column in inputs.items())
+    """The inputs of a case, less its mask and what that hides."""
+    row = {argument: float(column[case]) for argument, column in inputs.items()}
+    masks = [argument for argument in row if "mask_" in argument]
+    hidden = {*masks, *(mask.replace("mask", "logits") for mask in masks if not row[mask])}
+    return ", ".join(f"{argument}={number!r}" for argument, number in row.items() if argument not in hidden)
 
 
 def asked(cases: stored.Cases, output: str, dtype: np.dtype) -> NDArray[np.bool_]:

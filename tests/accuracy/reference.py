@@ -289,8 +289,69 @@ def tanh_entropy(loc, scale, low, high) -> Answer:
     }
 
 
+# --------------------------------------------------------------------------------------------------------- categorical
+OUTCOMES = 12  # of every case; the mask leaves fewer
+
+# An outcome can be certain but for the smallest double, and 1 less that must not be 1.
+carrying_tails = mp.workdps(420)
+
+
+def table_of(name: str) -> tuple[str, ...]:
+    """The arguments that make up one row of logits or of a mask."""
+    return tuple(f"{name}_{i}" for i in range(OUTCOMES))
+
+
+def log_probs(logits, mask):
+    """The log-probabilities of the outcomes that exist."""
+    exist = [i for i in range(OUTCOMES) if mask[i] and logits[i] != -mp.inf]
+    top = max(logits[i] for i in exist)
+    log_sum = top + mp.log(mp.fsum(mp.exp(logits[i] - top) for i in exist))
+    return {i: logits[i] - log_sum for i in exist}
+
+
+def slopes_of(name: str, slopes) -> Answer:
+    """One for each outcome, 0 for those that do not exist."""
+    return {argument: slopes.get(i, mp.zero) for i, argument in enumerate(table_of(name))}
+
+
+@carrying_tails
+def categorical_log_prob(*arguments) -> Answer:
+    log_p, at = log_probs(arguments[:OUTCOMES], arguments[OUTCOMES:-1]), int(arguments[-1])
+    return {"value": log_p[at], **slopes_of("logits", {i: (i == at) - mp.exp(log_p[i]) for i in log_p})}
+
+
+@carrying_tails
+def categorical_probs(*arguments) -> Answer:
+    answer = categorical_log_prob(*arguments)
+    value = mp.exp(answer["value"])
+    return {**{name: value * slope for name, slope in answer.items()}, "value": value}
+
+
+@carrying_tails
+def categorical_entropy(*arguments) -> Answer:
+    log_p = log_probs(arguments[:OUTCOMES], arguments[OUTCOMES:])
+    entropy = -mp.fsum(mp.exp(log) * log for log in log_p.values())
+    slopes = {i: -mp.exp(log) * (log + entropy) for i, log in log_p.items()}
+    return {"value": entropy, **slopes_of("logits", slopes)}
+
+
+@carrying_tails
+def categorical_kl(*arguments) -> Answer:
+    p_logits, q_logits, p_mask, q_mask = (arguments[i * OUTCOMES : (i + 1) * OUTCOMES] for i in range(4))
+    log_p, log_q = log_probs(p_logits, p_mask), log_probs(q_logits, q_mask)
+    p, q = ({i: mp.exp(log) for i, log in logs.items()} for logs in (log_p, log_q))
+    value = mp.fsum(p[i] * (log_p[i] - log_q[i]) for i in p)
+    return {
+        "value": value,
+        **slopes_of("p_logits", {i: p[i] * (log_p[i] - log_q[i] - value) for i in p}),
+        **slopes_of("q_logits", {i: q[i] - p.get(i, 0) for i in q}),
+    }
+
+
 # -------------------------------------------------------------------------------------------------------------- table
 NORMAL, BOUNDED, PAIR = ("loc", "scale"), ("loc", "scale", "low", "high"), ("p_loc", "p_scale", "q_loc", "q_scale")
+MASKED = (*table_of("logits"), *table_of("mask"))
+MASKED_PAIR = tuple(argument for name in ("p_logits", "q_logits", "p_mask", "q_mask") for argument in table_of(name))
 
 # name -> (argument names, reference); the value scored, or the probability inverted, is called "at"
 REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
@@ -312,7 +373,19 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     **{f"tanh_normal.{verb}": ((*BOUNDED, "at"), tanh_tail(verb)) for verb in TAIL_VERBS},
     "tanh_normal.icdf": ((*BOUNDED, "at"), tanh_icdf),
     "tanh_normal.kl": (PAIR, normal_kl),
+    "masked_categorical.log_prob": ((*MASKED, "at"), categorical_log_prob),
+    "masked_categorical.normalized_logits": ((*MASKED, "at"), categorical_log_prob),
+    "masked_categorical.probs": ((*MASKED, "at"), categorical_probs),
+    "masked_categorical.entropy": (MASKED, categorical_entropy),
+    "masked_categorical.kl_same_mask": (MASKED_PAIR, categorical_kl),
+    "masked_categorical.kl_wider_mask": (MASKED_PAIR, categorical_kl),
 }
+
+
+def differentiable(name: str) -> list[str]:
+    """The arguments that the verb has derivatives in: all but masks and indices."""
+    arguments = REFERENCES[name][0]
+    return [argument for argument in arguments if "logits" in argument] or list(arguments)
 
 
 def solve(name: str, arguments: list[float]) -> Answer:

@@ -52,9 +52,8 @@ def solve_all(name: str, inputs: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def output_names(name: str) -> list[str]:
-    arguments = reference.REFERENCES[name][0]
     extra = ["stddev"] if name == "tanh_normal.mean" else []
-    return ["value", *arguments, *extra]
+    return ["value", *reference.differentiable(name), *extra]
 
 
 @cache

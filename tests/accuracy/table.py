@@ -6,10 +6,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import AffineTransform, Normal, TanhTransform, TransformedDistribution, kl_divergence
+from torch.distributions import (
+    AffineTransform,
+    Categorical,
+    Normal,
+    TanhTransform,
+    TransformedDistribution,
+    kl_divergence,
+)
 
 from . import evaluate, meter, stored
-from .calls import CALLS
+from .calls import CALLS, of_tables, one_entry
 from .goals import NAMES, limits
 
 Call = Callable[..., Tensor]
@@ -39,6 +46,15 @@ def torch_kl(p_loc: Tensor, p_scale: Tensor, q_loc: Tensor, q_scale: Tensor) -> 
     return kl_divergence(torch_normal(p_loc, p_scale), torch_normal(q_loc, q_scale))
 
 
+def torch_categorical(logits: Tensor, mask: Tensor) -> Categorical:
+    return Categorical(logits=logits.masked_fill(~mask, -torch.inf), validate_args=False)
+
+
+@of_tables
+def torch_categorical_kl(p_logits: Tensor, q_logits: Tensor, p_mask: Tensor, q_mask: Tensor) -> Tensor:
+    return kl_divergence(torch_categorical(p_logits, p_mask), torch_categorical(q_logits, q_mask))
+
+
 def at_the_end(make: Callable, act: Callable) -> Call:
     """A call whose last argument goes to a method of the distribution made of the others."""
     return lambda *arguments: act(make(*arguments[:-1]), arguments[-1])
@@ -63,6 +79,12 @@ PEERS: dict[str, dict[str, Call]] = {
         "tanh_normal.cdf": at_the_end(torch_tanh_normal, TransformedDistribution.cdf),
         "tanh_normal.icdf": at_the_end(torch_tanh_normal, TransformedDistribution.icdf),
         "tanh_normal.kl": torch_kl,
+        "masked_categorical.log_prob": of_tables(at_the_end(torch_categorical, Categorical.log_prob)),
+        "masked_categorical.normalized_logits": one_entry(lambda *tables: torch_categorical(*tables).logits),
+        "masked_categorical.probs": one_entry(lambda *tables: torch_categorical(*tables).probs),
+        "masked_categorical.entropy": of_tables(lambda *tables: torch_categorical(*tables).entropy()),
+        "masked_categorical.kl_same_mask": torch_categorical_kl,
+        "masked_categorical.kl_wider_mask": torch_categorical_kl,
     }
 }
 
