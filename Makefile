@@ -11,8 +11,9 @@ SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,demo]"
 	touch $@
 
-demo: .venv/installed  ## train the demo's policies and plot their learning curves
+demo: .venv/installed  ## train the demos' policies and plot their learning curves
 	$(BIN)/python notebooks/sac_pendulum.py --output outputs
+	$(BIN)/python notebooks/ppo_taxi.py --output outputs
 
 test: lint  ## lint, types and tests
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -29,15 +30,16 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed  ## draws against PyTorch's, with one thread and with two, to benchmarks/RANDOM_SPEED.md
+bench: .venv/installed  ## draws against PyTorch's, to benchmarks/RANDOM_SPEED.md and benchmarks/CHOICE_SPEED.md
 	(OMP_NUM_THREADS=1 $(BIN)/python benchmarks/random_speed.py && \
 	 OMP_NUM_THREADS=2 $(BIN)/python benchmarks/random_speed.py) | tee benchmarks/RANDOM_SPEED.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choice_speed.py | tee benchmarks/CHOICE_SPEED.md
 
 accuracy: .venv/installed  ## errors against 50 digits, ours and those of torch.distributions, to tests/accuracy/TABLE.md
 	$(SERIAL) $(BIN)/python -m tests.accuracy.table --peer torch | tee tests/accuracy/TABLE.md
 
 notebooks: .venv/installed  ## run the notebooks and store their outputs in them
-	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py
+	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py notebooks/ppo_taxi.py
 
 clean:
 	rm -rf .venv outputs

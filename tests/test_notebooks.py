@@ -1,4 +1,4 @@
-"""A short run of the demo, end to end, in a process of its own."""
+"""A short run of each notebook, end to end, in a process of its own."""
 
 import os
 import subprocess
@@ -11,16 +11,20 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
-def test_sac_pendulum_runs_end_to_end(tmp_path: Path) -> None:
+def run_smoke(notebook: str, output: Path) -> str:
     for module in ("gymnasium", "matplotlib", "tqdm"):
         pytest.importorskip(module)
-    command = [sys.executable, str(ROOT / "notebooks" / "sac_pendulum.py"), "--smoke", "--output", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "notebooks" / notebook), "--smoke", "--output", str(output)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "the same returns, bit for bit" in run.stdout
+    return run.stdout
+
+
+def test_sac_pendulum_runs_end_to_end(tmp_path: Path) -> None:
+    printed = run_smoke("sac_pendulum.py", tmp_path)
+    assert "the same returns, bit for bit" in printed
 
     saved = torch.load(tmp_path / "sac_pendulum_policy.pt", weights_only=True)
     assert saved["returns"].shape == (8, 3)
@@ -34,3 +38,22 @@ def test_sac_pendulum_runs_end_to_end(tmp_path: Path) -> None:
 
     for plot in ("sac_pendulum.png", "sac_pendulum_episode.png"):
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_ppo_taxi_runs_end_to_end(tmp_path: Path) -> None:
+    printed = run_smoke("ppo_taxi.py", tmp_path)
+    assert "the same returns, bit for bit" in printed
+
+    saved = torch.load(tmp_path / "ppo_taxi_policy.pt", weights_only=True)
+    assert torch.equal(saved["with mask"]["invalid"], torch.zeros(4))
+    assert (saved["without mask"]["invalid"] > 0.3).all()  # half the actions change nothing, and it draws from all
+    for name in ("with mask", "without mask"):
+        tables, episodes = saved[name]["tables"], saved[name]["episodes"]
+        assert tables["logits"].shape == (4, 500, 6)
+        assert tables["values"].shape == (4, 500)
+        assert all(table.isfinite().all() and table.any() for table in tables.values())  # they begin with zeros
+        assert set(episodes[:, 1].tolist()) == {0, 1, 2, 3}
+        assert ((episodes[:, 2] >= -2000) & (episodes[:, 2] <= 20)).all()
+    assert saved["with mask"]["episodes"][:, 2].min() == -200  # a step costs 1, and no refused one 10
+
+    assert (tmp_path / "ppo_taxi.png").read_bytes().startswith(b"\x89PNG")

@@ -69,7 +69,7 @@ def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Te
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 0, 2, 0, 0, 1])
     """
-    return draw(key, softmax.softmax(logits, _all(logits)), sample_shape)
+    return draw(key, softmax.weights(logits, None), sample_shape)
 
 
 @verb
@@ -80,14 +80,12 @@ def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int
     >>> log_prob
     tensor(-1.0986)
     """
-    parts = softmax.softmax(logits, _all(logits))
-    value = draw(key, parts, sample_shape)
-    return value, softmax.log_prob_of(parts, value)
+    value = draw(key, softmax.weights(logits, None), sample_shape)
+    return value, softmax.log_prob_of(softmax.softmax(logits, None), value)
 
 
-def draw(key: Source, parts: softmax.Softmax, sample_shape: Sequence[int]) -> Tensor:
-    """Draw an outcome of every row, one 64-bit word each."""
-    weights = torch.where(parts.is_top, 1.0, parts.weights.detach())
+def draw(key: Source, weights: Tensor, sample_shape: Sequence[int]) -> Tensor:
+    """Draw an outcome of every row of weights, from one 64-bit word each."""
     words = random.bits(key, (*sample_shape, *weights.shape[:-1]), dtype=torch.int64, device=weights.device)
     return choose(weights, words)
 
@@ -100,7 +98,7 @@ def log_prob(logits: Real, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
     tensor([-1.3863, -1.3863,    -inf])
     """
-    return softmax.log_prob_of(softmax.softmax(logits, _all(logits)), value)
+    return softmax.log_prob_of(softmax.softmax(logits, None), value)
 
 
 @verb
@@ -110,7 +108,7 @@ def probs(logits: Real) -> Tensor:
     >>> probs(torch.zeros(4))
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    return softmax.probs(softmax.softmax(logits, _all(logits)))
+    return softmax.probs(softmax.softmax(logits, None))
 
 
 @verb
@@ -120,7 +118,7 @@ def normalized_logits(logits: Real) -> Tensor:
     >>> normalized_logits(torch.tensor([5.0, 5.0, -math.inf]))
     tensor([-0.6931, -0.6931,    -inf])
     """
-    return softmax.log_probs(softmax.softmax(logits, _all(logits)))
+    return softmax.log_probs(softmax.softmax(logits, None))
 
 
 @verb
@@ -130,7 +128,7 @@ def entropy(logits: Real) -> Tensor:
     >>> entropy(torch.zeros(4))
     tensor(1.3863)
     """
-    return softmax.entropy(softmax.softmax(logits, _all(logits)))
+    return softmax.entropy(softmax.softmax(logits, None))
 
 
 @verb
@@ -140,7 +138,7 @@ def kl(p: Params, q: Params) -> Tensor:
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
     tensor(0.1201)
     """
-    return softmax.kl(p.logits, _all(p.logits), q.logits, _all(q.logits))
+    return softmax.kl(p.logits, None, q.logits, None)
 
 
 @verb
@@ -161,7 +159,3 @@ def deterministic(logits: Real) -> Tensor:
     tensor(1)
     """
     return logits.argmax(-1)
-
-
-def _all(logits: Tensor) -> Tensor:
-    return torch.ones((), dtype=torch.bool, device=logits.device)

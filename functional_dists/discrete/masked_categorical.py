@@ -66,7 +66,7 @@ def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int]
     >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]), sample_shape=(6,))
     tensor([0, 0, 2, 0, 0, 0])
     """
-    return draw(key, softmax.softmax(logits, mask), sample_shape)
+    return draw(key, softmax.weights(logits, mask), sample_shape)
 
 
 @verb
@@ -79,9 +79,8 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-0.6931)
     """
-    parts = softmax.softmax(logits, mask)
-    value = draw(key, parts, sample_shape)
-    return value, softmax.log_prob_of(parts, value)
+    value = draw(key, softmax.weights(logits, mask), sample_shape)
+    return value, softmax.log_prob_of(softmax.softmax(logits, mask), value)
 
 
 # -------------------------------------------------------------------------------------------------------- probability

@@ -55,6 +55,9 @@ def choose(weights: Tensor, words: Tensor) -> Tensor:
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, the last if none does."""
     rows = sums.shape[:-1]
+    if torch.compiler.is_compiling() and target.shape == rows:
+        # The same position. Compiled, a comparison fuses with what makes the target, and a search does not.
+        return (sums <= target[..., None]).sum(-1).clamp(max=sums.shape[-1] - 1)
     searched = target.reshape(-1, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
     return found.movedim(-1, 0).reshape(target.shape).clamp(max=sums.shape[-1] - 1)

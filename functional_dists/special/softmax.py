@@ -24,13 +24,14 @@ class Softmax(NamedTuple):
     rest: Tensor  # (*B, 1): the sum of that
 
 
-def softmax(logits: Tensor, support: Tensor) -> Softmax:
-    """Take logits apart.
+def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
+    """Take logits apart; the support is where the mask is True, or all, but for logits of -inf.
 
     >>> softmax(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).shifted
     tensor([-2.,  0.,  0.])
     """
-    logits, support = torch.broadcast_tensors(logits, support & (logits != -math.inf))
+    possible = logits != -math.inf
+    logits, support = torch.broadcast_tensors(logits, possible if mask is None else mask & possible)
     largest = torch.where(support, logits.detach(), -math.inf).argmax(-1, keepdim=True)
     is_top = (torch.arange(logits.shape[-1], device=logits.device) == largest) & support
     top = logits.gather(-1, largest)
@@ -38,6 +39,17 @@ def softmax(logits: Tensor, support: Tensor) -> Softmax:
     shifted = torch.where(others, logits - top, 0.0)
     weights = torch.where(others, torch.exp(shifted), 0.0)
     return Softmax(support, is_top, top, shifted, weights, weights.sum(-1, keepdim=True))
+
+
+def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return exp(logits) over that of the largest in the support, 0 outside it, cut from the graph.
+
+    >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False]))
+    tensor([1., 1., 0.])
+    """
+    logits = logits.detach() if mask is None else torch.where(mask, logits.detach(), -math.inf)
+    largest = logits.amax(-1, keepdim=True)
+    return torch.exp(logits - torch.where(largest == -math.inf, 0.0, largest))
 
 
 def probs(parts: Softmax) -> Tensor:
@@ -61,7 +73,7 @@ def log_probs(parts: Softmax) -> Tensor:
 def log_prob_of(parts: Softmax, index: Tensor) -> Tensor:
     """Return the log-probabilities of outcomes ``(*S, *B)``, -inf for those that do not exist.
 
-    >>> log_prob_of(softmax(torch.zeros(2), torch.tensor(True)), torch.tensor([0, 1, 2, -1]))
+    >>> log_prob_of(softmax(torch.zeros(2), None), torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
     count = parts.support.shape[-1]
@@ -87,17 +99,17 @@ def entropy(parts: Softmax) -> Tensor:
     return torch.log1p(parts.rest.squeeze(-1)) - mean_shifted
 
 
-def kl(p_logits: Tensor, p_support: Tensor, q_logits: Tensor, q_support: Tensor) -> Tensor:
+def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None) -> Tensor:
     """Return the divergence KL(p || q) in nats, +inf where p has an outcome that q has not.
 
     It is the sum of p (exp(-r) - 1 + r) over p's support, where r = log p - log q, and of q outside it: no term is
     negative, so nothing cancels. Where p and q are close r comes from the differences d of the logits, whose common
     part does not matter: r = d - log(sum of q exp(d)), and that sum is 1 + (sum of q (exp(d) - 1)) - (q outside).
 
-    >>> kl(torch.zeros(2), torch.tensor(True), torch.tensor([0.0, 1e-3]), torch.tensor(True))
+    >>> kl(torch.zeros(2), None, torch.tensor([0.0, 1e-3]), None)
     tensor(1.2500e-07)
     """
-    p, q = softmax(p_logits, p_support), softmax(q_logits, q_support)
+    p, q = softmax(p_logits, p_mask), softmax(q_logits, q_mask)
     p_probs, q_probs = probs(p), probs(q)
     both = p.support & q.support
     difference = _difference(p_logits, q_logits, p, both)
