@@ -11,6 +11,12 @@ _ARGUMENTS = {
     "q": "`Params` of the second one.",
     "pre": "A value before the squashing, of shape (*sample, *batch, *event).",
     "sample_shape": "The axes to put before the parameters' shape, one independent draw each.",
+    "gradient": 'Which gradient: "straight_through" or "relaxed".',
+    "temperature": "Of the relaxed vectors, positive: the lower, the closer they are to one-hot vectors.",
+    "atol": "The absolute tolerance.",
+    "rtol": "The relative tolerance.",
+    "padding_value": "Marks the unused slots of `indices`; `None` where all are used.",
+    "ignore_index": "The token that stands for none.",
     "event_dims": "Over how many trailing axes to sum (0 where the parameters have no axes).",
 }
 _RAISES = [

@@ -14,7 +14,9 @@ from functional_dists.random import Source
 __all__ = [
     "Index",
     "Mask",
+    "OneHot",
     "Real",
+    "RowReal",
     "broadcast_shape",
     "noise_shape",
     "require",
@@ -26,9 +28,12 @@ __all__ = [
 # What an argument of a verb holds: a tensor of that kind, a Python number, or a pytree of them.
 Real = Annotated[Any, "floating point"]
 Mask = Annotated[Any, "bool"]
-Index = Annotated[Any, "integer"]
+Index = Annotated[Any, "integer", "per row"]  # one for the last axis of the parameters, as a value is an outcome
+RowReal = Annotated[Any, "floating point", "per row"]
+OneHot = Annotated[Any, "floating point", "one-hot"]  # of the parameters' shape, all of whose last axis is one outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
+Fit = Callable[..., torch.Size]
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
 _FLOAT32, _FLOAT64, _BOOL = torch.float32, torch.float64, torch.bool
 _HALF = (torch.float16, torch.bfloat16)
@@ -96,31 +101,52 @@ class _Signature(NamedTuple):
     draws: bool  # a key comes before the tensors
     names: tuple[str, ...]  # the arguments that hold tensors ...
     kinds: tuple[str, ...]  # ... what each of them holds ...
-    parameters: tuple[bool, ...]  # ... and whether it is a parameter of the family (a value is not)
+    parameters: tuple[bool, ...]  # ... whether it is a parameter of the family (a value is not) ...
+    per_row: tuple[bool, ...]  # ... and whether it lacks the last axis of the others, or has another in its place
     alike: bool  # arguments which all have one shape fit together
+    fit: Fit | None  # asked for the shape of the parameters, where they do not broadcast
+    keeps_dtypes: bool  # the function takes floating tensors as they are
 
     @classmethod
-    def of(cls, function: Callable[..., Any], parameters: Mapping[str, Any]) -> "_Signature":
+    def of(
+        cls, function: Callable[..., Any], parameters: Mapping[str, Any], fit: Fit | None, keeps_dtypes: bool
+    ) -> "_Signature":
         names = positional_names(function)
         draws = names[0] == "key"
         names = names[draws:]
         kinds = tuple(_kind(function.__annotations__[name]) for name in names)
+        per_row = tuple(_layout(function.__annotations__[name]) == "per row" for name in names)
         return cls(
             function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
             draws=draws,
             names=names,
             kinds=kinds,
             parameters=tuple(name in parameters for name in names),
-            alike=names[0] in parameters and not (names[-1] == "value" and kinds[-1] == _INDEX),
+            per_row=per_row,
+            alike=fit is None and names[0] in parameters and not any(per_row),
+            fit=fit,
+            keeps_dtypes=keeps_dtypes,
         )
 
 
 @overload
 def verb(function: F, /) -> F: ...
 @overload
-def verb(*, confine: Callable[..., Tensor] | None = None, event_dims: int | None = None) -> Callable[[F], F]: ...
 def verb(
-    function: F | None = None, /, *, confine: Callable[..., Tensor] | None = None, event_dims: int | None = None
+    *,
+    confine: Callable[..., Tensor] | None = None,
+    event_dims: int | None = None,
+    fit: Fit | None = None,
+    keeps_dtypes: bool = False,
+) -> Callable[[F], F]: ...
+def verb(
+    function: F | None = None,
+    /,
+    *,
+    confine: Callable[..., Tensor] | None = None,
+    event_dims: int | None = None,
+    fit: Fit | None = None,
+    keeps_dtypes: bool = False,
 ) -> F | Callable[[F], F]:
     """Make a family's verb of a function of tensors that share one full-precision dtype.
 
@@ -135,30 +161,41 @@ def verb(
         confine: `confine(value, *bounds)`, applied to the result (the first of a pair) in its final dtype; `bounds`
             are found among the arguments by name.
         event_dims: a default for the option of that name, other than the function's own.
+        fit: for parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the one of batch and
+            event, or raises a ValueError.
+        keeps_dtypes: the function takes floating tensors in the dtypes in which they are given, half precision
+            included; its result is still cast to the parameters' dtype.
 
     Returns:
         The decorated function, with the same signature.
     """
     if function is None:
-        return lambda function: _decorated(function, confine, event_dims)
-    return _decorated(function, confine, event_dims)
+        return lambda function: _decorated(function, confine, event_dims, fit, keeps_dtypes)
+    return _decorated(function, confine, event_dims, fit, keeps_dtypes)
 
 
-def _decorated(function: F, confine: Callable[..., Tensor] | None, event_dims: int | None) -> F:
+def _decorated(
+    function: F,
+    confine: Callable[..., Tensor] | None,
+    event_dims: int | None,
+    fit: Fit | None,
+    keeps_dtypes: bool,
+) -> F:
     params = function.__globals__["Params"]
     if event_dims is None:
         event_dims = (function.__kwdefaults__ or {}).get("event_dims")
     names = positional_names(function)
     if names[0] == "p":
-        decorated = _lift_pair(function, params, event_dims)
+        decorated = _lift_pair(function, params, event_dims, fit, keeps_dtypes)
     else:
-        decorated = _lift(function, _Signature.of(function, params.__annotations__), confine, event_dims)
+        signature = _Signature.of(function, params.__annotations__, fit, keeps_dtypes)
+        decorated = _lift(function, signature, confine, event_dims)
     functools.update_wrapper(decorated, function)
     decorated.__doc__ = docs.complete(function, params)
     # What a distribution object wants to know of `log_prob`: its shapes follow from these two.
     decorated.event_dims = event_dims  # type: ignore[attr-defined]
-    decorated.is_of_index = names[-1] == "value" and function.__annotations__["value"] is Index  # type: ignore[attr-defined]
-    decorated.with_event_dims = lambda dims: _decorated(function, confine, dims)  # type: ignore[attr-defined]
+    decorated.value_layout = _layout(function.__annotations__.get("value", Real))  # type: ignore[attr-defined]
+    decorated.with_event_dims = lambda dims: _decorated(function, confine, dims, fit, keeps_dtypes)  # type: ignore[attr-defined]
     return cast(F, decorated)
 
 
@@ -211,21 +248,38 @@ def _lift(
     return lifted
 
 
-def _lift_pair(function: Callable[..., Any], params: Any, default_event_dims: int | None) -> Callable[..., Any]:
+def _lift_pair(
+    function: Callable[..., Any],
+    params: Any,
+    default_event_dims: int | None,
+    fit: Fit | None,
+    keeps_dtypes: bool,
+) -> Callable[..., Any]:
     """Lift f(p, q): the fields of the two `Params` are lifted side by side."""
     size = len(params._fields)
 
     def on_fields(*tensors: Tensor, **options: Any) -> Any:
         return function(params(*tensors[:size]), params(*tensors[size:]), **options)
 
+    def fit_pair(*shapes: torch.Size) -> torch.Size:
+        assert fit is not None
+        of_p, of_q = fit(*shapes[:size]), fit(*shapes[size:])
+        if of_p != of_q:
+            raise ValueError("p and q must have one shape, as they do not broadcast")
+        return of_p
+
     kinds = tuple(_kind(params.__annotations__[name]) for name in params._fields)
+    per_row = tuple(_layout(params.__annotations__[name]) == "per row" for name in params._fields)
     signature = _Signature(
         function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
         draws=False,
         names=tuple(f"{side}.{name}" for side in "pq" for name in params._fields),
         kinds=kinds + kinds,
         parameters=(True,) * (2 * size),
-        alike=True,
+        per_row=per_row + per_row,
+        alike=fit is None and not any(per_row),
+        fit=fit and fit_pair,
+        keeps_dtypes=keeps_dtypes,
     )
     on_arguments = _lift(on_fields, signature, None, default_event_dims)
 
@@ -265,6 +319,10 @@ def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ arguments of a call
 def _kind(annotation: Any) -> str:
     return cast(str, annotation.__metadata__[0])
+
+
+def _layout(annotation: Any) -> str:
+    return cast(str, [*annotation.__metadata__, "per element"][1])
 
 
 _REAL, _MASK, _INDEX = _kind(Real), _kind(Mask), _kind(Index)
@@ -330,7 +388,7 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
             # A number is a 0-d tensor before anything else, so that another number does not recompile.
             dtype = result if kind == _REAL else _BOOL if kind == _MASK else torch.int64
             argument = torch.full((), argument, dtype=dtype, device=device)
-        tensors.append(argument.to(compute) if kind == _REAL else argument)
+        tensors.append(argument.to(compute) if kind == _REAL and not signature.keeps_dtypes else argument)
     return tensors, result
 
 
@@ -359,19 +417,32 @@ def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Si
         else:
             return shape  # the common case, all of one shape or without axes, must cost nothing
     shape = _broadcast_parameters(signature, tensors)
-    for is_parameter, kind, tensor in zip(signature.parameters, signature.kinds, tensors, strict=True):
+    for is_parameter, per_row, tensor in zip(signature.parameters, signature.per_row, tensors, strict=True):
         if not is_parameter:
-            _check_value_shape(signature, tensor.shape, shape if kind == _REAL else shape[:-1])
+            _check_value_shape(signature, tensor.shape, shape[:-1] if per_row else shape)
     return shape
 
 
 def _broadcast_parameters(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
-    parameters = [(n, t.shape) for n, p, t in zip(signature.names, signature.parameters, tensors, strict=True) if p]
+    if signature.fit is not None:
+        return _fitted(signature, tensors)
+    rows = zip(signature.names, signature.parameters, signature.per_row, tensors, strict=True)
+    parameters = [(name, (*t.shape[:-1], 1) if per_row else t.shape) for name, is_one, per_row, t in rows if is_one]
     try:
         return torch.broadcast_shapes(*(shape for _, shape in parameters))
     except RuntimeError:
         shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in parameters)
         raise ValueError(f"{signature.function}: the shapes of the parameters do not broadcast: {shapes}") from None
+
+
+def _fitted(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
+    shapes = [t.shape for is_one, t in zip(signature.parameters, tensors, strict=True) if is_one]
+    try:
+        return cast(Fit, signature.fit)(*shapes)
+    except ValueError as error:
+        names = [name for name, is_one in zip(signature.names, signature.parameters, strict=True) if is_one]
+        got = ", ".join(f"{name} {tuple(shape)}" for name, shape in zip(names, shapes, strict=True))
+        raise ValueError(f"{signature.function}: {error}: {got}") from None
 
 
 def _check_value_shape(signature: _Signature, value: torch.Size, shape: torch.Size) -> None:

@@ -11,11 +11,20 @@ from torch import Tensor
 from functional_dists import (
     bind,
     categorical,
+    delta,
     independent_normal,
     masked_categorical,
+    masked_one_hot_categorical,
     normal,
+    one_hot_categorical,
+    one_hot_ordinal,
+    ordinal,
     random,
+    sparse_categorical,
+    sparse_one_hot_categorical,
+    tanh_delta,
     tanh_normal,
+    truncated_normal,
 )
 from functional_dists.family import verbs
 
@@ -33,8 +42,16 @@ class Row(NamedTuple):
     mp_log_density: Callable[..., Any] | None = None  # of one element, in mpmath: f(value, *parameters)
 
     @property
-    def is_discrete(self) -> bool:
-        return self.mp_log_density is None
+    def is_continuous(self) -> bool:
+        return self.mp_log_density is not None
+
+    @property
+    def is_point(self) -> bool:
+        return "param" in self.parameters
+
+    @property
+    def is_one_hot(self) -> bool:
+        return "one_hot" in self.name
 
 
 def _mp_normal(x: Any, loc: Any, scale: Any) -> Any:
@@ -46,9 +63,15 @@ def _mp_tanh_normal(y: Any, loc: Any, scale: Any, low: Any = -2.0, high: Any = 3
     return _mp_normal(mpmath.atanh(t), loc, scale) - mpmath.log((1 - t * t) * (high - low) / 2)
 
 
+def _mp_truncated_normal(x: Any, loc: Any, scale: Any, low: Any, high: Any) -> Any:
+    return _mp_normal(x, loc, scale) - mpmath.log(mpmath.ncdf(high, loc, scale) - mpmath.ncdf(low, loc, scale))
+
+
 _LOC_SCALE = {"loc": (0.3, -1.1, 2.0), "scale": (0.5, 1.4, 0.8)}
 _REAL, _BOUNDED = (0.2, -0.4, 2.2), (0.25, -0.4, 0.3)
 _LOGITS = {"logits": (0.3, -1.1, 0.8)}
+_SCORES = {"scores": (0.4, 0.3, -0.8)}
+_MASK, _ONE_HOT = (True, False, True), (0, 0, 1)
 _BOUNDS = {"low": (-1.0, -2.0, 0.0), "high": (1.0, 3.0, 0.5)}
 
 FAMILIES = [
@@ -56,15 +79,28 @@ FAMILIES = [
     Row("independent_normal", independent_normal, 1, _LOC_SCALE, _REAL, _mp_normal),
     Row("tanh_normal", tanh_normal, 1, {**_LOC_SCALE, **_BOUNDS}, _BOUNDED, _mp_tanh_normal),
     Row("bound_tanh_normal", bind(tanh_normal, low=-2.0, high=3.0), 1, _LOC_SCALE, _BOUNDED, _mp_tanh_normal),
+    Row("truncated_normal", truncated_normal, 1, {**_LOC_SCALE, **_BOUNDS}, _BOUNDED, _mp_truncated_normal),
     Row("categorical", categorical, None, _LOGITS, 2),
-    Row("masked_categorical", masked_categorical, None, {**_LOGITS, "mask": (True, False, True)}, 2),
+    Row("masked_categorical", masked_categorical, None, {**_LOGITS, "mask": _MASK}, 2),
+    Row("one_hot_categorical", one_hot_categorical, None, _LOGITS, _ONE_HOT),
+    Row("masked_one_hot_categorical", masked_one_hot_categorical, None, {**_LOGITS, "mask": _MASK}, _ONE_HOT),
+    Row("sparse_categorical", sparse_categorical, None, {**_LOGITS, "indices": (2, 0)}, 2),
+    Row("sparse_one_hot_categorical", sparse_one_hot_categorical, None, {**_LOGITS, "indices": (2, 0)}, _ONE_HOT),
+    Row("ordinal", ordinal, None, _SCORES, 1),
+    Row("one_hot_ordinal", one_hot_ordinal, None, _SCORES, _ONE_HOT),
+    Row("delta", delta, 1, {"param": _REAL}, _REAL),
+    Row("tanh_delta", tanh_delta, 1, {"param": _REAL, **_BOUNDS}, _BOUNDED),
 ]
-CONTINUOUS = [row.name for row in FAMILIES if not row.is_discrete]
-DISCRETE = [row.name for row in FAMILIES if row.is_discrete]
+CONTINUOUS = [row.name for row in FAMILIES if row.is_continuous]
+POINTS = [row.name for row in FAMILIES if row.is_point]
+DISCRETE = [row.name for row in FAMILIES if not row.is_continuous and not row.is_point]
+ONE_HOT = [row.name for row in FAMILIES if row.is_one_hot]
 BY_NAME = {row.name: row for row in FAMILIES}
 
 # A second set of parameters for the verbs of two distributions; what is missing is shared.
-_OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4)}
+_OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4), "scores": (0.1, 0.6, -0.3)}
+# Where the bounds are a part of the divergence: it is infinite on one side of equal ones.
+_WIDER = {"truncated_normal": {"low": (-1.5, -2.5, -0.5), "high": (1.5, 3.5, 1.0)}}
 _PROBABILITY = (0.2, 0.5, 0.97)
 
 
@@ -82,13 +118,28 @@ class Call(NamedTuple):
 
 
 # Families that share no code with another row: the costly cells of the matrix run over them alone.
-DISTINCT = ("normal", "tanh_normal", "masked_categorical")
+DISTINCT = (
+    "normal",
+    "tanh_normal",
+    "truncated_normal",
+    "masked_categorical",
+    "masked_one_hot_categorical",
+    "sparse_categorical",
+    "ordinal",
+    "tanh_delta",
+)
 VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb != "check"]
-DIFFERENTIABLE = [
-    (name, verb)
-    for name, verb in VERBS
-    if verb not in ("sample", "sample_pretanh") and not (name in DISCRETE and verb in ("mode", "deterministic"))
-]
+_MOVED = ("rsample", "rsample_and_log_prob", "mean", "median", "mode", "deterministic", "icdf")  # of a point
+_COUNTED = ("sample", "mode", "deterministic", "median", "icdf")  # integers
+
+
+def is_differentiable(name: str, verb: str) -> bool:
+    if name in POINTS:
+        return verb in _MOVED
+    return verb not in ("sample", "sample_pretanh") and not (name in DISCRETE and verb in _COUNTED)
+
+
+DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if is_differentiable(name, verb)]
 
 
 def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tuple[int, ...] = ()) -> Call:
@@ -97,7 +148,8 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     function = verbs(row.family)[verb]
     parameters = {key: _example(numbers, dtype, batch) for key, numbers in row.parameters.items()}
     if verb == "kl":
-        other = {**parameters, **{key: _example(_OTHER[key], dtype, batch) for key in _OTHER if key in parameters}}
+        others = {**{key: _OTHER[key] for key in _OTHER if key in parameters}, **_WIDER.get(name, {})}
+        other = {**parameters, **{key: _example(numbers, dtype, batch) for key, numbers in others.items()}}
         size = len(parameters)
         return Call(
             lambda *tensors: function(row.family.Params(*tensors[:size]), row.family.Params(*tensors[size:])),
@@ -113,6 +165,11 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
         arguments["pre"] = _example((0.2, -0.4, 0.9), dtype, batch)
     elif verb == "icdf":
         arguments["value"] = _example(_PROBABILITY, dtype, batch)
+        if name in DISCRETE:
+            arguments["value"] = arguments["value"][..., 0]
+    elif verb == "log_prob_relaxed":
+        inside = (0.4, 0.0, 0.6) if {"mask", "indices"} & set(parameters) else (0.3, 0.2, 0.5)
+        arguments["value"] = torch.tensor(inside, dtype=dtype).expand((*batch, EVENT)).clone()
     elif verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival"):
         arguments["value"] = _example(row.value, dtype, batch)
     if verb == "normalized_logits":  # -inf has no differences

@@ -22,6 +22,8 @@ from tests.families import (
     DISTINCT,
     EVENT,
     FAMILIES,
+    ONE_HOT,
+    POINTS,
     VERBS,
     call_of,
     keyed_call_of,
@@ -29,7 +31,8 @@ from tests.families import (
 
 BATCH = (2,)
 SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob", "rsample_and_log_prob")
-SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name in CONTINUOUS]
+SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
+OWN = ("gradient", "temperature", "padding_value", "atol", "rtol")  # options of single families
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 
 
@@ -76,11 +79,11 @@ def test_signature(name: str, verb: str) -> None:
         "log_prob_pretanh": [*fields, "pre"],
     }.get(verb)
     if expected is None:
-        scores = verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival", "icdf")
+        scores = verb in ("log_prob", "log_prob_relaxed", "cdf", "log_cdf", "survival", "log_survival", "icdf")
         expected = ["key"] * ("sample" in verb) + fields + ["value"] * scores
     assert positional == expected
     assert len(positional) + len(options) == len(signature.parameters)
-    assert options == {
+    assert {option: default for option, default in options.items() if option not in OWN} == {
         **({"sample_shape": ()} if "sample" in verb else {}),
         **({"event_dims": row.event_dims} if (name, verb) in SUMS_EVENTS else {}),
     }
@@ -132,8 +135,20 @@ def test_vmap_over_keys_is_the_loop(name: str, verb: str) -> None:
     assert_same(got, tuple(torch.stack(lane) for lane in zip(*lanes, strict=True)), rtol=1e-14, atol=0)
 
 
+def real_parameters(name: str, verb: str) -> int:
+    call = call_of(name, verb)
+    return sum(call.names[i] != "value" for i in call.real)
+
+
 # The score-function gradient is no derivative of the draw; `test_score_gradient_...` is about it.
-SMOOTH = [(name, verb) for name, verb in DIFFERENTIABLE if verb != "sample_and_log_prob"]
+# Nor is the straight-through gradient of a one-hot vector one; and of a relaxed one what is masked must stay 0.
+SMOOTH = [
+    (name, verb)
+    for name, verb in DIFFERENTIABLE
+    if verb != "sample_and_log_prob"
+    and not (name in ONE_HOT and verb.startswith("rsample"))
+    and not (name.startswith(("masked", "sparse")) and verb == "log_prob_relaxed")
+]
 
 
 @pytest.mark.parametrize(("name", "verb"), SMOOTH)
@@ -264,7 +279,7 @@ def test_dtypes(name: str, verb: str, dtype: torch.dtype) -> None:
         assert_same(got, wanted, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if len(call_of(n, v).real) > 1])
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if real_parameters(n, v) > 1])
 def test_promotes_mixed_dtypes(name: str, verb: str) -> None:
     call = call_of(name, verb)
     got = call.function(call.tensors[0].float(), *call.tensors[1:])
@@ -285,8 +300,12 @@ def test_accepts_numbers_and_names(name: str, verb: str) -> None:
     key = (random.key(7),) if "sample" in verb else ()
     named = dict(zip(call.names, call.tensors, strict=True))
     assert_same(family_verb(*key, **named), family_verb(*key, *call.tensors))
-    tensors = [call.tensors[0], *(t.flatten()[0] for t in call.tensors[1:])]
-    numbers = [call.tensors[0], *(t.item() for t in tensors[1:])]
+    lists = ("indices", "value") if name in ONE_HOT else ("indices",)  # of which no number is one
+    tensors = [
+        t if i == 0 or n in lists else t.flatten()[0]
+        for i, (n, t) in enumerate(zip(call.names, call.tensors, strict=True))
+    ]
+    numbers = [t if i == 0 or t.ndim else t.item() for i, t in enumerate(tensors)]
     assert_same(family_verb(*key, *numbers), family_verb(*key, *tensors))
 
 
@@ -357,7 +376,7 @@ def test_value_may_only_add_leading_axes(name: str) -> None:
     batched = [t.expand(4, *t.shape) for t in parameters]
     with pytest.raises(ValueError, match="may only add leading axes"):
         row.family.log_prob(*batched, value.expand(3, *value.shape))
-    if len(parameters) > 1:
+    if len(parameters) > 1 and "indices" not in row.parameters:
         with pytest.raises(ValueError, match=f"do not broadcast: {row.family.Params._fields[0]}"):
             row.family.log_prob(parameters[0], parameters[1].new_ones(EVENT + 1), *parameters[2:], value)
 
@@ -378,16 +397,16 @@ def test_sample_shape_and_agreement_of_the_four_draws(name: str, verb: str) -> N
     family = BY_NAME[name].family
     call = keyed_call_of(name, verb)
     drawn = parts(call.function(*call.tensors, sample_shape=(5, 2)))
-    assert drawn[0].shape == ((5, 2) if name in DISCRETE else (5, 2, EVENT))
+    assert drawn[0].shape == ((5, 2) if name in DISCRETE and name not in ONE_HOT else (5, 2, EVENT))
     if verb == "sample_pretanh":
         bounds = [t for t, n in zip(call.tensors, call.names, strict=True) if n in ("low", "high")]
         drawn = (family.squash(drawn[0], *bounds),)
-    assert_same(drawn[0], family.sample(*call.tensors, sample_shape=(5, 2)), rtol=0, atol=0)
+    assert_same(drawn[0], family.sample(*call.tensors, sample_shape=(5, 2)).to(drawn[0].dtype), rtol=0, atol=0)
     if len(drawn) == 2:
         assert_same(drawn[1], family.log_prob(*call.tensors[1:], drawn[0]), rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "verb"), DRAWS)
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in DRAWS if n not in POINTS])
 def test_generator(name: str, verb: str) -> None:
     call = keyed_call_of(name, verb)
     first, second = (

@@ -1,6 +1,29 @@
 """Discrete families, a module each."""
 
-from functional_dists.discrete import categorical, masked_categorical
+from functional_dists.discrete import (
+    categorical,
+    llm_masked_categorical,
+    logits,
+    masked_categorical,
+    masked_one_hot_categorical,
+    one_hot_categorical,
+    one_hot_ordinal,
+    ordinal,
+    sparse_categorical,
+    sparse_one_hot_categorical,
+)
 from functional_dists.discrete.logits import logits_from_probs
 
-__all__ = ["categorical", "logits_from_probs", "masked_categorical"]
+__all__ = [
+    "categorical",
+    "llm_masked_categorical",
+    "logits",
+    "logits_from_probs",
+    "masked_categorical",
+    "masked_one_hot_categorical",
+    "one_hot_categorical",
+    "one_hot_ordinal",
+    "ordinal",
+    "sparse_categorical",
+    "sparse_one_hot_categorical",
+]

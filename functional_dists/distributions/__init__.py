@@ -5,7 +5,31 @@ enough; `wrap` makes an object of any family.
 """
 
 from functional_dists.distributions.base import FamilyDistribution, wrap
-from functional_dists.distributions.continuous import IndependentNormal, TanhNormal
-from functional_dists.distributions.discrete import MaskedCategorical
+from functional_dists.distributions.continuous import Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal
+from functional_dists.distributions.discrete import (
+    MaskedCategorical,
+    MaskedOneHotCategorical,
+    OneHotCategorical,
+    OneHotOrdinal,
+    Ordinal,
+    ReparamGradientStrategy,
+)
+from functional_dists.distributions.modules import AddStateIndependentNormalScale, NormalParamExtractor
 
-__all__ = ["FamilyDistribution", "IndependentNormal", "MaskedCategorical", "TanhNormal", "wrap"]
+__all__ = [
+    "AddStateIndependentNormalScale",
+    "Delta",
+    "FamilyDistribution",
+    "IndependentNormal",
+    "MaskedCategorical",
+    "MaskedOneHotCategorical",
+    "NormalParamExtractor",
+    "OneHotCategorical",
+    "OneHotOrdinal",
+    "Ordinal",
+    "ReparamGradientStrategy",
+    "TanhDelta",
+    "TanhNormal",
+    "TruncatedNormal",
+    "wrap",
+]

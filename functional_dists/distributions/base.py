@@ -7,7 +7,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
-from functional_dists.family import BoundFamily, bind, from_pickle, to_pickle
+from functional_dists import divergence
+from functional_dists.family import bind, from_pickle, to_pickle
 from functional_dists.random import Source
 from functional_dists.tree import as_params
 
@@ -41,17 +42,17 @@ class FamilyDistribution(Distribution):
         self.family = family
         self.params = _as_tensors(as_params(family.Params, params))
         shape = _shared_shape(self.params)
-        is_of_index = getattr(family.log_prob, "is_of_index", False)
+        layout = getattr(family.log_prob, "value_layout", "per element")
         default = getattr(family.log_prob, "event_dims", None)
         self._options = {}
         if default is not None:
             self._options = {"event_dims": event_dims if event_dims is not None else default if shape else 0}
-        parameter_dims = 1 if is_of_index else self._options.get("event_dims", 0)
+        parameter_dims = self._options.get("event_dims", 0) if layout == "per element" else 1
         if parameter_dims > len(shape):
             raise ValueError(f"event_dims={parameter_dims} does not fit parameters of shape {tuple(shape)}")
         batch_shape, rest = shape[: len(shape) - parameter_dims], shape[len(shape) - parameter_dims :]
         self._parameter_event = rest
-        super().__init__(batch_shape, Size() if is_of_index else rest, validate_args=False)
+        super().__init__(batch_shape, Size() if layout == "per row" else rest, validate_args=False)
         self._checks_values = bool(validate_args)
         if (Distribution._validate_args if validate_args is None else validate_args) and values_can_be_read():
             family.check(*self.params)
@@ -214,21 +215,9 @@ def wrap(
 
 @register_kl(FamilyDistribution, FamilyDistribution)  # type: ignore[untyped-decorator]
 def _kl(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
-    (family, p_params), (q_family, q_params) = _unbound(p), _unbound(q)
-    if family is not q_family or not hasattr(family, "kl"):
-        raise NotImplementedError(f"no KL divergence between {p.family} and {q.family} is known")
-    if p._options != q._options:
+    if p._options != q._options and p._options and q._options:
         raise ValueError(f"the distributions have different events: {p._options} and {q._options}")
-    return family.kl(p_params, q_params, **p._options)
-
-
-def _unbound(distribution: FamilyDistribution) -> tuple[Any, Any]:
-    """Return the family with nothing fixed, and all its parameters."""
-    family, params = distribution.family, distribution.params
-    if not isinstance(family, BoundFamily):
-        return family, params
-    fixed = {name: given for name, given in family.fixed.items() if name in family.family.Params._fields}
-    return family.family, family.family.Params(**fixed, **params._asdict())
+    return divergence.kl((p.family, p.params), (q.family, q.params), **p._options)
 
 
 def _as_tensors(params: Any) -> Any:

@@ -1,6 +1,6 @@
 """The classes of the continuous families, with the constructors of TorchRL's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
 from functional_dists import parameters
-from functional_dists.continuous import normal, tanh_normal
+from functional_dists.continuous import delta, normal, tanh_delta, tanh_normal, truncated_normal
 from functional_dists.distributions.base import FamilyDistribution, values_can_be_read
 
-__all__ = ["IndependentNormal", "TanhNormal"]
+__all__ = ["Delta", "IndependentNormal", "TanhDelta", "TanhNormal", "TruncatedNormal"]
 
 Scale = Tensor | float | Callable[[Tensor], Tensor]
 
@@ -106,9 +106,7 @@ class TanhNormal(FamilyDistribution):
     ) -> None:
         self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
         loc = torch.as_tensor(loc, dtype=None if isinstance(loc, Tensor) else torch.get_default_dtype())
-        low, high = (bound if isinstance(bound, Tensor) else loc.new_zeros(()) + bound for bound in (low, high))
-        if values_can_be_read() and not (low < high).all():
-            raise RuntimeError(f"the lower bound must be below the upper one, got low={low} and high={high}")
+        low, high = _bounds(loc, low, high, RuntimeError)
         loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
         super().__init__(tanh_normal, (loc, _scale(scale, loc), low, high), event_dims, validate_args)
 
@@ -145,6 +143,168 @@ class TanhNormal(FamilyDistribution):
     def support(self) -> Any:
         """The interval between the bounds."""
         return constraints.independent(constraints.interval(self.low, self.high), self._options["event_dims"])
+
+
+class TruncatedNormal(FamilyDistribution):
+    """Normal distribution restricted to the interval (low, high), whose last axis is one event.
+
+    Args:
+        loc: The mean before the restriction, of shape (*batch, *event).
+        scale: The standard deviation before the restriction: a tensor, a number, or a function of `loc`.
+        upscale: With `tanh_loc`, how far from 0 `loc` may be.
+        low: The lower bound, a number or a tensor.
+        high: The upper bound, likewise.
+        tanh_loc: Whether to take `upscale * tanh(loc / upscale)` for `loc`.
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        RuntimeError: a lower bound is not below its upper bound.
+        ValueError: the parameters do not broadcast, have no axis, or hold invalid numbers.
+
+    >>> TruncatedNormal(torch.zeros(4, 3), 1.0).mean.shape
+    torch.Size([4, 3])
+    """
+
+    num_params = 2
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Scale,
+        upscale: Tensor | float = 5.0,
+        low: Tensor | float = -1.0,
+        high: Tensor | float = 1.0,
+        tanh_loc: bool = False,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
+        low, high = _bounds(loc, low, high, RuntimeError)
+        loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
+        super().__init__(truncated_normal, (loc, _scale(scale, loc), low, high), 1, validate_args)
+
+    def update(self, loc: Tensor, scale: Scale) -> None:
+        """Take another location and scale."""
+        TruncatedNormal.__init__(
+            self, loc, scale, self.upscale, self.low, self.high, self.tanh_loc, validate_args=self._validates
+        )
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        """The mean, as in TorchRL."""
+        return self.mean
+
+    @property
+    def support(self) -> Any:
+        """The interval between the bounds."""
+        return constraints.independent(constraints.interval(self.low, self.high), 1)
+
+
+class Delta(FamilyDistribution):
+    """Point mass.
+
+    Args:
+        param: The point, of shape (*batch, *event).
+        atol: The absolute tolerance to which a value is the point.
+        rtol: The relative tolerance.
+        batch_shape: The leading axes of `param`. Default: all but the last.
+        event_shape: The other axes.
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: the shapes do not make up that of `param`.
+
+    >>> Delta(torch.zeros(4, 3)).log_prob(torch.zeros(4, 3))
+    tensor([0., 0., 0., 0.])
+    """
+
+    num_params = 1
+
+    def __init__(
+        self,
+        param: Tensor,
+        atol: float = 1e-6,
+        rtol: float = 1e-6,
+        batch_shape: Sequence[int] | None = None,
+        event_shape: Sequence[int] | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.atol, self.rtol = atol, rtol
+        batch_shape, event_shape = tuple(batch_shape or ()), tuple(event_shape or ())
+        given = bool(batch_shape or event_shape)
+        if given:
+            param = param.expand(batch_shape + event_shape)
+        super().__init__(delta, (param,), len(event_shape) if given else None, validate_args)
+
+    def update(self, param: Tensor) -> None:
+        """Take another point."""
+        self.params = delta.Params(param)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return 0 where the value is the point, else -inf."""
+        return delta.log_prob(self.param, value, atol=self.atol, rtol=self.rtol, **self._options)
+
+
+class TanhDelta(FamilyDistribution):
+    """Point mass at tanh(param), mapped onto the interval (low, high).
+
+    Args:
+        param: The point before the squashing, of shape (*batch, *event).
+        low: The lower bound, a number or a tensor.
+        high: The upper bound, likewise.
+        event_dims: How many trailing axes are one event.
+        atol: The absolute tolerance to which a value is the point.
+        rtol: The relative tolerance.
+        safe: Without meaning here: the point lies strictly inside the bounds in any case.
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: a lower bound is not below its upper bound, or `param` has fewer axes than an event.
+
+    >>> TanhDelta(torch.zeros(1), low=-2.0, high=3.0).mode
+    tensor([0.5000])
+    """
+
+    num_params = 1
+
+    def __init__(
+        self,
+        param: Tensor,
+        low: Tensor | float = -1.0,
+        high: Tensor | float = 1.0,
+        event_dims: int = 1,
+        atol: float = 1e-6,
+        rtol: float = 1e-6,
+        safe: bool = True,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.atol, self.rtol = atol, rtol
+        low, high = _bounds(param, low, high, ValueError)
+        super().__init__(tanh_delta, (param, low, high), event_dims, validate_args)
+
+    def update(self, net_output: Tensor) -> None:
+        """Take another point."""
+        self.params = tanh_delta.Params(net_output, self.low, self.high)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return 0 where the value is the point, else -inf."""
+        return tanh_delta.log_prob(
+            self.param, self.low, self.high, value, atol=self.atol, rtol=self.rtol, **self._options
+        )
+
+    @property
+    def support(self) -> Any:
+        """The interval between the bounds."""
+        return constraints.independent(constraints.interval(self.low, self.high), self._options["event_dims"])
+
+
+def _bounds(like: Tensor, low: Tensor | float, high: Tensor | float, error: type[Exception]) -> tuple[Tensor, Tensor]:
+    low, high = (b.to(like.device) if isinstance(b, Tensor) else like.new_zeros(()) + b for b in (low, high))
+    if values_can_be_read() and not (low < high).all():
+        raise error(f"the lower bound must be below the upper one, got low={low} and high={high}")
+    return low, high
 
 
 def _scale(scale: Scale, loc: Tensor) -> Any:

@@ -2,17 +2,44 @@
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from functional_dists.discrete import logits_from_probs, masked_categorical
+from functional_dists.discrete import (
+    logits_from_probs,
+    masked_categorical,
+    masked_one_hot_categorical,
+    one_hot_categorical,
+    one_hot_ordinal,
+    ordinal,
+)
 from functional_dists.discrete.indices import mask_from_indices, used_slots
 from functional_dists.distributions.base import FamilyDistribution
+from functional_dists.random import Source
 
-__all__ = ["MaskedCategorical"]
+__all__ = [
+    "MaskedCategorical",
+    "MaskedOneHotCategorical",
+    "OneHotCategorical",
+    "OneHotOrdinal",
+    "Ordinal",
+    "ReparamGradientStrategy",
+]
+
+
+class ReparamGradientStrategy(Enum):
+    """Which gradient `rsample` of a one-hot distribution has."""
+
+    PassThrough = 1
+    RelaxedOneHot = 2
+
+
+# By name, so that TorchRL's own members serve too.
+_GRADIENTS = {"PassThrough": "straight_through", "RelaxedOneHot": "relaxed"}
 
 
 class MaskedCategorical(FamilyDistribution):
@@ -41,6 +68,7 @@ class MaskedCategorical(FamilyDistribution):
     """
 
     has_enumerate_support = True
+    _family: Any = masked_categorical
 
     def __init__(
         self,
@@ -57,26 +85,23 @@ class MaskedCategorical(FamilyDistribution):
     ) -> None:
         if (mask is None) == (indices is None):
             raise ValueError("either mask or indices must be given, but not both")
-        if probs is not None and logits is None:
-            logits = logits_from_probs(probs)
-        elif probs is not None or logits is None:
-            raise ValueError("either logits or probs must be given, but not both")
+        logits = _one_of(logits, probs)
         if indices is not None:
             mask = mask_from_indices(indices, logits.shape[-1], padding_value=padding_value)
         self._indices, self._padding_value = indices, padding_value
         self.neg_inf, self.padding_side, self.use_cross_entropy = neg_inf, padding_side, use_cross_entropy
-        super().__init__(masked_categorical, (logits, mask), None, validate_args)
+        super().__init__(self._family, (logits, mask), None, validate_args)
 
     @property
     def logits(self) -> Tensor:
         """The log-probabilities, of the listed outcomes where indices were given."""
-        table = masked_categorical.normalized_logits(*self.params)
+        table = self.family.normalized_logits(*self.params)
         return self._listed(self._with_neg_inf(table), self.neg_inf)
 
     @property
     def probs(self) -> Tensor:
         """The probabilities, of the listed outcomes where indices were given."""
-        return self._listed(masked_categorical.probs(*self.params), 0.0)
+        return self._listed(self.family.probs(*self.params), 0.0)
 
     def _listed(self, table: Tensor, of_padding: float) -> Tensor:
         if self._indices is None:
@@ -95,7 +120,7 @@ class MaskedCategorical(FamilyDistribution):
     @property
     def num_samples(self) -> int:
         """The number of outcomes, allowed or not."""
-        return int(self.params.logits.shape[-1])
+        return int(self.params[0].shape[-1])
 
     @property
     def padding_value(self) -> int:
@@ -114,7 +139,7 @@ class MaskedCategorical(FamilyDistribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return all outcomes along a new first axis."""
-        values = torch.arange(self.num_samples, device=self.params.logits.device)
+        values = torch.arange(self.num_samples, device=self.params[0].device)
         values = values.reshape(-1, *[1] * len(self.batch_shape))
         return values.expand(-1, *self.batch_shape) if expand else values
 
@@ -124,3 +149,190 @@ class MaskedCategorical(FamilyDistribution):
         if self._indices is not None:
             new._indices = self._indices.expand(*batch_shape, -1)
         return new
+
+
+class _OneHot(FamilyDistribution):
+    """What the one-hot distributions share."""
+
+    has_enumerate_support = True
+
+    def _draw_soft(self, name: str, sample_shape: Sequence[int], key: Source | None) -> Any:
+        return self._draw(name, sample_shape, key, gradient=_GRADIENTS[self.grad_method.name])
+
+    def rsample(self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None) -> Tensor:
+        """Draw a vector with the gradient that `grad_method` says; without a key from PyTorch's global generator."""
+        return self._draw_soft("rsample", sample_shape, key)
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw what `rsample` draws, with its log-probability."""
+        return self._draw_soft("rsample_and_log_prob", sample_shape, key)
+
+    @property
+    def logits(self) -> Tensor:
+        """The log-probabilities."""
+        return self.family.normalized_logits(*self.params)
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities."""
+        return self.family.probs(*self.params)
+
+    @property
+    def num_samples(self) -> int:
+        """The number of outcomes, allowed or not."""
+        return int(self.event_shape[-1])
+
+    @property
+    def support(self) -> Any:
+        """The one-hot vectors."""
+        return constraints.one_hot
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Return all vectors along a new first axis."""
+        count = self.num_samples
+        values = torch.eye(count, dtype=torch.int64, device=self.params[0].device)
+        values = values.reshape(count, *[1] * len(self.batch_shape), count)
+        return values.expand(-1, *self.batch_shape, -1) if expand else values
+
+
+class OneHotCategorical(_OneHot):
+    """Categorical distribution over one-hot vectors.
+
+    Args:
+        logits: Log-probabilities up to a constant, of shape (*batch, N).
+        probs: Probabilities up to a factor, instead of `logits`.
+        grad_method: Which gradient `rsample` has.
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: not exactly one of `logits` and `probs` is given, or they hold invalid numbers.
+
+    >>> OneHotCategorical(torch.tensor([1.0, 3.0, 3.0])).mode
+    tensor([0, 1, 0])
+    """
+
+    num_params = 1
+
+    def __init__(
+        self,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        grad_method: ReparamGradientStrategy = ReparamGradientStrategy.PassThrough,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.grad_method = grad_method
+        super().__init__(one_hot_categorical, (_one_of(logits, probs),), None, validate_args)
+
+
+class MaskedOneHotCategorical(_OneHot, MaskedCategorical):
+    """Categorical distribution over the one-hot vectors that a mask allows, or over those that are listed.
+
+    Args:
+        logits: Log-probabilities up to a constant, of shape (*batch, N).
+        probs: Probabilities up to a factor, instead of `logits`.
+        mask: Bool, of the shape of the logits, True where an outcome is allowed.
+        indices: Instead of a mask the allowed outcomes themselves, integers of shape (*batch, K).
+        neg_inf: What `log_prob` and `logits` say of an outcome that is not allowed.
+        padding_value: Marks the unused slots of `indices`.
+        grad_method: Which gradient `rsample` has.
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: as for `MaskedCategorical`.
+
+    >>> MaskedOneHotCategorical(torch.zeros(3), mask=torch.tensor([False, True, False])).sample()
+    tensor([0, 1, 0])
+    """
+
+    _family: Any = masked_one_hot_categorical
+    logits, probs = MaskedCategorical.logits, MaskedCategorical.probs
+
+    def __init__(
+        self,
+        logits: Tensor | None = None,
+        probs: Tensor | None = None,
+        mask: Tensor | None = None,
+        indices: Tensor | None = None,
+        neg_inf: float = -math.inf,
+        padding_value: int | None = None,
+        grad_method: ReparamGradientStrategy = ReparamGradientStrategy.PassThrough,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.grad_method = grad_method
+        MaskedCategorical.__init__(
+            self,
+            logits,
+            probs,
+            mask=mask,
+            indices=indices,
+            neg_inf=neg_inf,
+            padding_value=padding_value,
+            validate_args=validate_args,
+        )
+
+
+class Ordinal(FamilyDistribution):
+    """Distribution over 0, ..., N - 1 in which neighbours are alike.
+
+    Args:
+        scores: What the logit of every outcome adds to that of the one below, of shape (*batch, N).
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: a score is NaN.
+
+    >>> Ordinal(torch.zeros(4)).mean
+    tensor(1.5000)
+    """
+
+    has_enumerate_support = True
+    num_params = 1
+
+    def __init__(self, scores: Tensor, *, validate_args: bool | None = None) -> None:
+        super().__init__(ordinal, (scores,), None, validate_args)
+
+    @property
+    def logits(self) -> Tensor:
+        """The log-probabilities."""
+        return ordinal.normalized_logits(*self.params)
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities."""
+        return ordinal.probs(*self.params)
+
+    num_samples = MaskedCategorical.num_samples
+    support, enumerate_support = MaskedCategorical.support, MaskedCategorical.enumerate_support
+
+
+class OneHotOrdinal(_OneHot):
+    """Ordinal distribution over one-hot vectors.
+
+    Args:
+        scores: What the logit of every outcome adds to that of the one below, of shape (*batch, N).
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: a score is NaN.
+
+    >>> OneHotOrdinal(torch.tensor([0.0, 2.0, -2.0])).mode
+    tensor([0, 1, 0])
+    """
+
+    num_params = 1
+    grad_method = ReparamGradientStrategy.PassThrough
+
+    def __init__(self, scores: Tensor, *, validate_args: bool | None = None) -> None:
+        super().__init__(one_hot_ordinal, (scores,), None, validate_args)
+
+
+def _one_of(logits: Tensor | None, probs: Tensor | None) -> Tensor:
+    if probs is not None and logits is None:
+        return logits_from_probs(probs)
+    if probs is not None or logits is None:
+        raise ValueError("either logits or probs must be given, but not both")
+    return logits

@@ -9,12 +9,13 @@ Nothing here touches the global generator.
 """
 
 from functional_dists.random.draws import bernoulli, bits, exponential, gumbel, normal, permutation, randint, uniform
-from functional_dists.random.keys import Source, fold_in, key, key_from, split, where
+from functional_dists.random.keys import Source, checked_source, fold_in, key, key_from, split, where
 
 __all__ = [
     "Source",
     "bernoulli",
     "bits",
+    "checked_source",
     "exponential",
     "fold_in",
     "gumbel",

@@ -172,6 +172,11 @@ def checked_generator(generator: object) -> torch.Generator:
     return generator
 
 
+def checked_source(key: Source) -> Source:
+    """The key or Generator, if it is one; an error that tells what it is, if not."""
+    return checked_key(key) if isinstance(key, Tensor) else checked_generator(key)
+
+
 def source_words(key: Source, num: int, device: Device = None) -> Tensor:
     """``num`` int32 words of a key, or drawn from a Generator."""
     if isinstance(key, Tensor):

@@ -1,6 +1,6 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
-from functional_dists.special import softmax
+from functional_dists.special import one_hot, softmax, truncated
 from functional_dists.special.choice import choose
 from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, softplus, tanh, x_minus_log1p
 from functional_dists.special.gaussian import (
@@ -20,7 +20,7 @@ from functional_dists.special.interval import (
     strictly_inside,
     unsquash,
 )
-from functional_dists.special.quadrature import half_line_rule, normal_rule
+from functional_dists.special.quadrature import half_line_rule, normal_rule, window_rule
 
 __all__ = [
     "HALF_LOG_2PI",
@@ -36,6 +36,7 @@ __all__ = [
     "next_above",
     "normal_kl",
     "normal_rule",
+    "one_hot",
     "one_minus_tanh",
     "pre_image",
     "sech2",
@@ -44,6 +45,8 @@ __all__ = [
     "squash",
     "strictly_inside",
     "tanh",
+    "truncated",
     "unsquash",
+    "window_rule",
     "x_minus_log1p",
 ]

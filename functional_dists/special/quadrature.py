@@ -55,3 +55,24 @@ def unit_interval_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     t = step * torch.arange(count, dtype=like.dtype, device=like.device) - last
     u = torch.sigmoid(math.pi * torch.sinh(t))
     return u, step * math.pi * torch.cosh(t) * u * torch.sigmoid(-math.pi * torch.sinh(t))
+
+
+def window_rule(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes u and weights w, sum_i w_i f(u_i) = integral of f over (0, 1), for an entire f such as exp(-u^2).
+
+    The first rule of Fejer (1933), which interpolates at the points of Chebyshev: almost as good as that of Gauss, and
+    made by arithmetic. 36 nodes in float32, 88 in float64.
+
+    >>> u, w = window_rule(torch.tensor(0.0))
+    >>> (w * u**2).sum()
+    tensor(0.3333)
+    """
+    count = 36 if like.dtype == torch.float32 else 88
+    odd = 2 * torch.arange(count, device=like.device) + 1
+    order = torch.arange(1, count // 2 + 1, device=like.device)
+    # Whole turns of the angles are taken out in integers; in float64, as the sum cancels near the ends.
+    turn = (odd[:, None] * order) % (2 * count)
+    cosine = torch.cos(turn.double() * (math.pi / count))
+    weight = (1 - 2 * (cosine / (4 * order * order - 1)).sum(-1)) / count
+    u = torch.sin(odd.to(like.dtype) * (0.25 * math.pi / count)).square()
+    return u, weight.to(like.dtype)

@@ -89,6 +89,16 @@ def log_prob_of(parts: Softmax, index: Tensor) -> Tensor:
     return torch.where(exists & picked(parts.support), result, -math.inf)
 
 
+def variance(parts: Softmax) -> Tensor:
+    """Return p (1 - p) of all probabilities p ``(*B, N)``.
+
+    >>> variance(softmax(torch.zeros(2), None))
+    tensor([0.2500, 0.2500])
+    """
+    others = torch.where(parts.is_top, parts.rest, 1 + parts.rest - parts.weights)
+    return probs(parts) * others / (1 + parts.rest)
+
+
 def entropy(parts: Softmax) -> Tensor:
     """Return the entropy ``(*B)`` in nats.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from functional_dists import masked_categorical, normal, tanh_normal
+from functional_dists import masked_categorical, normal, tanh_normal, truncated_normal
 
 from . import reference
 
@@ -52,6 +52,27 @@ def masked_divergence(p_logits: Tensor, q_logits: Tensor, p_mask: Tensor, q_mask
     return masked_categorical.kl(params(p_logits, p_mask), params(q_logits, q_mask))
 
 
+def truncated_divergence(
+    p_loc: Tensor, p_scale: Tensor, q_loc: Tensor, q_scale: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    return truncated_divergence_wider(p_loc, p_scale, q_loc, q_scale, low, high, low, high)
+
+
+def truncated_divergence_wider(
+    p_loc: Tensor,
+    p_scale: Tensor,
+    q_loc: Tensor,
+    q_scale: Tensor,
+    p_low: Tensor,
+    p_high: Tensor,
+    q_low: Tensor,
+    q_high: Tensor,
+) -> Tensor:
+    params = truncated_normal.Params
+    p, q = params(p_loc, p_scale, p_low, p_high), params(q_loc, q_scale, q_low, q_high)
+    return truncated_normal.kl(p, q, event_dims=0)
+
+
 CALLS: dict[str, Call] = {
     "normal.log_prob": elementwise(normal.log_prob),
     **{f"normal.{verb}": getattr(normal, verb) for verb in reference.TAIL_VERBS},
@@ -71,6 +92,14 @@ CALLS: dict[str, Call] = {
     **{f"tanh_normal.{verb}": getattr(tanh_normal, verb) for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": tanh_normal.icdf,
     "tanh_normal.kl": divergence(tanh_normal),
+    "truncated_normal.log_prob": elementwise(truncated_normal.log_prob),
+    "truncated_normal.entropy": elementwise(truncated_normal.entropy),
+    "truncated_normal.mean": truncated_normal.mean,
+    "truncated_normal.variance": truncated_normal.variance,
+    **{f"truncated_normal.{verb}": getattr(truncated_normal, verb) for verb in reference.TAIL_VERBS},
+    "truncated_normal.icdf": truncated_normal.icdf,
+    "truncated_normal.kl": truncated_divergence,
+    "truncated_normal.kl_wider_window": truncated_divergence_wider,
     "masked_categorical.log_prob": of_tables(masked_categorical.log_prob),
     "masked_categorical.normalized_logits": one_entry(masked_categorical.normalized_logits),
     "masked_categorical.probs": one_entry(masked_categorical.probs),

@@ -36,6 +36,14 @@ PUBLISHED: Goals = {
     "tanh_normal.variance": (Goal(7.2, 9.2), Goal(12, 17)),
     "tanh_normal.entropy": (Goal(5.6, 2.2), Goal(5, 6)),
     "tanh_normal.kl": (Goal(1.6, 3.6), Goal(2.1, 2.4)),
+    "truncated_normal.log_prob": (Goal(9.1, 7), Goal(6, 6.5)),
+    "truncated_normal.entropy": (Goal(2.5, 5.1), Goal(2.2, 4.2)),
+    "truncated_normal.mean": (Goal(3.5, 10), Goal(3.2, 8.5)),
+    "truncated_normal.variance": (Goal(8, 9.2), Goal(3.3, 13)),
+    **{f"truncated_normal.{verb}": (Goal(82, 1e2), Goal(84, 98)) for verb in reference.TAIL_VERBS},
+    "truncated_normal.icdf": (Goal(6.7, 91), Goal(19, 2e2)),
+    "truncated_normal.kl": (Goal(1e2, 8.8), Goal(3e2, 13)),
+    "truncated_normal.kl_wider_window": (Goal(1e2, 8.8), Goal(3e2, 13)),
     "masked_categorical.log_prob": (Goal(0.94, 11), Goal(1, 6.9)),
     "masked_categorical.normalized_logits": (Goal(0.94, 11), Goal(1, 6.9)),  # the same numbers
     "masked_categorical.entropy": (Goal(0.89, 27), Goal(1.2, 2e2)),
@@ -56,6 +64,11 @@ HARDER: Goals = {
     **{f"tanh_normal.{verb}": (Goal(33, 48), Goal(1.1e3, 8.4e2)) for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": (Goal(2, 44), Goal(17, 4.6e2)),
     "tanh_normal.kl": (Goal(13, 5.6), Goal(13, 5.6)),
+    # Shares down to 1e-283, far outside of the window's bulk.
+    **{f"truncated_normal.{verb}": (Goal(1.05e2, 1.25e2), Goal(1.3e3, 1.48e3)) for verb in reference.TAIL_VERBS},
+    # Windows 50 deviations out, where a shift and a ratio of scales cancel.
+    "truncated_normal.kl": (Goal(3.7e2, 5.2e2), Goal(1.44e3, 9.1e2)),
+    "truncated_normal.kl_wider_window": (Goal(3.7e2, 5.2e2), Goal(1.44e3, 9.1e2)),
     "masked_categorical.probs": (Goal(1, 1), Goal(1, 1)),
 }
 

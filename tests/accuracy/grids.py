@@ -151,6 +151,75 @@ def tanh_probabilities(dtype: type) -> Floats:
     return thinned(((loc, scale, *bounds, p) for loc, scale, bounds, p in rows), 5, dtype)
 
 
+# ------------------------------------------------------------------------------------------ grids of truncated normals
+def windows(dtype: type) -> list[tuple[float, float, float, float]]:
+    """Up to 1,000 deviations out on either side, from 1e-6 deviations to all of the line wide, rounded to the dtype.
+
+    The nearer bound is often 0: only there can a bound 1,000 deviations from loc and a narrow window both be floats.
+    """
+    places = (-1000.0, -50.0, -9.0, -3.0, -1.0, -0.4, 0.0, 0.3, 1.0, 2.0, 5.0, 12.0, 30.0, 50.0, 1000.0)
+    widths = (1e-6, 1e-3, 0.1, 1.0, 2.5, 6.0, 20.0, 2000.0, np.inf)
+    rows = []
+    for place, width, scale, flip in product(places, widths, (1e-3, 0.5, 1.0, 30.0), (False, True)):
+        loc, high = -place * scale, width * scale
+        rows.append((-loc, scale, -high, 0.0) if flip else (loc, scale, 0.0, high))
+    rows += product((-50.0, -5.0, -0.7, 0.0, 0.3, 4.0, 50.0), (1e-3, 0.5, 10.0), (-1.0,), (1.0,))
+    rows += [(loc, 0.3, 1000.0, 1001.0) for loc in (990.0, 1000.3, 1001.0, 1004.0)]
+    rows += [(loc, 1.0, -np.inf, np.inf) for loc in (0.0, -3.0, 1000.0)]
+    rounded = [tuple(float(dtype(number)) for number in row) for row in rows]
+    return [row for row in dict.fromkeys(rounded) if row[2] < row[3]]
+
+
+def truncated_values(dtype: type) -> Floats:
+    """Shares of the window, and of the distance over which its density falls."""
+    rows = []
+    for loc, scale, low, high in windows(dtype):
+        nearest = min(max(loc, low), high)
+        slope = abs(nearest - loc) / scale
+        fall = scale / (slope + 1)
+        width = min(high - low, 40 * fall)
+        start, stop = max(low, nearest - width), min(high, nearest + width)
+        values = [start + share * (stop - start) for share in (0.0, 1e-6, 0.01, 0.3, 0.5, 0.9, 0.9999, 1.0)]
+        values += [nearest + sign * step * fall for sign, step in product((1, -1), (0.1, 1.0, 3.0, 10.0))]
+        rounded = [float(dtype(value)) for value in values]
+        rows += [(loc, scale, low, high, value) for value in rounded if low <= value <= high and np.isfinite(value)]
+    return thinned(rows, 3, dtype)
+
+
+def truncated_values_inside(dtype: type) -> Floats:
+    """Not the bounds themselves, where a cdf is 0 and its logarithm infinite."""
+    rows = truncated_values(dtype)
+    return rows[(rows[:, 4] > rows[:, 2]) & (rows[:, 4] < rows[:, 3])]
+
+
+def truncated_parameters(dtype: type) -> Floats:
+    return thinned(windows(dtype), 1, dtype)
+
+
+def truncated_probabilities(dtype: type) -> Floats:
+    rows = product(windows(dtype), probabilities(dtype)[::2])
+    return thinned(((*row, p) for row, p in rows), 7, dtype)
+
+
+def truncated_pairs(dtype: type) -> Floats:
+    """q from equal through one ulp apart to far apart."""
+    ulp = float(np.finfo(dtype).eps)
+    shifts = (0.0, ulp, -3 * ulp, 1e-6, -1e-3, 0.1, -1.0, 30.0)  # in units of the scale
+    ratios = (1.0, 1 + ulp, 1 - 2 * ulp, 1 + 1e-6, 1 - 1e-3, 0.8, 1.26, 3.0, 0.1)
+    rows = product(windows(dtype), shifts, ratios)
+    return thinned(((w[0], w[1], w[0] + s * w[1], w[1] * r, *w[2:]) for w, s, r in rows), 29, dtype)
+
+
+def truncated_pairs_wider(dtype: type) -> Floats:
+    """The window of q is wider on one side or on both, by a little or by all there is."""
+    more = (0.0, 1e-6, 1e-2, 1.0, np.inf)  # in units of the scale
+    rows = []
+    for turn, (loc, scale, q_loc, q_scale, low, high) in enumerate(truncated_pairs(dtype).astype(np.float64)):
+        q_low, q_high = low - scale * more[turn % 5], high + scale * more[turn // 5 % 5]
+        rows.append((loc, scale, q_loc, q_scale, low, high, q_low, q_high))
+    return thinned(rows, 1, dtype)
+
+
 # ----------------------------------------------------------------------------------------- grids of masked categoricals
 SPREADS = (1e-3, 1.0, 30.0, 1e4)
 HIDDEN = (np.nan, np.inf, -np.inf, 1e30, -1e30, 1e4, 0.0)  # what the logits are where the mask is False
@@ -279,6 +348,14 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     **{f"tanh_normal.{verb}": tanh_values for verb in TAILS},
     "tanh_normal.icdf": tanh_probabilities,
     "tanh_normal.kl": normal_pairs,
+    "truncated_normal.log_prob": truncated_values,
+    "truncated_normal.entropy": truncated_parameters,
+    "truncated_normal.mean": truncated_parameters,
+    "truncated_normal.variance": truncated_parameters,
+    **{f"truncated_normal.{verb}": truncated_values_inside for verb in TAILS},
+    "truncated_normal.icdf": truncated_probabilities,
+    "truncated_normal.kl": truncated_pairs,
+    "truncated_normal.kl_wider_window": truncated_pairs_wider,
     "masked_categorical.log_prob": masked_values,
     "masked_categorical.normalized_logits": masked_values,
     "masked_categorical.probs": masked_values,

@@ -162,6 +162,55 @@ def tanh_variance(inputs: Columns, answers: Columns) -> Floors:
     }
 
 
+def truncated_score(inputs: Columns, answers: Columns) -> Floors:
+    """Log-density and entropy: one nat; their derivatives: the root Fisher information, 1 / deviation for a bound."""
+    scale, deviation = inputs["scale"], answers["stddev"]
+    return {
+        "value": 1.0,
+        "loc": deviation / scale**2,
+        "scale": answers["spread"] / scale,
+        "low": 1 / deviation,
+        "high": 1 / deviation,
+        "at": 1 / scale,
+    }
+
+
+def times(floors: Floors, factor: Array) -> Floors:
+    return {name: floor * factor for name, floor in floors.items()}
+
+
+def truncated_tail(inputs: Columns, answers: Columns) -> Floors:
+    """Relative; the derivatives of its logarithm, as for a log-density."""
+    log = np.abs(answers["value"])
+    share = np.where(answers["value"] < 0, np.maximum(log, np.finfo(np.float64).tiny), log)
+    return {**times(truncated_score(inputs, answers), np.minimum(share, 1)), "value": 0.0, "at": 0.0}
+
+
+def truncated_mean(inputs: Columns, answers: Columns) -> Floors:
+    """The standard deviation, times the root Fisher information; a bound moves it by at most as much as itself: 1."""
+    floors = times(truncated_score(inputs, answers), answers["stddev"])
+    return {**floors, "low": 1.0, "high": 1.0, "at": answers["stddev"]}
+
+
+def truncated_variance(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, times the root Fisher information."""
+    return times(truncated_score(inputs, answers), answers["value"])
+
+
+def truncated_divergence(inputs: Columns, answers: Columns) -> Floors:
+    """eps^2, and the distance of p and q times the root Fisher information, as for categoricals."""
+    eps = inputs["eps"]
+    distance = np.maximum(np.sqrt(2 * np.abs(answers["value"])), eps)
+    floors: Floors = {"value": eps**2}
+    for side, size in (("p", distance), ("q", np.minimum(distance, 1))):
+        scale, deviation = inputs[f"{side}_scale"], answers[f"{side}_stddev"]
+        floors[f"{side}_loc"] = size * deviation / scale**2
+        floors[f"{side}_scale"] = size * answers[f"{side}_spread"] / scale
+        floors[f"{side}_low"] = floors[f"{side}_high"] = size / deviation
+    floors["low"] = floors["high"] = 1 / answers["p_stddev"]  # the sum of that of p and of q, which cancel
+    return floors
+
+
 def divergence(inputs: Columns, answers: Columns) -> Floors:
     """eps^2, and eps times the root Fisher information: between parameters one ulp apart there is nothing more to know.
 
@@ -248,6 +297,14 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     **{f"tanh_normal.{verb}": tanh_tail for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": tanh_quantile,
     "tanh_normal.kl": divergence,
+    "truncated_normal.log_prob": truncated_score,
+    "truncated_normal.entropy": truncated_score,
+    "truncated_normal.mean": truncated_mean,
+    "truncated_normal.variance": truncated_variance,
+    **{f"truncated_normal.{verb}": truncated_tail for verb in reference.TAIL_VERBS},
+    "truncated_normal.icdf": truncated_mean,
+    "truncated_normal.kl": truncated_divergence,
+    "truncated_normal.kl_wider_window": truncated_divergence,
     "masked_categorical.log_prob": categorical_score,
     "masked_categorical.normalized_logits": categorical_score,
     "masked_categorical.probs": categorical_probability,

@@ -289,6 +289,142 @@ def tanh_entropy(loc, scale, low, high) -> Answer:
     }
 
 
+# ---------------------------------------------------------------------------------------------------- truncated normal
+class Cut:
+    """The standard normal between two standardised bounds: mass, densities at the bounds, moments and their slopes."""
+
+    def __init__(self, loc, scale, low, high):
+        self.scale, self.a, self.b = scale, (low - loc) / scale, (high - loc) / scale
+        self.mass = between(self.a, self.b)
+        # Nothing happens at an infinite bound; a zero stands for it in products.
+        self.at_a, self.at_b = (density(z) / self.mass if mp.isfinite(z) else mp.zero for z in (self.a, self.b))
+        self.a, self.b = (z if mp.isfinite(z) else mp.zero for z in (self.a, self.b))
+        self.moments = [mp.one, self.at_a - self.at_b]
+        for k in (1, 2, 3):
+            ends = self.a**k * self.at_a - self.b**k * self.at_b
+            self.moments.append(k * self.moments[k - 1] + ends)
+        self.first, self.second = self.moments[1:3]
+        self.variance = self.second - self.first**2
+
+    def sizes(self, prefix="") -> Answer:
+        """What the meter needs: the deviations of the value and of the energy's derivative by log(scale)."""
+        spread = mp.sqrt(self.moments[4] - self.second**2)
+        return {f"{prefix}stddev": self.scale * mp.sqrt(self.variance), f"{prefix}spread": spread}
+
+    def moment_slopes(self, k):
+        """The derivatives of a moment with respect to the standardised bounds."""
+        moment = self.moments[k]
+        return self.at_a * (moment - self.a**k), self.at_b * (self.b**k - moment)
+
+    def by_parameters(self, by_a, by_b) -> Answer:
+        """Derivatives through the standardised bounds."""
+        return {
+            "loc": -(by_a + by_b) / self.scale,
+            "scale": -(self.a * by_a + self.b * by_b) / self.scale,
+            "low": by_a / self.scale,
+            "high": by_b / self.scale,
+        }
+
+
+def between(a, b):
+    """Phi(b) - Phi(a), from the tails that are small."""
+    return lower_tail(b) - lower_tail(a) if a + b < 0 else lower_tail(-a) - lower_tail(-b)
+
+
+def added(*answers: Answer) -> Answer:
+    names = dict.fromkeys(name for answer in answers for name in answer)
+    return {name: mp.fsum(answer.get(name, mp.zero) for answer in answers) for name in names}
+
+
+def truncated_log_prob(loc, scale, low, high, value) -> Answer:
+    cut, z = Cut(loc, scale, low, high), (value - loc) / scale
+    own = {
+        "value": -z * z / 2 - mp.log(scale * ROOT_TWO_PI * cut.mass),
+        "loc": z / scale,
+        "scale": (z * z - 1) / scale,
+        "at": -z / scale,
+    }
+    return {**added(own, cut.by_parameters(cut.at_a, -cut.at_b)), **cut.sizes()}
+
+
+def truncated_entropy(loc, scale, low, high) -> Answer:
+    cut = Cut(loc, scale, low, high)
+    by_a, by_b = cut.moment_slopes(2)
+    own = {"value": mp.log(scale * ROOT_TWO_PI * cut.mass) + cut.second / 2, "scale": 1 / scale}
+    return {**added(own, cut.by_parameters(by_a / 2 - cut.at_a, by_b / 2 + cut.at_b)), **cut.sizes()}
+
+
+def truncated_mean(loc, scale, low, high) -> Answer:
+    cut = Cut(loc, scale, low, high)
+    by_a, by_b = cut.moment_slopes(1)
+    own = {"value": loc + scale * cut.first, "loc": mp.one, "scale": cut.first}
+    return {**added(own, cut.by_parameters(scale * by_a, scale * by_b)), **cut.sizes()}
+
+
+def truncated_variance(loc, scale, low, high) -> Answer:
+    cut = Cut(loc, scale, low, high)
+    by_a, by_b = (
+        scale**2 * (second - 2 * cut.first * first)
+        for first, second in zip(cut.moment_slopes(1), cut.moment_slopes(2), strict=True)
+    )
+    own = {"value": scale**2 * cut.variance, "scale": 2 * scale * cut.variance}
+    return {**added(own, cut.by_parameters(by_a, by_b)), **cut.sizes()}
+
+
+def truncated_tail(verb: str) -> Callable[..., Answer]:
+    def answer(loc, scale, low, high, value) -> Answer:
+        cut, z = Cut(loc, scale, low, high), (value - loc) / scale
+        below = between((low - loc) / scale, z) / cut.mass
+        above = between(z, (high - loc) / scale) / cut.mass
+        sign, share = (1, below) if verb.endswith("cdf") else (-1, above)
+        slope = density(z) / cut.mass / scale
+        slopes = added(
+            {"loc": -slope, "scale": -z * slope, "at": slope},
+            cut.by_parameters(-cut.at_a * above, -cut.at_b * below),
+        )
+        by = sign / share if verb.startswith("log") else sign
+        value = (mp.log1p(-min(below, above)) if share > 0.5 else mp.log(share)) if verb.startswith("log") else share
+        return {"value": value, **{name: by * slope for name, slope in slopes.items()}, **cut.sizes()}
+
+    return answer
+
+
+def truncated_icdf(loc, scale, low, high, p) -> Answer:
+    cut = Cut(loc, scale, low, high)
+    a, b = (low - loc) / scale, (high - loc) / scale
+    lower, upper = ((1 - p) * lower_tail(s * a) + p * lower_tail(s * b) for s in (1, -1))
+    z = quantile(lower) if lower < upper else -quantile(upper)
+    by_a, by_b = (1 - p) * cut.at_a / density(z) * cut.mass, p * cut.at_b / density(z) * cut.mass
+    own = {"value": loc + scale * z, "loc": mp.one, "scale": z, "at": scale * cut.mass / density(z)}
+    return {**added(own, cut.by_parameters(scale * by_a, scale * by_b)), **cut.sizes()}
+
+
+def truncated_kl(p_loc, p_scale, q_loc, q_scale, p_low, p_high, q_low, q_high) -> Answer:
+    p, q, gap = Cut(p_loc, p_scale, p_low, p_high), Cut(q_loc, q_scale, q_low, q_high), p_loc - q_loc
+    square = p_scale**2 * p.second + 2 * p_scale * gap * p.first + gap**2  # the mean of (x - q_loc)^2
+    to_mean = p_scale * p.first + gap
+    value = mp.log(q_scale * q.mass / (p_scale * p.mass)) - p.second / 2 + square / q_scale**2 / 2
+    by_a, by_b = (
+        (p_scale**2 * second + 2 * p_scale * gap * first) / q_scale**2 / 2 - second / 2 + of_mass
+        for first, second, of_mass in zip(p.moment_slopes(1), p.moment_slopes(2), (p.at_a, -p.at_b), strict=True)
+    )
+    of_p = added(
+        p.by_parameters(by_a, by_b),
+        {"loc": to_mean / q_scale**2, "scale": (p_scale * p.second + gap * p.first) / q_scale**2 - 1 / p_scale},
+    )
+    of_q = added(
+        q.by_parameters(-q.at_a, q.at_b),
+        {"loc": -to_mean / q_scale**2, "scale": 1 / q_scale - square / q_scale**3},
+    )
+    slopes = {f"{side}_{name}": slope for side, of in (("p", of_p), ("q", of_q)) for name, slope in of.items()}
+    return {"value": value, **slopes, **p.sizes("p_"), **q.sizes("q_")}
+
+
+def truncated_kl_same_window(p_loc, p_scale, q_loc, q_scale, low, high) -> Answer:
+    answer = truncated_kl(p_loc, p_scale, q_loc, q_scale, low, high, low, high)
+    return {**answer, "low": answer["p_low"] + answer["q_low"], "high": answer["p_high"] + answer["q_high"]}
+
+
 # --------------------------------------------------------------------------------------------------------- categorical
 OUTCOMES = 12  # of every case; the mask leaves fewer
 
@@ -373,6 +509,14 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     **{f"tanh_normal.{verb}": ((*BOUNDED, "at"), tanh_tail(verb)) for verb in TAIL_VERBS},
     "tanh_normal.icdf": ((*BOUNDED, "at"), tanh_icdf),
     "tanh_normal.kl": (PAIR, normal_kl),
+    "truncated_normal.log_prob": ((*BOUNDED, "at"), truncated_log_prob),
+    "truncated_normal.entropy": (BOUNDED, truncated_entropy),
+    "truncated_normal.mean": (BOUNDED, truncated_mean),
+    "truncated_normal.variance": (BOUNDED, truncated_variance),
+    **{f"truncated_normal.{verb}": ((*BOUNDED, "at"), truncated_tail(verb)) for verb in TAIL_VERBS},
+    "truncated_normal.icdf": ((*BOUNDED, "at"), truncated_icdf),
+    "truncated_normal.kl": ((*PAIR, "low", "high"), truncated_kl_same_window),
+    "truncated_normal.kl_wider_window": ((*PAIR, "p_low", "p_high", "q_low", "q_high"), truncated_kl),
     "masked_categorical.log_prob": ((*MASKED, "at"), categorical_log_prob),
     "masked_categorical.normalized_logits": ((*MASKED, "at"), categorical_log_prob),
     "masked_categorical.probs": ((*MASKED, "at"), categorical_probs),
@@ -386,6 +530,15 @@ def differentiable(name: str) -> list[str]:
     """The arguments that the verb has derivatives in: all but masks and indices."""
     arguments = REFERENCES[name][0]
     return [argument for argument in arguments if "logits" in argument] or list(arguments)
+
+
+def extras(name: str) -> list[str]:
+    """What the meter needs beside the value and the derivatives."""
+    if name.startswith("truncated_normal.kl"):
+        return ["p_stddev", "p_spread", "q_stddev", "q_spread"]
+    if name.startswith("truncated_normal"):
+        return ["stddev", "spread"]
+    return ["stddev"] if name == "tanh_normal.mean" else []
 
 
 def solve(name: str, arguments: list[float]) -> Answer:

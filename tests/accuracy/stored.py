@@ -52,8 +52,7 @@ def solve_all(name: str, inputs: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def output_names(name: str) -> list[str]:
-    extra = ["stddev"] if name == "tanh_normal.mean" else []
-    return ["value", *reference.differentiable(name), *extra]
+    return ["value", *reference.differentiable(name), *reference.extras(name)]
 
 
 @cache

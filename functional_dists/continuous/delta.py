@@ -1,0 +1,270 @@
+"""Point mass at `param`: the distribution of a deterministic policy.
+
+Its log-prob is a logarithm of probability, not of density: 0 at the point, to within a tolerance, and -inf elsewhere,
+without a gradient. What is drawn is `param` itself, with its gradient under `rsample`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random  # noqa: F401 (for the examples)
+from functional_dists.random import Source, checked_source
+from functional_dists.tree import Real, noise_shape, require, sum_event, verb
+
+__all__ = [
+    "Params",
+    "cdf",
+    "check",
+    "deterministic",
+    "entropy",
+    "icdf",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_survival",
+    "mean",
+    "median",
+    "mode",
+    "rsample",
+    "rsample_and_log_prob",
+    "sample",
+    "sample_and_log_prob",
+    "stddev",
+    "survival",
+    "variance",
+]
+
+
+class Params(NamedTuple):
+    """The parameter of a point mass.
+
+    param: The point, of shape (*batch, *event).
+    """
+
+    param: Real
+
+
+@verb
+def check(param: Real) -> None:
+    """Raise a ValueError that names the first bad position, in eager code only.
+
+    >>> check(torch.tensor([0.0, math.nan]))
+    Traceback (most recent call last):
+    ...
+    ValueError: param must be finite; it is not at position (1,)
+    """
+    require(param.isfinite(), "param", "must be finite")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb
+def sample(key: Source, param: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Return the point, cut from the graph.
+
+    >>> sample(random.key(42), torch.zeros(2), sample_shape=(3,)).shape
+    torch.Size([3, 2])
+    """
+    return repeated(key, param, sample_shape).detach()
+
+
+@verb
+def rsample(key: Source, param: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Return the point.
+
+    >>> rsample(random.key(42), torch.ones(2))
+    tensor([1., 1.])
+    """
+    return repeated(key, param, sample_shape)
+
+
+@verb
+def sample_and_log_prob(
+    key: Source, param: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return the point, cut from the graph, with its log-probability, 0.
+
+    >>> sample_and_log_prob(random.key(42), torch.ones(2))
+    (tensor([1., 1.]), tensor(0.))
+    """
+    value = repeated(key, param, sample_shape).detach()
+    return value, sum_event(torch.zeros_like(value), event_dims)
+
+
+@verb
+def rsample_and_log_prob(
+    key: Source, param: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return the point with its log-probability, 0.
+
+    >>> rsample_and_log_prob(random.key(42), torch.ones(2))
+    (tensor([1., 1.]), tensor(0.))
+    """
+    value = repeated(key, param, sample_shape)
+    return value, sum_event(torch.zeros_like(value), event_dims)
+
+
+def repeated(key: Source, value: Tensor, sample_shape: Sequence[int]) -> Tensor:
+    """Return a value for every draw; the key is asked for as everywhere, and not used."""
+    checked_source(key)
+    return value.expand(noise_shape(sample_shape, value)).clone()
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@verb
+def log_prob(
+    param: Real, value: Real, *, event_dims: int = 1, atol: float | Tensor = 1e-6, rtol: float | Tensor = 1e-6
+) -> Tensor:
+    """Return 0 where the value is the point, to within `atol + rtol |point|` in every element of the event, else -inf.
+
+    >>> log_prob(torch.zeros(2), torch.tensor([[0.0, 0.0], [0.0, 0.1]]))
+    tensor([0., -inf])
+    """
+    return sum_event(log_prob_at(param, value, atol, rtol), event_dims)
+
+
+def log_prob_at(point: Tensor, value: Tensor, atol: float | Tensor, rtol: float | Tensor) -> Tensor:
+    """Return 0 where the value is the point, to within a tolerance, else -inf."""
+    point, value = point.detach(), value.detach()
+    is_close = (value - point).abs() <= atol + rtol * point.abs()
+    return torch.where(is_close, torch.zeros_like(value), -math.inf)
+
+
+@verb
+def entropy(param: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the entropy, 0.
+
+    >>> entropy(torch.zeros(2))
+    tensor(0.)
+    """
+    return sum_event(torch.zeros_like(param), event_dims)
+
+
+@verb
+def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
+    """Return the Kullback-Leibler divergence in nats: 0 where the points are the same, else +inf.
+
+    >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])), event_dims=0)
+    tensor([0., inf])
+    """
+    return sum_event(kl_between(p.param, q.param), event_dims)
+
+
+def kl_between(p: Tensor, q: Tensor) -> Tensor:
+    """Return 0 where the points are the same, else +inf."""
+    p, q = torch.broadcast_tensors(p.detach(), q.detach())
+    return torch.where(p == q, torch.zeros_like(p), math.inf)
+
+
+@verb
+def cdf(param: Real, value: Real) -> Tensor:
+    """Return the cumulative probability, elementwise: 1 from the point on.
+
+    >>> cdf(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([0., 1., 1.])
+    """
+    return (value >= param).to(param.dtype)
+
+
+@verb
+def log_cdf(param: Real, value: Real) -> Tensor:
+    """Return the logarithm of the cumulative probability, elementwise.
+
+    >>> log_cdf(torch.zeros(()), torch.tensor([-1.0, 0.0]))
+    tensor([-inf, 0.])
+    """
+    return (value >= param).to(param.dtype).log()
+
+
+@verb
+def survival(param: Real, value: Real) -> Tensor:
+    """Return the probability of a greater value, elementwise: 1 below the point.
+
+    >>> survival(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([1., 0., 0.])
+    """
+    return (value < param).to(param.dtype)
+
+
+@verb
+def log_survival(param: Real, value: Real) -> Tensor:
+    """Return the logarithm of the probability of a greater value, elementwise.
+
+    >>> log_survival(torch.zeros(()), torch.tensor([-1.0, 0.0]))
+    tensor([0., -inf])
+    """
+    return (value < param).to(param.dtype).log()
+
+
+@verb
+def icdf(param: Real, value: Real) -> Tensor:
+    """Return the quantile of a probability, elementwise: the point.
+
+    >>> icdf(torch.ones(2), 0.3)
+    tensor([1., 1.])
+    """
+    return param.expand(torch.broadcast_shapes(param.shape, value.shape)).clone()
+
+
+# ------------------------------------------------------------------------------------------------------------ moments
+@verb
+def mean(param: Real) -> Tensor:
+    """Return the mean, the point.
+
+    >>> mean(torch.ones(2))
+    tensor([1., 1.])
+    """
+    return param.clone()
+
+
+@verb
+def median(param: Real) -> Tensor:
+    """Return the median, the point.
+
+    >>> median(torch.ones(2))
+    tensor([1., 1.])
+    """
+    return param.clone()
+
+
+@verb
+def mode(param: Real) -> Tensor:
+    """Return the mode, the point.
+
+    >>> mode(torch.ones(2))
+    tensor([1., 1.])
+    """
+    return param.clone()
+
+
+@verb
+def deterministic(param: Real) -> Tensor:
+    """Return what a policy plays when it does not explore: the point.
+
+    >>> deterministic(torch.ones(2))
+    tensor([1., 1.])
+    """
+    return param.clone()
+
+
+@verb
+def variance(param: Real) -> Tensor:
+    """Return the variance, 0.
+
+    >>> variance(torch.ones(2))
+    tensor([0., 0.])
+    """
+    return torch.zeros_like(param)
+
+
+@verb
+def stddev(param: Real) -> Tensor:
+    """Return the standard deviation, 0.
+
+    >>> stddev(torch.ones(2))
+    tensor([0., 0.])
+    """
+    return torch.zeros_like(param)

@@ -1,0 +1,270 @@
+"""Point mass at tanh(param), mapped onto the open interval (low, high): the deterministic policy of a tanh-normal.
+
+The point is low + (high - low) (tanh(param) + 1) / 2. Its log-prob is that of `delta`: 0 at the point, to within a
+tolerance, and -inf elsewhere. Half precision rounds the point by more than the default tolerance.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random, special  # noqa: F401 (the first for the examples)
+from functional_dists.continuous.delta import kl_between, log_prob_at, repeated
+from functional_dists.random import Source
+from functional_dists.tree import Real, require, sum_event, verb
+
+__all__ = [
+    "Params",
+    "cdf",
+    "check",
+    "deterministic",
+    "entropy",
+    "icdf",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_survival",
+    "mean",
+    "median",
+    "mode",
+    "rsample",
+    "rsample_and_log_prob",
+    "sample",
+    "sample_and_log_prob",
+    "stddev",
+    "survival",
+    "variance",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a squashed point mass, which broadcast against each other.
+
+    param: The point before the squashing, of shape (*batch, *event).
+    low: The lower bound of the values, of shape (*batch, *event).
+    high: The upper bound of the values, of shape (*batch, *event).
+    """
+
+    param: Real
+    low: Real = -1.0
+    high: Real = 1.0
+
+
+def _point(param: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return special.strictly_inside(special.squash(param, low, high), low, high)
+
+
+@verb
+def check(param: Real, low: Real, high: Real) -> None:
+    """Raise a ValueError that names the first bad position, in eager code only.
+
+    >>> check(torch.tensor([0.0, torch.nan]), -2.0, 3.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: param must be finite; it is not at position (1,)
+    """
+    require(param.isfinite(), "param", "must be finite")
+    require(low.isfinite(), "low", "must be finite")
+    require(high.isfinite(), "high", "must be finite")
+    require(special.next_above(low) < high, "low", "must leave a number between itself and high")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb(confine=special.strictly_inside)
+def sample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Return the point, cut from the graph.
+
+    >>> sample(random.key(42), torch.zeros(2), -2.0, 3.0, sample_shape=(3,)).shape
+    torch.Size([3, 2])
+    """
+    return repeated(key, _point(param, low, high), sample_shape).detach()
+
+
+@verb(confine=special.strictly_inside)
+def rsample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Return the point.
+
+    >>> rsample(random.key(42), torch.ones(2), -2.0, 3.0)
+    tensor([2.4040, 2.4040])
+    """
+    return repeated(key, _point(param, low, high), sample_shape)
+
+
+@verb(confine=special.strictly_inside)
+def sample_and_log_prob(
+    key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return the point, cut from the graph, with its log-probability, 0.
+
+    >>> sample_and_log_prob(random.key(42), torch.ones(2), -2.0, 3.0)
+    (tensor([2.4040, 2.4040]), tensor(0.))
+    """
+    value = repeated(key, _point(param, low, high), sample_shape).detach()
+    return value, sum_event(torch.zeros_like(value), event_dims)
+
+
+@verb(confine=special.strictly_inside)
+def rsample_and_log_prob(
+    key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return the point with its log-probability, 0.
+
+    >>> rsample_and_log_prob(random.key(42), torch.ones(2), -2.0, 3.0)
+    (tensor([2.4040, 2.4040]), tensor(0.))
+    """
+    value = repeated(key, _point(param, low, high), sample_shape)
+    return value, sum_event(torch.zeros_like(value), event_dims)
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@verb
+def log_prob(
+    param: Real,
+    low: Real,
+    high: Real,
+    value: Real,
+    *,
+    event_dims: int = 1,
+    atol: float | Tensor = 1e-6,
+    rtol: float | Tensor = 1e-6,
+) -> Tensor:
+    """Return 0 where the value is the point, to within `atol + rtol |point|` in every element of the event, else -inf.
+
+    >>> log_prob(torch.zeros(2), -2.0, 3.0, torch.tensor([[0.5, 0.5], [0.5, 0.6]]))
+    tensor([0., -inf])
+    """
+    return sum_event(log_prob_at(_point(param, low, high), value, atol, rtol), event_dims)
+
+
+@verb
+def entropy(param: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the entropy, 0.
+
+    >>> entropy(torch.zeros(2), -2.0, 3.0)
+    tensor(0.)
+    """
+    return sum_event(torch.zeros_like(_point(param, low, high)), event_dims)
+
+
+@verb
+def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
+    """Return the Kullback-Leibler divergence in nats: 0 where the points are the same, else +inf.
+
+    >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])), event_dims=0)
+    tensor([0., inf])
+    """
+    return sum_event(kl_between(_point(*p), _point(*q)), event_dims)
+
+
+@verb
+def cdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the cumulative probability, elementwise: 1 from the point on.
+
+    >>> cdf(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5, 1.0]))
+    tensor([0., 1., 1.])
+    """
+    return (value >= _point(param, low, high)).to(param.dtype)
+
+
+@verb
+def log_cdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the logarithm of the cumulative probability, elementwise.
+
+    >>> log_cdf(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5]))
+    tensor([-inf, 0.])
+    """
+    return (value >= _point(param, low, high)).to(param.dtype).log()
+
+
+@verb
+def survival(param: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the probability of a greater value, elementwise: 1 below the point.
+
+    >>> survival(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5, 1.0]))
+    tensor([1., 0., 0.])
+    """
+    return (value < _point(param, low, high)).to(param.dtype)
+
+
+@verb
+def log_survival(param: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the logarithm of the probability of a greater value, elementwise.
+
+    >>> log_survival(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5]))
+    tensor([0., -inf])
+    """
+    return (value < _point(param, low, high)).to(param.dtype).log()
+
+
+@verb(confine=special.strictly_inside)
+def icdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the quantile of a probability, elementwise: the point.
+
+    >>> icdf(torch.ones(2), -2.0, 3.0, 0.3)
+    tensor([2.4040, 2.4040])
+    """
+    point = _point(param, low, high)
+    return point.expand(torch.broadcast_shapes(point.shape, value.shape)).clone()
+
+
+# ------------------------------------------------------------------------------------------------------------ moments
+@verb(confine=special.strictly_inside)
+def mean(param: Real, low: Real, high: Real) -> Tensor:
+    """Return the mean, the point.
+
+    >>> mean(torch.ones(2), -2.0, 3.0)
+    tensor([2.4040, 2.4040])
+    """
+    return _point(param, low, high)
+
+
+@verb(confine=special.strictly_inside)
+def median(param: Real, low: Real, high: Real) -> Tensor:
+    """Return the median, the point.
+
+    >>> median(torch.ones(2), -2.0, 3.0)
+    tensor([2.4040, 2.4040])
+    """
+    return _point(param, low, high)
+
+
+@verb(confine=special.strictly_inside)
+def mode(param: Real, low: Real, high: Real) -> Tensor:
+    """Return the mode, the point.
+
+    >>> mode(torch.ones(2), -2.0, 3.0)
+    tensor([2.4040, 2.4040])
+    """
+    return _point(param, low, high)
+
+
+@verb(confine=special.strictly_inside)
+def deterministic(param: Real, low: Real, high: Real) -> Tensor:
+    """Return what a policy plays when it does not explore: the point.
+
+    >>> deterministic(torch.ones(2), -2.0, 3.0)
+    tensor([2.4040, 2.4040])
+    """
+    return _point(param, low, high)
+
+
+@verb
+def variance(param: Real, low: Real, high: Real) -> Tensor:
+    """Return the variance, 0.
+
+    >>> variance(torch.ones(2), -2.0, 3.0)
+    tensor([0., 0.])
+    """
+    return torch.zeros_like(_point(param, low, high))
+
+
+@verb
+def stddev(param: Real, low: Real, high: Real) -> Tensor:
+    """Return the standard deviation, 0.
+
+    >>> stddev(torch.ones(2), -2.0, 3.0)
+    tensor([0., 0.])
+    """
+    return torch.zeros_like(_point(param, low, high))

@@ -1,0 +1,332 @@
+"""Normal distribution cut to the interval [low, high], whose bounds may be infinite.
+
+p(x) = phi(z) / (scale (Phi(b) - Phi(a))) with z, a and b the standardised value and bounds; see Johnson, Kotz &
+Balakrishnan, "Continuous univariate distributions" (1994), chapter 13. The integrals are computed by quadrature as
+offsets from the point of the interval nearest to loc (`special.truncated`), however far away the interval lies.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random, special
+from functional_dists.random import Source
+from functional_dists.special import truncated
+from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
+
+__all__ = [
+    "Params",
+    "cdf",
+    "check",
+    "deterministic",
+    "entropy",
+    "icdf",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_survival",
+    "mean",
+    "median",
+    "mode",
+    "rsample",
+    "rsample_and_log_prob",
+    "sample",
+    "sample_and_log_prob",
+    "stddev",
+    "survival",
+    "variance",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a truncated normal distribution, which broadcast against each other.
+
+    loc: The mean before the cut, of shape (*batch, *event).
+    scale: The standard deviation before the cut, positive, of shape (*batch, *event).
+    low: The lower bound of the values, or -inf, of shape (*batch, *event).
+    high: The upper bound of the values, or inf, of shape (*batch, *event).
+    """
+
+    loc: Real
+    scale: Real
+    low: Real = -1.0
+    high: Real = 1.0
+
+
+@verb
+def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.zeros(2), 1.0, torch.tensor([-1.0, 1.0]), 1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: low must leave a number between itself and high; it is not at position (1,)
+    """
+    require(loc.isfinite(), "loc", "must be finite")
+    require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+    require(low < math.inf, "low", "must be a number below inf")
+    require(high > -math.inf, "high", "must be a number above -inf")
+    require(special.next_above(low) < high, "low", "must leave a number between itself and high")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb(confine=special.strictly_inside)
+def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
+
+    >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    tensor([0.2712, 0.0702])
+    """
+    drawn = _draw(key, sample_shape, loc.detach(), scale.detach(), low.detach(), high.detach())
+    return (drawn.anchor + drawn.offset).to(loc.dtype)
+
+
+@verb(confine=special.strictly_inside)
+def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw the value that `sample` draws, differentiable by every parameter, twice.
+
+    >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    tensor([0.2712, 0.0702])
+    """
+    drawn = _draw(key, sample_shape, loc, scale, low, high)
+    return (drawn.anchor + drawn.offset + drawn.path).to(loc.dtype)
+
+
+@verb(confine=special.strictly_inside)
+def sample_and_log_prob(
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    >>> log_prob
+    tensor(-1.8288)
+    """
+    drawn = _draw(key, sample_shape, loc.detach(), scale.detach(), low.detach(), high.detach())
+    log_prob = _log_density(truncated.window(loc, scale, low, high), drawn.offset.to(loc.dtype))
+    return (drawn.anchor + drawn.offset).to(loc.dtype), sum_event(log_prob, event_dims)
+
+
+@verb(confine=special.strictly_inside)
+def rsample_and_log_prob(
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Draw what `rsample` draws, with its log-density from the same noise.
+
+    >>> value, log_prob = rsample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
+    >>> log_prob
+    tensor(-1.8288)
+    """
+    drawn = _draw(key, sample_shape, loc, scale, low, high)
+    offset = (drawn.offset + drawn.path).to(loc.dtype)
+    log_prob = _log_density(truncated.window(loc, scale, low, high), offset)
+    return (drawn.anchor + drawn.offset + drawn.path).to(loc.dtype), sum_event(log_prob, event_dims)
+
+
+def _draw(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> truncated.Draw:
+    """Return the quantile of a probability 1 - exp(-e), which keeps its digits near 0 and near 1."""
+    loc = parameters[0]
+    e = random.exponential(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device).double()
+    half = 0.5 * e
+    # 1 - exp(-e) as a product: expm1 is inexact under inductor.
+    return truncated.draw(2 * torch.sinh(half) * torch.exp(-half), torch.exp(-e), *parameters)
+
+
+# ------------------------------------------------------------------------------------------------------------ density
+@verb
+def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the log-density at `value`; -inf, with no gradient, outside of [low, high] and where it overflows.
+
+    >>> log_prob(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]), event_dims=0)
+    tensor([-3.9887,    -inf])
+    """
+    window = truncated.window(loc, scale, low, high)
+    scored = (value >= low) & (value <= high) & ((value - window.anchor) / scale).detach().square().isfinite()
+    density = _log_density(window, torch.where(scored, value - window.anchor, 0.0))
+    return sum_event(torch.where(scored, density, -math.inf), event_dims)
+
+
+def _log_density(window: truncated.Window, offset: Tensor) -> Tensor:
+    return -window.energy(window.side * offset) - window.mass().log()
+
+
+@verb
+def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tensor:
+    """Return the differential entropy in nats.
+
+    >>> entropy(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, event_dims=0)
+    tensor([-1.5362,  0.5894])
+    """
+    mass = truncated.window(loc, scale, low, high).mass()
+    return sum_event(mass.log() + mass.mean(mass.energy), event_dims)
+
+
+@verb
+def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; inf where the window of q misses a part of p's.
+
+    >>> kl(Params(torch.zeros(2), 1.0), Params(torch.ones(2), 1.0, -1.0, torch.tensor([1.0, 0.5])), event_dims=0)
+    tensor([0.1509,    inf])
+    """
+    missed = (p.low < q.low) | (p.high > q.high)
+    q = q._replace(low=torch.where(missed, p.low, q.low), high=torch.where(missed, p.high, q.high))
+    return sum_event(torch.where(missed, math.inf, truncated.divergence(p, q)), event_dims)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cdfs
+@verb
+def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return P(X <= value), elementwise.
+
+    >>> cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]))
+    tensor([0.0013, 1.0000])
+    """
+    return _below(loc, scale, low, high, value, _share, _other_share, (0.0, 1.0))
+
+
+@verb
+def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return log P(X <= value), elementwise; finite where the cdf underflows.
+
+    >>> log_cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([-0.9, -1.0]))
+    tensor([-17.6411,     -inf])
+    """
+    return _below(loc, scale, low, high, value, truncated.Share.log, _log_other_share, (-math.inf, 0.0))
+
+
+@verb
+def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return P(X > value), elementwise.
+
+    >>> survival(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]))
+    tensor([0.9987, 0.0000])
+    """
+    return _below(loc, scale, low, high, value, _other_share, _share, (1.0, 0.0))
+
+
+@verb
+def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return log P(X > value), elementwise; finite where the survival underflows.
+
+    >>> log_survival(torch.tensor([-4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.9, -1.0]))
+    tensor([-17.6411,   0.0000])
+    """
+    return _below(loc, scale, low, high, value, _log_other_share, truncated.Share.log, (0.0, -math.inf))
+
+
+def _below(
+    loc: Tensor,
+    scale: Tensor,
+    low: Tensor,
+    high: Tensor,
+    value: Tensor,
+    of_lower: Callable[[truncated.Share], Tensor],
+    of_upper: Callable[[truncated.Share], Tensor],
+    outside: tuple[float, float],
+) -> Tensor:
+    """Return a function of the share below `value`, which is counted from below or from above."""
+    window = truncated.window(loc, scale, low, high)
+    inside = (value >= low) & (value <= high) & ((value - window.anchor) / scale).detach().square().isfinite()
+    value_inside = torch.where(inside, value, window.anchor)
+    share = truncated.share_of_value(window, window.mass(), value_inside, low, high)
+    from_low = share.of_start == (window.side > 0)
+    counted = torch.where(from_low, of_lower(share), of_upper(share))
+    return torch.where(inside, counted, torch.where(value < window.anchor, *outside))
+
+
+def _share(share: truncated.Share) -> Tensor:
+    return share.value()
+
+
+def _other_share(share: truncated.Share) -> Tensor:
+    return 1 - share.value()
+
+
+def _log_other_share(share: truncated.Share) -> Tensor:
+    value = share.value()
+    some_left = value < 1  # rounding may leave nothing
+    return torch.where(some_left, torch.log1p(-torch.where(some_left, value, 0.0)), -math.inf)
+
+
+@verb(confine=special.strictly_inside)
+def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
+    """Return the quantile of the probability `value`, elementwise; NaN outside [0, 1].
+
+    >>> icdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 0.975]))
+    tensor([0.9441, 0.8474])
+    """
+    return _quantile(loc, scale, low, high, value)
+
+
+def _quantile(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, p: Tensor) -> Tensor:
+    between = (p > 0) & (p < 1)
+    p_between = torch.where(between, p, 0.5)
+    window = truncated.window(loc, scale, low, high)
+    offset = truncated.quantile(window, window.mass(), p_between, 1 - p_between)
+    at_ends = torch.where(p == 0, low, torch.where(p == 1, high, math.nan))
+    return torch.where(between, window.anchor + window.side * offset, at_ends)
+
+
+# ------------------------------------------------------------------------------------------------ moments and points
+@verb(confine=special.strictly_inside)
+def median(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the median, elementwise.
+
+    >>> median(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
+    tensor([0.9441, 0.0000])
+    """
+    return _quantile(loc, scale, low, high, torch.full_like(loc, 0.5))
+
+
+@verb(confine=special.strictly_inside)
+def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return where the density is largest: the number inside (low, high) that is nearest to loc.
+
+    >>> mode(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
+    tensor([1.0000, 0.0000])
+    """
+    nearest = torch.where(loc <= low, low, torch.where(loc >= high, high, loc))
+    return nearest.expand(broadcast_shape(loc, scale, low, high))
+
+
+deterministic = mode
+
+
+@verb(confine=special.strictly_inside)
+def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the mean, elementwise.
+
+    >>> mean(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
+    tensor([0.9208, 0.0000])
+    """
+    window = truncated.window(loc, scale, low, high)
+    mass = window.mass()
+    return window.anchor + window.side * mass.mean(mass.offset)
+
+
+@verb
+def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the variance, elementwise.
+
+    >>> variance(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
+    tensor([0.0058, 0.1934])
+    """
+    return _variance(loc, scale, low, high)
+
+
+@verb
+def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
+    """Return the standard deviation, elementwise, the root of the variance.
+
+    >>> stddev(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
+    tensor([0.0762, 0.4398])
+    """
+    return _variance(loc, scale, low, high).sqrt()
+
+
+def _variance(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    mass = truncated.window(loc, scale, low, high).mass()
+    return mass.mean((mass.offset - mass.mean(mass.offset)[..., None]).square())

@@ -1,0 +1,342 @@
+"""Categorical distribution of the tokens of a language model: many positions, and a vocabulary of a hundred thousand.
+
+Probabilities are proportional to exp(logits), as in `masked_categorical`. The mask is of positions, (*batch, T), or of
+tokens, (*batch, T, V): which one, its number of axes tells, and nothing broadcasts. What the logits are where it is
+False, NaN and infinity included, reaches neither value nor gradient.
+
+A position whose mask is False, such as padding or a prompt, counts for nothing: its sample and mode are `ignore_index`,
+its log-prob (of whatever value), entropy and KL 0, and its probabilities 0. At any other position the log-prob of
+`ignore_index` is 0 as well, as in `torch.nn.functional.cross_entropy`. A position without any token is invalid (`check`
+says so), and does not harm the others: its sample, entropy and probabilities are 0, its log-probs -inf.
+
+Nothing as large as the logits is made but their gradient. The rows are worked on a chunk at a time, half precision in
+float32, and plain autograd computes a chunk again on the way back; what `torch.func` transforms keep is what their
+formulas ask for, and `torch.compile` fuses on its own. Log-probs are those of PyTorch's log_softmax, to one digit of 1:
+`masked_categorical` has more for a token that is all but certain, at several times the cost.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.graph import saved_tensors_hooks
+
+from functional_dists import random
+from functional_dists.random import Source
+from functional_dists.special import choose, softmax
+from functional_dists.tree import Index, Mask, Real, require, verb
+
+__all__ = [
+    "Params",
+    "check",
+    "deterministic",
+    "entropy",
+    "kl",
+    "log_prob",
+    "mode",
+    "normalized_logits",
+    "probs",
+    "sample",
+    "sample_and_log_prob",
+]
+
+# How many logits are worked on at once: 4 MiB in float32, which stays in the cache and out of the memory figures.
+CHUNK = 2**20
+
+
+class Params(NamedTuple):
+    """Parameters of a distribution of tokens, which do not broadcast against each other.
+
+    logits: Log-probabilities up to a constant, of shape (*batch, T, V).
+    mask: Bool, of shape (*batch, T), True at the positions that count, or (*batch, T, V), True for the allowed tokens.
+    value: Tokens, integers of shape (*sample, *batch, T): they may add leading axes to the positions.
+    sample: Tokens, int64, of shape (*sample_shape, *batch, T).
+    """
+
+    logits: Real
+    mask: Mask
+
+
+def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:
+    if len(logits) == 0:
+        raise ValueError("logits must have an axis of tokens")
+    if mask not in (logits, logits[:-1]):
+        raise ValueError(
+            "mask must have the shape of the logits or that without its last axis, as they do not broadcast"
+        )
+    return logits
+
+
+_verb = verb(fit=_fit, keeps_dtypes=True)
+
+
+@_verb
+def check(logits: Real, mask: Mask) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, False]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: mask must allow a token at every position; it is not at position (1,)
+    """
+    allowed, position = _allowed(logits, mask), _position(logits, mask)
+    if position is None:
+        require(mask.any(-1), "mask", "must allow a token at every position")
+        position = torch.ones((), dtype=torch.bool, device=mask.device)
+    require(~allowed | (logits < math.inf), "logits", "must be numbers below infinity where they count")
+    require((allowed & (logits != -math.inf)).any(-1) | ~position, "logits", "must leave a token at every position")
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@_verb
+def sample(
+    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = (), ignore_index: int = -100
+) -> Tensor:
+    """Draw tokens, by the inverse cdf; `ignore_index` at a position that does not count.
+
+    >>> sample(random.key(42), torch.zeros(3, 50_000), torch.tensor([True, True, False]))
+    tensor([22591, 14646,  -100])
+    """
+    return _draw(key, logits, mask, sample_shape, ignore_index)
+
+
+@_verb
+def sample_and_log_prob(
+    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = (), ignore_index: int = -100
+) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2, 4), torch.tensor([True, False]))
+    >>> log_prob
+    tensor([-1.3863,  0.0000])
+    """
+    value = _draw(key, logits, mask, sample_shape, ignore_index)
+    return value, _score(logits, mask, value, ignore_index)
+
+
+def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Sequence[int], ignore_index: int) -> Tensor:
+    # All words are drawn first: how the rows are then cut into chunks does not change a token.
+    words = random.bits(key, (*sample_shape, *logits.shape[:-1]), dtype=torch.int64, device=logits.device)
+    columns = _samples_last(words, logits.ndim - 1)
+    tokens = _samples_first(_by_chunks(_chosen, logits.detach(), mask, columns), words.shape)
+    return _where_counted(_position(logits, mask), tokens, ignore_index)
+
+
+def _chosen(logits: Tensor, mask: Tensor, words: Tensor) -> Tensor:
+    weights = softmax.weights(_full(logits), _allowed(logits, mask))
+    if words.shape[-1] == 1:  # without the axis of samples the choice compiles to one kernel
+        return choose(weights, words.squeeze(-1)).unsqueeze(-1)
+    return choose(weights, words.movedim(-1, 0)).movedim(0, -1)
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@_verb
+def log_prob(logits: Real, mask: Mask, value: Index, *, ignore_index: int = -100) -> Tensor:
+    """Return the log-probability of every token; -inf for one that is masked or does not exist.
+
+    >>> logits, tokens = torch.zeros(3, 4), torch.tensor([3, 1, -100])
+    >>> log_prob(logits, torch.tensor([True, False, True]), tokens)
+    tensor([-1.3863,  0.0000,  0.0000])
+    >>> log_prob(logits, torch.tensor([True, False, True, True]).expand(3, 4), tokens)
+    tensor([-1.0986,    -inf,  0.0000])
+    """
+    return _score(logits, mask, value.long(), ignore_index)
+
+
+def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Tensor:
+    value = value.expand(torch.broadcast_shapes(value.shape, logits.shape[:-1]))
+    is_token = value != ignore_index
+    columns = _samples_last(torch.where(is_token, value, -1), logits.ndim - 1)
+    scores = _samples_first(_by_chunks(_log_prob_of, logits, mask, columns), value.shape)
+    return _where_counted(_position(logits, mask), torch.where(is_token, scores, 0.0), 0.0)
+
+
+def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
+    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist."""
+    exists = (value >= 0) & (value < logits.shape[-1])
+    if mask.ndim == logits.ndim:
+        logits, scored = torch.where(mask, logits, -math.inf), exists.any(-1)
+    else:
+        scored = mask & exists.any(-1)
+    # A row of which nothing is scored, or that has no token, is one of zeros: no NaN is in it, forward or backward.
+    scored = scored & (logits.detach().amax(-1) != -math.inf)
+    table = _full(torch.where(scored[..., None], logits, 0.0)).log_softmax(-1)
+    picked = table.gather(-1, torch.where(exists, value, 0))
+    return torch.where(exists & scored[..., None] & (picked != -math.inf), picked, -math.inf)
+
+
+@_verb
+def probs(logits: Real, mask: Mask) -> Tensor:
+    """Return the probabilities of all tokens: 0 for the masked ones, and at a position that does not count.
+
+    >>> probs(torch.zeros(2, 4), torch.tensor([True, False]))
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500],
+            [0.0000, 0.0000, 0.0000, 0.0000]])
+    """
+    return _by_chunks(lambda logits, mask: softmax.probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+
+
+@_verb
+def normalized_logits(logits: Real, mask: Mask) -> Tensor:
+    """Return the logarithms of the probabilities of all tokens.
+
+    >>> normalized_logits(torch.zeros(2, 4), torch.tensor([True, False]))
+    tensor([[-1.3863, -1.3863, -1.3863, -1.3863],
+            [   -inf,    -inf,    -inf,    -inf]])
+    """
+    return _by_chunks(lambda logits, mask: softmax.log_probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+
+
+@_verb
+def entropy(logits: Real, mask: Mask) -> Tensor:
+    """Return the entropy of every position in nats.
+
+    >>> entropy(torch.zeros(2, 4), torch.tensor([True, False]))
+    tensor([1.3863, 0.0000])
+    """
+    return _by_chunks(lambda logits, mask: softmax.entropy(_taken_apart(logits, mask)), logits, mask)
+
+
+@_verb
+def kl(p: Params, q: Params) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) of every position in nats; 0 where p's or q's does not count.
+
+    It is +inf where p allows a token that q does not. Logits of p and q have one shape; the masks need not.
+
+    >>> logits, positions = torch.zeros(2, 3), torch.tensor([True, False])
+    >>> kl(Params(logits, positions), Params(logits + torch.tensor([0.0, 0.0, 1.0]), positions))
+    tensor([0.1195, 0.0000])
+    """
+    divergence = _by_chunks(_kl, p.logits, p.mask, q.logits, q.mask)
+    return _where_counted(_position(*q), _where_counted(_position(*p), divergence, 0.0), 0.0)
+
+
+def _kl(p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> Tensor:
+    dtype = torch.promote_types(_full(p_logits).dtype, q_logits.dtype)
+    p_allowed, q_allowed = _allowed(p_logits, p_mask), _allowed(q_logits, q_mask)
+    return softmax.kl(p_logits.to(dtype), p_allowed, q_logits.to(dtype), q_allowed)
+
+
+@_verb
+def mode(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Tensor:
+    """Return the most probable token of every position, the first of equals.
+
+    >>> mode(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 2.0]]), torch.tensor([True, False]))
+    tensor([   1, -100])
+    """
+    return _mode(logits, mask, ignore_index)
+
+
+@_verb
+def deterministic(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Tensor:
+    """Return what a policy plays when it does not explore: the mode.
+
+    >>> deterministic(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 2.0]]), torch.tensor([True, False]))
+    tensor([   1, -100])
+    """
+    return _mode(logits, mask, ignore_index)
+
+
+def _mode(logits: Tensor, mask: Tensor, ignore_index: int) -> Tensor:
+    position = _position(logits, mask)
+    if position is not None:
+        return _where_counted(position, logits.argmax(-1), ignore_index)
+    return _by_chunks(lambda logits, mask: torch.where(mask, logits, -math.inf).argmax(-1), logits.detach(), mask)
+
+
+# --------------------------------------------------------------------------------------------------- masks and dtypes
+def _position(logits: Tensor, mask: Tensor) -> Tensor | None:
+    """Return the mask where it is one of positions."""
+    return mask if mask.ndim < logits.ndim else None
+
+
+def _allowed(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the mask with an axis of tokens."""
+    return mask[..., None] if mask.ndim < logits.ndim else mask
+
+
+def _where_counted(position: Tensor | None, result: Tensor, otherwise: float) -> Tensor:
+    return result if position is None else torch.where(position, result, otherwise)
+
+
+def _full(logits: Tensor) -> Tensor:
+    """Return a chunk of the logits in the precision in which it is computed with."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Softmax:
+    return softmax.softmax(_full(logits), _allowed(logits, mask))
+
+
+# ------------------------------------------------------------------------------------------------------------- chunks
+def _samples_last(table: Tensor, batch_ndim: int) -> Tensor:
+    """Return ``(*S, *B)`` as ``(*B, S)``, so that slices of the batch hold all samples of a row."""
+    split = table.ndim - batch_ndim
+    return table.reshape(math.prod(table.shape[:split]), *table.shape[split:]).movedim(0, -1)
+
+
+def _samples_first(columns: Tensor, shape: Sequence[int]) -> Tensor:
+    return columns.movedim(-1, 0).reshape(shape)
+
+
+def _by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Apply a function of logits ``(*B, V)`` and other tensors ``(*B, ...)`` to chunks of rows.
+
+    It works row by row, so that the chunks, put together, are what it returns for all rows at once.
+    """
+    if torch.compiler.is_compiling() or tensors[0].numel() <= CHUNK:
+        return function(*tensors)
+    return _chunk(_forgetful(function, tensors), tensors)
+
+
+def _chunk(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    logits = tensors[0]
+    if logits.ndim == 1 or logits.numel() <= CHUNK:
+        return function(*tensors)
+    of_one = logits[0].numel()
+    # Axis by axis, as the leading ones of a slice such as logits[:, :-1] do not flatten without a copy.
+    if of_one > CHUNK and logits.ndim > 2:
+        return torch.stack([_chunk(function, parts) for parts in zip(*(t.unbind() for t in tensors), strict=True)])
+    slices = (t.split(max(1, CHUNK // of_one)) for t in tensors)
+    return torch.cat([function(*parts) for parts in zip(*slices, strict=True)])
+
+
+def _forgetful(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Callable[..., Tensor]:
+    """Return the function so that autograd keeps its arguments alone, and computes it again on the way back.
+
+    Neither `torch.func` nor forward mode passes through that, but they pass through the function itself.
+    """
+    is_transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    if is_transformed or not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors):
+        return function
+    # `torch.utils.checkpoint` does the same, but imports the compiler first: a second, and as much memory as some logits.
+    return lambda *parts: _keeping_arguments(function, parts)
+
+
+def _keeping_arguments(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    places, versions, saved = itertools.count(), [t._version for t in tensors], dict[int, Tensor]()
+
+    def again(place: int) -> Tensor:
+        if place not in saved:
+            if versions != [t._version for t in tensors]:
+                raise RuntimeError(
+                    "llm_masked_categorical: logits or mask were modified in place before the backward pass"
+                )
+            saved.update(enumerate(_saved_by(function, tensors)))
+        return saved.pop(place)
+
+    with saved_tensors_hooks(lambda _: next(places), again):
+        return function(*tensors)
+
+
+def _saved_by(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return what autograd saves of a function, in the order in which it does."""
+    saved: list[Tensor] = []
+    arguments = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
+    with torch.enable_grad(), saved_tensors_hooks(lambda t: saved.append(t.detach()), lambda _: None):
+        function(*arguments)
+    return saved

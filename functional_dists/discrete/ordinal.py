@@ -1,0 +1,309 @@
+"""Distribution over 0, ..., N - 1 in which neighbours are alike, for actions that are steps of a scale.
+
+Source: Tang & Agrawal, "Discretizing continuous action space for on-policy optimization" (2020), equation 4. The logit
+of k is sum_{i <= k} log sigmoid(s_i) + sum_{i > k} log(1 - sigmoid(s_i)) for scores s. It exceeds that of k - 1 by s_k,
+so up to a constant the logits are the cumulative sum of the scores; the first score says nothing. A score of +inf rules
+out what lies below, one of -inf what lies from there on.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random  # noqa: F401 (for the examples)
+from functional_dists.discrete.categorical import draw
+from functional_dists.discrete.masked_one_hot_categorical import root
+from functional_dists.random import Source
+from functional_dists.special import softmax
+from functional_dists.tree import Index, Real, RowReal, require, verb
+
+__all__ = [
+    "Params",
+    "cdf",
+    "check",
+    "deterministic",
+    "entropy",
+    "icdf",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_survival",
+    "mean",
+    "median",
+    "mode",
+    "normalized_logits",
+    "probs",
+    "sample",
+    "sample_and_log_prob",
+    "stddev",
+    "survival",
+    "variance",
+]
+
+
+class Params(NamedTuple):
+    """The parameter of an ordinal distribution.
+
+    scores: What the logit of every outcome adds to that of the one below, of shape (*batch, N).
+    value: Outcomes, integers of shape (*sample, *batch): they may add leading axes to the batch.
+    sample: Outcomes, int64, of shape (*sample_shape, *batch).
+    """
+
+    scores: Real
+
+
+@verb
+def check(scores: Real) -> None:
+    """Raise a ValueError that names the first bad position, in eager code only.
+
+    >>> check(torch.tensor([0.0, math.nan]))
+    Traceback (most recent call last):
+    ...
+    ValueError: scores must be numbers; it is not at position (1,)
+    """
+    require(~scores.isnan(), "scores", "must be numbers")
+
+
+def logits_of(scores: Tensor) -> Tensor:
+    """Return the logits, 0 for the most probable outcome.
+
+    They are summed outwards from there, so that no large part is common to those that count.
+    """
+    largest = torch.finfo(scores.dtype).max / (4 * scores.shape[-1])  # whose sums are finite
+    finite = torch.where(scores.abs() < largest, scores, scores.detach().clamp(-largest, largest))
+    outcome = torch.arange(scores.shape[-1], device=scores.device)
+    steps = torch.where(outcome > 0, finite, 0.0)
+    centre = steps.detach().cumsum(-1).argmax(-1, keepdim=True)
+    above = torch.where(outcome > centre, steps, 0.0).cumsum(-1)
+    up_to_centre = torch.where(outcome <= centre, steps, 0.0)
+    from_next = torch.cat([up_to_centre[..., 1:], torch.zeros_like(up_to_centre[..., :1])], -1)
+    return above - from_next.flip(-1).cumsum(-1).flip(-1)
+
+
+def parts_of(scores: Tensor) -> softmax.Softmax:
+    """Return the probabilities, taken apart."""
+    return softmax.softmax(logits_of(scores), None)
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb
+def sample(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+    """Draw outcomes, by the inverse cdf.
+
+    >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
+    tensor([1, 0, 2, 0, 0, 1])
+    """
+    return draw(key, softmax.weights(logits_of(scores), None), sample_shape)
+
+
+@verb
+def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
+    >>> log_prob
+    tensor(-1.0986)
+    """
+    logits = logits_of(scores)
+    value = draw(key, softmax.weights(logits, None), sample_shape)
+    return value, softmax.log_prob_of(softmax.softmax(logits, None), value)
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@verb
+def log_prob(scores: Real, value: Index) -> Tensor:
+    """Return the log-probability of an outcome; -inf for one that does not exist.
+
+    >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
+    tensor([-1.3863, -1.3863,    -inf])
+    """
+    return softmax.log_prob_of(parts_of(scores), value)
+
+
+@verb
+def probs(scores: Real) -> Tensor:
+    """Return the probabilities of all outcomes.
+
+    >>> probs(torch.tensor([9.0, 0.0, -math.inf]))
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    return softmax.probs(parts_of(scores))
+
+
+@verb
+def normalized_logits(scores: Real) -> Tensor:
+    """Return the log-probabilities of all outcomes.
+
+    >>> normalized_logits(torch.zeros(4))
+    tensor([-1.3863, -1.3863, -1.3863, -1.3863])
+    """
+    return softmax.log_probs(parts_of(scores))
+
+
+@verb
+def entropy(scores: Real) -> Tensor:
+    """Return the entropy in nats.
+
+    >>> entropy(torch.zeros(4))
+    tensor(1.3863)
+    """
+    return softmax.entropy(parts_of(scores))
+
+
+@verb
+def kl(p: Params, q: Params) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats.
+
+    >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
+    tensor(0.1201)
+    """
+    return softmax.kl(logits_of(p.scores), None, logits_of(q.scores), None)
+
+
+@verb
+def cdf(scores: Real, value: Index) -> Tensor:
+    """Return the probability of an outcome up to the value.
+
+    >>> cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
+    tensor([0.0000, 0.2500, 1.0000])
+    """
+    return torch.where(_up_to(scores, value), softmax.probs(parts_of(scores)), 0.0).sum(-1)
+
+
+@verb
+def survival(scores: Real, value: Index) -> Tensor:
+    """Return the probability of an outcome above the value.
+
+    >>> survival(torch.zeros(4), torch.tensor([-1, 0, 3]))
+    tensor([1.0000, 0.7500, 0.0000])
+    """
+    return torch.where(_up_to(scores, value), 0.0, softmax.probs(parts_of(scores))).sum(-1)
+
+
+@verb
+def log_cdf(scores: Real, value: Index) -> Tensor:
+    """Return the logarithm of the probability of an outcome up to the value.
+
+    >>> log_cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
+    tensor([   -inf, -1.3863, -0.0000])
+    """
+    below = _up_to(scores, value)
+    return _log_of_share(parts_of(scores), below, ~below)
+
+
+@verb
+def log_survival(scores: Real, value: Index) -> Tensor:
+    """Return the logarithm of the probability of an outcome above the value.
+
+    >>> log_survival(torch.zeros(4), torch.tensor([-1, 2, 3]))
+    tensor([-0.0000, -1.3863,    -inf])
+    """
+    below = _up_to(scores, value)
+    return _log_of_share(parts_of(scores), ~below, below)
+
+
+def _up_to(scores: Tensor, value: Tensor) -> Tensor:
+    return torch.arange(scores.shape[-1], device=scores.device) <= value[..., None]
+
+
+def _log_of_share(parts: softmax.Softmax, share: Tensor, rest: Tensor) -> Tensor:
+    """Return the logarithm of the probability of a share of the outcomes, from the smaller side."""
+    of_rest = torch.where(rest, softmax.probs(parts), 0.0).sum(-1)
+    is_most = of_rest < 0.5
+    chosen = share & parts.support
+    log_probs = torch.where(chosen, torch.where(parts.support, softmax.log_probs(parts), 0.0), 0.0)
+    largest = torch.where(chosen, log_probs.detach(), -math.inf).amax(-1, keepdim=True)
+    largest = torch.where(largest == -math.inf, 0.0, largest)
+    total = torch.where(chosen, torch.exp(log_probs - largest), 0.0).sum(-1)
+    exists = total > 0
+    of_small = torch.where(exists, torch.where(exists, total, 1.0).log() + largest.squeeze(-1), -math.inf)
+    return torch.where(is_most, torch.log1p(-torch.where(is_most, of_rest, 0.0)), of_small)
+
+
+@verb
+def icdf(scores: Real, value: RowReal) -> Tensor:
+    """Return the quantile of a probability: the lowest outcome up to which the probability reaches it.
+
+    >>> icdf(torch.zeros(4), torch.tensor([0.0, 0.3, 1.0]))
+    tensor([0, 1, 3])
+    """
+    return _quantile(scores, value)
+
+
+def _quantile(scores: Tensor, probability: Tensor) -> Tensor:
+    table = softmax.probs(parts_of(scores))
+    highest = torch.where(table > 0, torch.arange(table.shape[-1], device=table.device), 0).amax(-1)
+    return torch.minimum((table.cumsum(-1) < probability[..., None]).sum(-1), highest)
+
+
+# ------------------------------------------------------------------------------------------------------------ moments
+@verb
+def mean(scores: Real) -> Tensor:
+    """Return the mean of the outcomes as numbers.
+
+    >>> mean(torch.zeros(4))
+    tensor(1.5000)
+    """
+    return _mean(softmax.probs(parts_of(scores)))
+
+
+@verb
+def variance(scores: Real) -> Tensor:
+    """Return the variance of the outcomes as numbers.
+
+    >>> variance(torch.zeros(4))
+    tensor(1.2500)
+    """
+    return _variance(softmax.probs(parts_of(scores)))
+
+
+@verb
+def stddev(scores: Real) -> Tensor:
+    """Return the standard deviation of the outcomes as numbers.
+
+    >>> stddev(torch.zeros(4))
+    tensor(1.1180)
+    """
+    return root(_variance(softmax.probs(parts_of(scores))))
+
+
+def _mean(table: Tensor) -> Tensor:
+    return (table * torch.arange(table.shape[-1], dtype=table.dtype, device=table.device)).sum(-1)
+
+
+def _variance(table: Tensor) -> Tensor:
+    outcome = torch.arange(table.shape[-1], dtype=table.dtype, device=table.device)
+    return (table * (outcome - _mean(table)[..., None]).square()).sum(-1)
+
+
+@verb
+def median(scores: Real) -> Tensor:
+    """Return the median outcome, the lower of two.
+
+    >>> median(torch.zeros(4))
+    tensor(1)
+    """
+    return _quantile(scores, torch.full_like(scores[..., 0], 0.5))
+
+
+@verb
+def mode(scores: Real) -> Tensor:
+    """Return the most probable outcome, the first of equals.
+
+    >>> mode(torch.zeros(4))
+    tensor(0)
+    """
+    return logits_of(scores).argmax(-1)
+
+
+@verb
+def deterministic(scores: Real) -> Tensor:
+    """Return what a policy plays when it does not explore: the mode.
+
+    >>> deterministic(torch.zeros(4))
+    tensor(0)
+    """
+    return logits_of(scores).argmax(-1)

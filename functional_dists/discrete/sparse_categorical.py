@@ -1,0 +1,220 @@
+"""Categorical distribution over a list of K of the outcomes 0, ..., N - 1, such as the few valid actions of many.
+
+Probabilities are proportional to exp(logits) of the listed outcomes, which are distinct. Values and draws are these
+outcomes themselves; tables are over the K slots of the list, of which `padding_value` marks the unused ones. A row
+without any is invalid (`check` says so), and does not harm the others: its probabilities and entropy are 0, its
+log-probs -inf, its gradients 0, its draws `padding_value`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists import random  # noqa: F401 (for the examples)
+from functional_dists.discrete.categorical import check_logits, draw
+from functional_dists.discrete.indices import mask_from_indices, used_slots
+from functional_dists.random import Source
+from functional_dists.special import softmax
+from functional_dists.tree import Index, Real, require, verb
+
+__all__ = [
+    "Params",
+    "check",
+    "deterministic",
+    "entropy",
+    "kl",
+    "log_prob",
+    "mode",
+    "normalized_logits",
+    "probs",
+    "sample",
+    "sample_and_log_prob",
+]
+
+
+class Params(NamedTuple):
+    """Parameters of a sparse categorical distribution, whose batches broadcast against each other.
+
+    logits: Log-probabilities up to a constant, of all outcomes, of shape (*batch, N).
+    indices: The outcomes in the list, integers of shape (*batch, K).
+    value: Outcomes, integers of shape (*sample, *batch): they may add leading axes to the batch.
+    sample: Outcomes, int64, of shape (*sample_shape, *batch).
+    """
+
+    logits: Real
+    indices: Index
+
+
+@verb
+def check(logits: Real, indices: Index, *, padding_value: int | None = None) -> None:
+    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+    >>> check(torch.zeros(3), torch.tensor([0, 3]))
+    Traceback (most recent call last):
+    ...
+    ValueError: indices must lie between 0 and N - 1; it is not at position (1,)
+    """
+    is_used = used_slots(indices, padding_value)
+    exists = (indices >= 0) & (indices < logits.shape[-1])
+    require(exists | ~is_used, "indices", "must lie between 0 and N - 1")
+    require(is_used.any(-1), "indices", "must list an outcome in every row")
+    check_logits(logits, mask_from_indices(indices, logits.shape[-1], padding_value=padding_value))
+
+
+def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[Tensor, Tensor]:
+    """Return the logits of the slots, and which of these are used."""
+    is_used = used_slots(indices, padding_value)
+    places = torch.where(is_used, indices, 0).long()
+    batch = torch.broadcast_shapes(logits.shape[:-1], indices.shape[:-1])
+    table = logits.expand(*batch, logits.shape[-1]).gather(-1, places.expand(*batch, places.shape[-1]))
+    return table, is_used
+
+
+def parts_of(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
+    """Return the probabilities of the slots, taken apart."""
+    return softmax.softmax(*listed(logits, indices, padding_value))
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+@verb
+def sample(
+    key: Source,
+    logits: Real,
+    indices: Index,
+    *,
+    sample_shape: Sequence[int] = (),
+    padding_value: int | None = None,
+) -> Tensor:
+    """Draw outcomes of the list, by the inverse cdf.
+
+    >>> sample(random.key(42), torch.zeros(9), torch.tensor([7, 4, 5]), sample_shape=(6,))
+    tensor([4, 7, 5, 7, 7, 4])
+    """
+    return draw_listed(key, logits, indices, sample_shape, padding_value)
+
+
+@verb
+def sample_and_log_prob(
+    key: Source,
+    logits: Real,
+    indices: Index,
+    *,
+    sample_shape: Sequence[int] = (),
+    padding_value: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+
+    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(9), torch.tensor([7, 4, 5]))
+    >>> log_prob
+    tensor(-1.0986)
+    """
+    value = draw_listed(key, logits, indices, sample_shape, padding_value)
+    return value, log_prob_of(logits, indices, value, padding_value)
+
+
+def draw_listed(
+    key: Source, logits: Tensor, indices: Tensor, sample_shape: Sequence[int], padding_value: int | None
+) -> Tensor:
+    """Draw an outcome of every row."""
+    table, is_used = listed(logits, indices, padding_value)
+    slot = draw(key, softmax.weights(table, is_used), sample_shape)
+    return chosen(indices, slot, is_used, padding_value)
+
+
+def chosen(indices: Tensor, slot: Tensor, is_used: Tensor, padding_value: int | None) -> Tensor:
+    """Return the outcomes in slots ``(*S, *B)``; in a row without any, the padding value."""
+    outcome = indices.expand(*slot.shape, indices.shape[-1]).gather(-1, slot[..., None]).squeeze(-1).long()
+    return outcome if padding_value is None else torch.where(is_used.any(-1), outcome, padding_value)
+
+
+# -------------------------------------------------------------------------------------------------------- probability
+@verb
+def log_prob(logits: Real, indices: Index, value: Index, *, padding_value: int | None = None) -> Tensor:
+    """Return the log-probability of an outcome; -inf for one that is not in the list.
+
+    >>> log_prob(torch.zeros(9), torch.tensor([7, 4]), torch.tensor([4, 5]))
+    tensor([-0.6931,    -inf])
+    """
+    return log_prob_of(logits, indices, value, padding_value)
+
+
+def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:
+    """Return the log-probability of outcomes ``(*S, *B)``."""
+    is_it = (indices == value[..., None]) & used_slots(indices, padding_value)
+    slot = torch.where(is_it.any(-1), is_it.long().argmax(-1), -1)
+    return softmax.log_prob_of(parts_of(logits, indices, padding_value), slot)
+
+
+@verb
+def probs(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
+    """Return the probabilities of the listed outcomes, 0 in unused slots.
+
+    >>> probs(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    return softmax.probs(parts_of(logits, indices, padding_value))
+
+
+@verb
+def normalized_logits(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
+    """Return the log-probabilities of the listed outcomes, -inf in unused slots.
+
+    >>> normalized_logits(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
+    tensor([-0.6931, -0.6931,    -inf])
+    """
+    return softmax.log_probs(parts_of(logits, indices, padding_value))
+
+
+@verb
+def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
+    """Return the entropy in nats.
+
+    >>> entropy(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
+    tensor(0.6931)
+    """
+    return softmax.entropy(parts_of(logits, indices, padding_value))
+
+
+@verb
+def kl(p: Params, q: Params, *, padding_value: int | None = None) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p lists an outcome that q does not.
+
+    >>> p, q = Params(torch.zeros(9), torch.tensor([7, 4])), Params(torch.zeros(9), torch.tensor([4, 7, 5]))
+    >>> kl(p, q), kl(q, p)
+    (tensor(0.4055), tensor(inf))
+    """
+    return divergence(p, q, padding_value)
+
+
+def divergence(p: Any, q: Any, padding_value: int | None) -> Tensor:
+    """Return KL(p || q), over all outcomes."""
+    p_mask, q_mask = (mask_from_indices(s.indices, s.logits.shape[-1], padding_value=padding_value) for s in (p, q))
+    return softmax.kl(p.logits, p_mask, q.logits, q_mask)
+
+
+@verb
+def mode(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
+    """Return the most probable outcome, the first listed of equals.
+
+    >>> mode(torch.arange(9.0), torch.tensor([7, 4]))
+    tensor(7)
+    """
+    return most_probable(logits, indices, padding_value)
+
+
+@verb
+def deterministic(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
+    """Return what a policy plays when it does not explore: the mode.
+
+    >>> deterministic(torch.arange(9.0), torch.tensor([7, 4]))
+    tensor(7)
+    """
+    return most_probable(logits, indices, padding_value)
+
+
+def most_probable(logits: Tensor, indices: Tensor, padding_value: int | None) -> Tensor:
+    """Return the most probable outcome of every row."""
+    table, is_used = listed(logits, indices, padding_value)
+    return chosen(indices, torch.where(is_used, table, -torch.inf).argmax(-1), is_used, padding_value)

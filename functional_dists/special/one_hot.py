@@ -1,0 +1,83 @@
+"""Outcomes as one-hot vectors, and their relaxation to points inside the simplex."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from functional_dists.special.softmax import Softmax, log_prob_of
+
+
+def encoded(index: Tensor, count: int) -> Tensor:
+    """Return outcomes ``(*S, *B)`` as one-hot vectors ``(*S, *B, N)``, int64.
+
+    >>> encoded(torch.tensor([2, 0]), 3)
+    tensor([[0, 0, 1],
+            [1, 0, 0]])
+    """
+    return (torch.arange(count, device=index.device) == index[..., None]).long()
+
+
+def log_prob_of_vector(parts: Softmax, vector: Tensor) -> Tensor:
+    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot.
+
+    >>> from functional_dists.special.softmax import softmax
+    >>> log_prob_of_vector(softmax(torch.zeros(2), None), torch.tensor([[1, 0], [1, 1]]))
+    tensor([-0.6931,    -inf])
+    """
+    return log_prob_of(parts, decoded(vector))
+
+
+def decoded(vector: Tensor) -> Tensor:
+    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot.
+
+    >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
+    tensor([ 1, -1, -1])
+    """
+    is_one = vector == 1
+    is_one_hot = (is_one | (vector == 0)).all(-1) & (is_one.sum(-1) == 1)
+    return torch.where(is_one_hot, is_one.long().argmax(-1), -1)
+
+
+def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
+    """Return one-hot vectors with the gradient of the probabilities (Bengio, Leonard, Courville 2013).
+
+    >>> straight_through(torch.tensor([0, 1]), torch.tensor([0.4, 0.6]))
+    tensor([0., 1.])
+    """
+    return hard + (probs - probs.detach())
+
+
+def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return the logarithms of relaxed one-hot vectors, -inf outside the support.
+
+    Source: Maddison, Mnih, Teh, "The Concrete distribution" (2017); Jang, Gu, Poole, "Gumbel-softmax" (2017).
+
+    >>> relaxed(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.0, 1.0]), 1.0).exp()
+    tensor([0.2689, 0.7311])
+    """
+    perturbed = torch.where(support, (torch.where(support, logits, 0.0) + gumbel) / temperature, -math.inf)
+    largest = perturbed.detach().amax(-1, keepdim=True)
+    shifted = torch.where(support, perturbed - largest, 0.0)
+    total = torch.where(support, shifted.exp(), 0.0).sum(-1, keepdim=True)
+    return torch.where(support, shifted - torch.where(total > 0, total, 1.0).log(), -math.inf)
+
+
+def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return the log-density of relaxed one-hot vectors on the simplex of their support (Maddison et al. 2017, eq. 10).
+
+    With n outcomes in the support it is log (n-1)! + (n-1) log t + sum(logits - (t+1) log v) - n log sum exp(logits -
+    t log v).
+
+    >>> relaxed_log_density(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.3, 0.7]).log(), 1.0)
+    tensor(0.)
+    """
+    count = support.sum(-1).to(logits.dtype)
+    logits, log_value = torch.where(support, logits, 0.0), torch.where(support, log_value, 0.0)
+    temperature = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)
+    perturbed = logits - temperature * log_value
+    largest = torch.where(support, perturbed.detach(), -math.inf).amax(-1, keepdim=True)
+    shifted = torch.where(support, perturbed - largest, 0.0)  # the sum of these is that of all, less n log sum exp
+    total = torch.where(support, shifted.exp(), 0.0).sum(-1)
+    own = torch.lgamma(count) + (count - 1) * temperature.log() - count * torch.where(total > 0, total, 1.0).log()
+    return torch.where(count > 0, own + (shifted - log_value).sum(-1), -math.inf)
