@@ -124,9 +124,7 @@ DISTINCT = (
     "truncated_normal",
     "masked_categorical",
     "masked_one_hot_categorical",
-    "sparse_categorical",
     "ordinal",
-    "tanh_delta",
 )
 VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb != "check"]
 _MOVED = ("rsample", "rsample_and_log_prob", "mean", "median", "mode", "deterministic", "icdf")  # of a point

@@ -44,8 +44,9 @@ __all__ = [
     "sample_and_log_prob",
 ]
 
-# How many logits are worked on at once: 4 MiB in float32, which stays in the cache and out of the memory figures.
-CHUNK = 2**20
+# How many logits are worked on at once: 1 MiB in float32, which stays in the cache; larger chunks leave larger holes in
+# the memory of the C library. Elsewhere than on the CPU the cost of a chunk is that of its launches.
+CHUNK, CHUNK_ELSEWHERE = 2**18, 2**22
 
 
 class Params(NamedTuple):
@@ -158,15 +159,9 @@ def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Te
 def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
     """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist."""
     exists = (value >= 0) & (value < logits.shape[-1])
-    if mask.ndim == logits.ndim:
-        logits, scored = torch.where(mask, logits, -math.inf), exists.any(-1)
-    else:
-        scored = mask & exists.any(-1)
-    # A row of which nothing is scored, or that has no token, is one of zeros: no NaN is in it, forward or backward.
-    scored = scored & (logits.detach().amax(-1) != -math.inf)
-    table = _full(torch.where(scored[..., None], logits, 0.0)).log_softmax(-1)
+    table, is_scored = _log_softmax(logits, mask, exists.any(-1))
     picked = table.gather(-1, torch.where(exists, value, 0))
-    return torch.where(exists & scored[..., None] & (picked != -math.inf), picked, -math.inf)
+    return torch.where(exists & is_scored[..., None] & (picked != -math.inf), picked, -math.inf)
 
 
 @_verb
@@ -216,9 +211,18 @@ def kl(p: Params, q: Params) -> Tensor:
 
 
 def _kl(p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> Tensor:
-    dtype = torch.promote_types(_full(p_logits).dtype, q_logits.dtype)
-    p_allowed, q_allowed = _allowed(p_logits, p_mask), _allowed(q_logits, q_mask)
-    return softmax.kl(p_logits.to(dtype), p_allowed, q_logits.to(dtype), q_allowed)
+    """Return the sum of p (exp(-r) - 1 + r), r = log p - log q, and of q outside p's support: no term is negative."""
+    (log_p, p_counts), (log_q, q_counts) = _log_softmax(p_logits, p_mask), _log_softmax(q_logits, q_mask)
+    in_p, in_q = (log_p != -math.inf) & p_counts[..., None], (log_q != -math.inf) & q_counts[..., None]
+    in_both = in_p & in_q
+    log_ratio = torch.where(in_both, log_p, 0.0) - torch.where(in_both, log_q, 0.0)
+    p, q = log_p.exp(), log_q.exp()
+    is_near = log_ratio.detach().abs() < 1
+    near = torch.where(is_near, log_ratio, 0.0)
+    terms = torch.where(is_near, p * (torch.expm1(-near) + near), q - p + p * log_ratio)
+    divergence = torch.where(in_both, terms, torch.where(in_q, q, 0.0)).sum(-1)
+    is_missed = (in_p & ~in_q).any(-1)
+    return torch.where(is_missed, math.inf, torch.where(p_counts & q_counts, divergence, 0.0))
 
 
 @_verb
@@ -268,6 +272,19 @@ def _full(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | bool = True) -> tuple[Tensor, Tensor]:
+    """Return the log-probabilities ``(*B, V)``, and in which of the given rows they are such.
+
+    The others, which do not count or have no token, are rows of zeros: no NaN is in them, forward or backward.
+    """
+    if mask.ndim == logits.ndim:
+        logits = torch.where(mask, logits, -math.inf)
+    else:
+        rows = mask & rows
+    rows = (logits.detach().amax(-1) != -math.inf) & rows
+    return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
+
+
 def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Softmax:
     return softmax.softmax(_full(logits), _allowed(logits, mask))
 
@@ -288,20 +305,23 @@ def _by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
     It works row by row, so that the chunks, put together, are what it returns for all rows at once.
     """
-    if torch.compiler.is_compiling() or tensors[0].numel() <= CHUNK:
+    size = CHUNK if tensors[0].device.type == "cpu" else CHUNK_ELSEWHERE
+    if torch.compiler.is_compiling() or tensors[0].numel() <= size:
         return function(*tensors)
-    return _chunk(_forgetful(function, tensors), tensors)
+    return _chunk(_forgetful(function, tensors), size, tensors)
 
 
-def _chunk(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Tensor:
+def _chunk(function: Callable[..., Tensor], size: int, tensors: Sequence[Tensor]) -> Tensor:
     logits = tensors[0]
-    if logits.ndim == 1 or logits.numel() <= CHUNK:
+    if logits.ndim == 1 or logits.numel() <= size:
         return function(*tensors)
     of_one = logits[0].numel()
     # Axis by axis, as the leading ones of a slice such as logits[:, :-1] do not flatten without a copy.
-    if of_one > CHUNK and logits.ndim > 2:
-        return torch.stack([_chunk(function, parts) for parts in zip(*(t.unbind() for t in tensors), strict=True)])
-    slices = (t.split(max(1, CHUNK // of_one)) for t in tensors)
+    if of_one > size and logits.ndim > 2:
+        return torch.stack(
+            [_chunk(function, size, parts) for parts in zip(*(t.unbind() for t in tensors), strict=True)]
+        )
+    slices = (t.split(max(1, size // of_one)) for t in tensors)
     return torch.cat([function(*parts) for parts in zip(*slices, strict=True)])
 
 
@@ -313,7 +333,7 @@ def _forgetful(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Ca
     is_transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
     if is_transformed or not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors):
         return function
-    # `torch.utils.checkpoint` does the same, but imports the compiler first: a second, and as much memory as some logits.
+    # `torch.utils.checkpoint` does the same, but imports the compiler first: that takes a second and 80 MB.
     return lambda *parts: _keeping_arguments(function, parts)
 
 
@@ -337,6 +357,11 @@ def _saved_by(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> lis
     """Return what autograd saves of a function, in the order in which it does."""
     saved: list[Tensor] = []
     arguments = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
-    with torch.enable_grad(), saved_tensors_hooks(lambda t: saved.append(t.detach()), lambda _: None):
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor.detach())  # detached, or a tensor and the function that made it would keep each other
+        return saved[-1]
+
+    with torch.enable_grad(), saved_tensors_hooks(keep, keep):
         function(*arguments)
     return saved

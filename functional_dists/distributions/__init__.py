@@ -16,6 +16,20 @@ from functional_dists.distributions.discrete import (
 )
 from functional_dists.distributions.modules import AddStateIndependentNormalScale, NormalParamExtractor
 
+_CLASSES: dict[str, tuple[type[FamilyDistribution], ...]] = {
+    "continuous": (Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal),
+    "discrete": (MaskedCategorical, MaskedOneHotCategorical, OneHotCategorical, OneHotOrdinal, Ordinal),
+}
+
+# By name in small letters, by class, and by what TorchRL's map of this name has for a key.
+distributions_maps: dict[str | type[FamilyDistribution], type[FamilyDistribution]] = {
+    key: made
+    for module, classes in _CLASSES.items()
+    for made in classes
+    for name in [made.__name__.lower()]
+    for key in (name, made, f"<class 'torchrl.modules.distributions.{module}.{name}'>")
+}
+
 __all__ = [
     "AddStateIndependentNormalScale",
     "Delta",
@@ -31,5 +45,6 @@ __all__ = [
     "TanhDelta",
     "TanhNormal",
     "TruncatedNormal",
+    "distributions_maps",
     "wrap",
 ]

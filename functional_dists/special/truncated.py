@@ -191,9 +191,7 @@ def quantile(of: Window, whole: Mass, below: Tensor, above: Tensor) -> Tensor:
     return offset
 
 
-def start_of_quantile(
-    of: Window, below: Tensor, above: Tensor, *, extreme: bool = False
-) -> tuple[Tensor, Tensor]:
+def start_of_quantile(of: Window, below: Tensor, above: Tensor, *, extreme: bool = False) -> tuple[Tensor, Tensor]:
     """Return in units of the scale where that offset is from the mean, and from the nearer end of the window.
 
     In float64 without derivatives, to about 1e-9 of the noise; `extreme` shares may be less than 1e-80. With a and b the ends, Q the upper tail of the normal and

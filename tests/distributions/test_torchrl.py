@@ -25,6 +25,7 @@ with warnings.catch_warnings():
         TensorDictModule,
         set_interaction_type,
     )
+    from tensordict.nn.distributions import continuous as continuous_of_tensordict
     from torchrl.data import Bounded, Categorical
     from torchrl.modules import ProbabilisticActor
     from torchrl.modules import distributions as theirs
@@ -141,6 +142,30 @@ def test_same_exceptions() -> None:
                 getattr(module, name)(*arguments, **options)
             raised.append(error.type)
         assert raised[0] is raised[1]
+
+
+def test_the_map_of_classes_has_their_keys() -> None:
+    for key, other in theirs.distributions_maps.items():
+        ours = distributions.distributions_maps[key]
+        assert ours.__name__ == other.__name__
+        assert distributions.distributions_maps[ours] is distributions.distributions_maps[ours.__name__.lower()] is ours
+
+
+@pytest.mark.parametrize("mapping", ["biased_softplus_1.0", "softplus", "exp", "relu", "none"])
+def test_modules_of_parameters(mapping: str) -> None:
+    raw = torch.linspace(-2, 2, 12).reshape(2, 6)
+    pairs = [(module.NormalParamExtractor(mapping)(raw, "rest")) for module in (distributions, theirs)]
+    torch.testing.assert_close(pairs[0][:2], pairs[1][:2])
+    assert pairs[0][2] == "rest"
+    made = [
+        module.AddStateIndependentNormalScale(6, scale_mapping=mapping, init_value=0.3, make_param=mapping != "exp")
+        for module in (distributions, continuous_of_tensordict)
+    ]
+    torch.testing.assert_close(made[0](raw)[:2], made[1](raw)[:2])
+    assert [*dict(made[0].named_parameters())] == [*dict(made[1].named_parameters())]
+    assert [*dict(made[0].named_buffers())] == [*dict(made[1].named_buffers())]
+    with pytest.raises(RuntimeError):
+        made[0](raw[:, :3])
 
 
 # ------------------------------------------------------------------------------------------------ where theirs is wrong
