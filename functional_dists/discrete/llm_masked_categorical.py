@@ -306,6 +306,7 @@ def _by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     It works row by row, so that the chunks, put together, are what it returns for all rows at once.
     """
     size = CHUNK if tensors[0].device.type == "cpu" else CHUNK_ELSEWHERE
+    size //= sum(t.is_floating_point() for t in tensors)
     if torch.compiler.is_compiling() or tensors[0].numel() <= size:
         return function(*tensors)
     return _chunk(_forgetful(function, tensors), size, tensors)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from functional_dists import masked_categorical, normal, tanh_normal, truncated_normal
+from functional_dists import masked_categorical, normal, ordinal, tanh_normal, truncated_normal
 
 from . import reference
 
@@ -35,6 +35,16 @@ def tables(arguments: tuple[Tensor, ...]) -> list[Tensor]:
 
 def of_tables(verb: Call) -> Call:
     return lambda *arguments: verb(*tables(arguments))
+
+
+def of_scores(verb: Call) -> Call:
+    """Of one table, and perhaps the index of an outcome."""
+
+    def call(*arguments: Tensor) -> Tensor:
+        scores, index = arguments[: reference.OUTCOMES], arguments[reference.OUTCOMES :]
+        return verb(torch.stack(scores, -1), *(i.long() for i in index))
+
+    return call
 
 
 def one_entry(verb: Call) -> Call:
@@ -106,4 +116,6 @@ CALLS: dict[str, Call] = {
     "masked_categorical.entropy": of_tables(masked_categorical.entropy),
     "masked_categorical.kl_same_mask": masked_divergence,
     "masked_categorical.kl_wider_mask": masked_divergence,
+    "ordinal.log_prob": of_scores(ordinal.log_prob),
+    "ordinal.entropy": of_scores(ordinal.entropy),
 }

@@ -328,6 +328,24 @@ def masked_pairs_wider(dtype: type) -> Floats:
     return np.asarray(rows).astype(dtype)
 
 
+def ordinal_scores(dtype: type) -> Floats:
+    """Scores of all spreads, in any order and falling, as those of a single peak do."""
+    rows = []
+    for spread, offset in product((1e-3, 0.3, 1.0, 8.0, 30.0, 200.0), (0.0, 2.0, -30.0)):
+        for shape in shapes(reference.OUTCOMES):
+            rows += [offset + spread * shape, np.sort(offset + spread * shape)[::-1]]
+    return np.asarray(rows).astype(dtype)
+
+
+def ordinal_values(dtype: type) -> Floats:
+    """Score a likely outcome and another."""
+    rows = []
+    for turn, scores in enumerate(ordinal_scores(dtype)):
+        likely = int(np.argmax(np.cumsum(scores.astype(np.float64)) - scores[0]))
+        rows += [[*scores, outcome] for outcome in dict.fromkeys((likely, turn % reference.OUTCOMES))]
+    return np.asarray(rows).astype(dtype)
+
+
 TAILS = ("cdf", "survival", "log_cdf", "log_survival")
 GRIDS: dict[str, Callable[[type], Floats]] = {
     "normal.log_prob": normal_values,
@@ -362,4 +380,6 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     "masked_categorical.entropy": masked_logits,
     "masked_categorical.kl_same_mask": masked_pairs,
     "masked_categorical.kl_wider_mask": masked_pairs_wider,
+    "ordinal.log_prob": ordinal_values,
+    "ordinal.entropy": ordinal_scores,
 }

@@ -250,6 +250,16 @@ def categorical_score(inputs: Columns, answers: Columns) -> Floors:
     return {"value": 1.0, **by_outcome("logits", information)}
 
 
+def ordinal_score(inputs: Columns, answers: Columns) -> Floors:
+    """As for a categorical: a score parts the outcomes into those below and those from there on."""
+    scores = np.stack([inputs[name] for name in reference.table_of("scores")], -1)
+    logits = np.cumsum(scores, -1) - scores[:, :1]
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    above = np.cumsum(weights[:, ::-1], -1)[:, ::-1]
+    below = np.cumsum(np.roll(weights, 1, -1) * (np.arange(reference.OUTCOMES) > 0), -1)
+    return {"value": 1.0, **by_outcome("scores", np.sqrt(above * below) / weights.sum(-1, keepdims=True))}
+
+
 def categorical_probability(inputs: Columns, answers: Columns) -> Floors:
     """Relative, but for one rounding of its logarithm; derivatives: that times the root Fisher information."""
     _, information = probabilities(inputs)
@@ -311,6 +321,8 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "masked_categorical.entropy": categorical_score,
     "masked_categorical.kl_same_mask": categorical_divergence,
     "masked_categorical.kl_wider_mask": categorical_divergence,
+    "ordinal.log_prob": ordinal_score,
+    "ordinal.entropy": ordinal_score,
 }
 
 

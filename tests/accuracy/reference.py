@@ -484,6 +484,31 @@ def categorical_kl(*arguments) -> Answer:
     }
 
 
+def ordinal_log_probs(scores):
+    """The first score counts for nothing."""
+    logits = [mp.fsum(scores[1 : k + 1]) for k in range(OUTCOMES)]
+    return log_probs(logits, [1] * OUTCOMES)
+
+
+def slopes_of_scores(slopes_of_logits) -> Answer:
+    """A score moves the logit of its own outcome and of all above it."""
+    slopes = {j: mp.fsum(slope for k, slope in slopes_of_logits.items() if k >= j) for j in range(1, OUTCOMES)}
+    return slopes_of("scores", slopes)
+
+
+@carrying_tails
+def ordinal_log_prob(*arguments) -> Answer:
+    log_p, at = ordinal_log_probs(arguments[:OUTCOMES]), int(arguments[-1])
+    return {"value": log_p[at], **slopes_of_scores({i: (i == at) - mp.exp(log_p[i]) for i in log_p})}
+
+
+@carrying_tails
+def ordinal_entropy(*arguments) -> Answer:
+    log_p = ordinal_log_probs(arguments)
+    entropy = -mp.fsum(mp.exp(log) * log for log in log_p.values())
+    return {"value": entropy, **slopes_of_scores({i: -mp.exp(log) * (log + entropy) for i, log in log_p.items()})}
+
+
 # -------------------------------------------------------------------------------------------------------------- table
 NORMAL, BOUNDED, PAIR = ("loc", "scale"), ("loc", "scale", "low", "high"), ("p_loc", "p_scale", "q_loc", "q_scale")
 MASKED = (*table_of("logits"), *table_of("mask"))
@@ -523,13 +548,15 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     "masked_categorical.entropy": (MASKED, categorical_entropy),
     "masked_categorical.kl_same_mask": (MASKED_PAIR, categorical_kl),
     "masked_categorical.kl_wider_mask": (MASKED_PAIR, categorical_kl),
+    "ordinal.log_prob": ((*table_of("scores"), "at"), ordinal_log_prob),
+    "ordinal.entropy": (table_of("scores"), ordinal_entropy),
 }
 
 
 def differentiable(name: str) -> list[str]:
     """The arguments that the verb has derivatives in: all but masks and indices."""
     arguments = REFERENCES[name][0]
-    return [argument for argument in arguments if "logits" in argument] or list(arguments)
+    return [argument for argument in arguments if "logits" in argument or "scores" in argument] or list(arguments)
 
 
 def extras(name: str) -> list[str]:
