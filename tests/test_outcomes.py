@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mpmath import mp, mpf
 from scipy.stats import chisquare
 from torch import Tensor
 from torch.func import grad
@@ -21,6 +22,7 @@ from functional_dists import (
     sparse_categorical,
     sparse_one_hot_categorical,
     tanh_delta,
+    tanh_normal,
 )
 
 KEY = random.key(5)
@@ -235,3 +237,31 @@ def test_divergence_dispatches_on_the_families() -> None:
         return categorical.kl(p, (ordinal.normalized_logits(*q),))
 
     assert divergence.kl((categorical, (ordinal.normalized_logits(LOGITS),)), (ordinal, (LOGITS,))).abs() < 1e-6
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0, 10.0])
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (-2.0, 1.0), (-1.0, 1.5), (-3.0, 8.0)])
+def test_divergence_of_tanh_normals_with_other_bounds(scale: float, bounds: tuple[float, float]) -> None:
+    p = tanh_normal.Params(torch.tensor([0.4], dtype=torch.float64), torch.tensor([scale], dtype=torch.float64))
+    q = tanh_normal.Params(torch.tensor([-0.2], dtype=torch.float64), 1.3 * p.scale, *bounds)
+    got = divergence.kl((tanh_normal, p), (tanh_normal, q))
+    with mp.workdps(30):
+        loc, s = mp.mpf(p.loc.item()), mp.mpf(p.scale.item())
+        q_loc, q_scale, low, high = (mp.mpf(float(t)) for t in q)
+
+        def integrand(z: mpf) -> mpf:
+            x = loc + s * z
+            below, above = 2 / (1 + mp.exp(-2 * x)), 2 / (1 + mp.exp(2 * x))
+            log_p = mp.log(mp.npdf(z)) - mp.log(s) - mp.log(below * above)
+            below, above = below + (-1 - low), above + (high - 1)
+            pre = mp.log(below / above) / 2
+            log_q = mp.log(mp.npdf(pre, q_loc, q_scale)) - mp.log(2 * below * above / (high - low))
+            return mp.npdf(z) * (log_p - log_q)
+
+        wanted = float(mp.quad(integrand, [step / mp.mpf(2) for step in range(-22, 23)]))
+    assert got.item() == pytest.approx(wanted, rel=1e-8, abs=1e-10)
+    assert divergence.kl((tanh_normal, q._replace(low=-9.0)), (tanh_normal, p)) == math.inf
+    slopes = grad(lambda loc: divergence.kl((tanh_normal, p._replace(loc=loc)), (tanh_normal, q)))(p.loc)
+    step = 1e-6
+    ends = [divergence.kl((tanh_normal, p._replace(loc=p.loc + d)), (tanh_normal, q)) for d in (step, -step)]
+    torch.testing.assert_close(slopes[0], (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)

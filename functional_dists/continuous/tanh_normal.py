@@ -178,7 +178,7 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats, of two tanh-normals with the same bounds.
 
     Both are images of normals under the same bijection, so it is the divergence of those. With other bounds it is NaN,
-    or inf where the bounds of q miss values of p.
+    or inf where the bounds of q miss values of p; `divergence.kl` takes any bounds.
 
     >>> kl(Params(torch.zeros(2), 1.0), Params(1.0, 1.0))
     tensor(1.)
@@ -187,6 +187,45 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
     missed = (p.low < q.low) | (p.high > q.high)
     return sum_event(torch.where(same, of_normals, torch.where(missed, math.inf, math.nan)), event_dims)
+
+
+@verb
+def kl_of_any_bounds(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where the bounds of q miss values of p.
+
+    Where p's bounds lie inside q's the log-ratio is integrated by the trapezoidal rule over p's noise, 261 nodes in
+    float32 and 951 in float64, which suffice up to a scale of 10.
+
+    >>> kl_of_any_bounds(Params(torch.zeros(1), 1.0), Params(torch.zeros(1), 1.0, -2.0, 2.0))
+    tensor(0.8901)
+    """
+    same = (p.low == q.low) & (p.high == q.high)
+    inside = (p.low >= q.low) & (p.high <= q.high)
+    low, high = torch.where(inside, p.low, q.low), torch.where(inside, p.high, q.high)
+    integral = _mean_log_ratio(p._replace(low=low, high=high), q)
+    of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
+    return sum_event(torch.where(same, of_normals, torch.where(inside, integral, math.inf)), event_dims)
+
+
+def _mean_log_ratio(p: Params, q: Params) -> Tensor:
+    z, weight = special.fine_normal_rule(p.loc)
+    p_loc, p_scale, p_low, p_high = (t[..., None] for t in p)
+    q_loc, q_scale, q_low, q_high = (t[..., None] for t in q)
+    x = p_loc + p_scale * z
+    log_width = torch.log(p_high - p_low)
+    log_below, log_above = log_width - special.softplus(-2 * x), log_width - special.softplus(2 * x)
+    log_p = log_normal_density(z) - p_scale.log() - (log_below + log_above - log_width)
+    # The distances to q's bounds, from those to p's, which are exact.
+    log_below, log_above = _log_sum(log_below, p_low - q_low), _log_sum(log_above, q_high - p_high)
+    z_of_q = (0.5 * (log_below - log_above) - q_loc) / q_scale
+    log_q = log_normal_density(z_of_q) - q_scale.log() - (log_below + log_above - torch.log(q_high - q_low))
+    return (weight * (log_p - log_q)).sum(-1)
+
+
+def _log_sum(log_distance: Tensor, gap: Tensor) -> Tensor:
+    """Return the logarithm of a distance and a gap, which may be 0."""
+    is_gap = gap > 0
+    return torch.where(is_gap, torch.logaddexp(log_distance, torch.where(is_gap, gap, 1.0).log()), log_distance)
 
 
 @verb

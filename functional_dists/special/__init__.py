@@ -20,11 +20,12 @@ from functional_dists.special.interval import (
     strictly_inside,
     unsquash,
 )
-from functional_dists.special.quadrature import half_line_rule, normal_rule, window_rule
+from functional_dists.special.quadrature import fine_normal_rule, half_line_rule, normal_rule, window_rule
 
 __all__ = [
     "HALF_LOG_2PI",
     "choose",
+    "fine_normal_rule",
     "half_line_rule",
     "log_growth",
     "log_ndtr",

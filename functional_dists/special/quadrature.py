@@ -23,6 +23,19 @@ def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     return z, step / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)
 
 
+def fine_normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes z and weights w as `normal_rule` does, for an f that turns quickly: 261 in float32, 951 in float64.
+
+    >>> z, w = fine_normal_rule(torch.tensor(0.0))
+    >>> (w * torch.sigmoid(20 * z)).sum()
+    tensor(0.5000)
+    """
+    last, count = (6.5, 261) if like.dtype == torch.float32 else (9.5, 951)
+    step = 2 * last / (count - 1)
+    z = step * torch.arange(count, dtype=like.dtype, device=like.device) - last
+    return z, step / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)
+
+
 def half_line_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes x and weights w, sum_i w_i f(x_i) = integral of f over x > 0, for f that decays like exp(-2 x).
 
