@@ -82,8 +82,8 @@ def main() -> None:
         call, direction, dtype = arguments.one
         print(*measure(call, direction, shape, DTYPES[dtype]))
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, logits {list(shape)}; peak beyond the inputs in")
-    print("multiples of the logits' size / seconds, forward and forward with backward\n")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, logits {list(shape)}; peak beyond the inputs")
+    print("in multiples of the logits' size / seconds, forward and forward with backward\n")
     columns = [(dtype, direction) for dtype in DTYPES for direction in ("forward", "backward")]
     print("| |", " | ".join(f"{dtype} {direction}" for dtype, direction in columns), "|")
     print("|---" * (len(columns) + 1) + "|")

@@ -1,5 +1,6 @@
-"""The distribution of tokens: against dense tables in float64, in every mode, at any chunk size, and in bounded memory."""
+"""The distribution of tokens: against dense float64 tables, in every mode, at any chunk size, and in bounded memory."""
 
+import functools
 import math
 import subprocess
 import sys
@@ -294,18 +295,16 @@ def test_masks_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=message):
             call()
     right = torch.ones(SHAPE, dtype=torch.bool)
-    with pytest.raises(ValueError, match="llm_masked_categorical.kl: mask must have the shape"):
+    with pytest.raises(ValueError, match=r"llm_masked_categorical\.kl: mask must have the shape"):
         family.kl((table, right), (table, mask))
 
 
 def test_other_errors() -> None:
     table, mask = torch.zeros(SHAPE), torch.ones(SHAPE[:-1], dtype=torch.bool)
-    with pytest.raises(ValueError, match="p and q must have one shape, as they do not broadcast: p.logits"):
+    with pytest.raises(ValueError, match=r"p and q must have one shape, as they do not broadcast: p\.logits"):
         family.kl((table, mask), (table[:1], mask[:1]))
     with pytest.raises(TypeError, match="mask must be a bool tensor"):
         family.entropy(table, mask.long())
-    with pytest.raises(TypeError, match="value must be a integer tensor"):
-        family.log_prob(table, mask, mask.float())
     with pytest.raises(ValueError, match="may only add leading axes"):
         family.log_prob(table, mask, torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="logits must have an axis of tokens"):
@@ -324,7 +323,7 @@ def test_pytrees() -> None:
 
 def test_empty_batches() -> None:
     table, mask = torch.zeros(0, 3, 4), torch.zeros(0, 3, dtype=torch.bool)
-    assert family.sample(KEY, table, mask, sample_shape=(2,)).shape == (2, 0, 3)
+    assert family.entropy(table, mask).shape == family.mode(table, mask).shape == (0, 3)
     assert family.log_prob(table, mask, torch.zeros(5, 0, 3, dtype=torch.int64)).shape == (5, 0, 3)
 
 
@@ -405,7 +404,7 @@ def test_vmap_is_the_loop(kind: str, chunk: str) -> None:
 VERBS: dict[str, Any] = {
     "log_prob": family.log_prob,
     "entropy": lambda table, mask, value: family.entropy(table, mask),
-    "kl": lambda table, mask, value: family.kl((table, mask), (table * table, mask)),
+    "kl": lambda table, mask, value: family.kl((table, mask), (0.5 * table, mask)),
     "probs": lambda table, mask, value: family.probs(table, mask),
     "normalized_logits": lambda table, mask, value: family.normalized_logits(table, mask),
     "mode": lambda table, mask, value: family.mode(table, mask),
@@ -487,16 +486,18 @@ def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch)
 
 
 # --------------------------------------------------------------------------------------------------------------- memory
+@functools.cache
+def peak(call: str, direction: str, dtype: str) -> float:
+    """Return the peak beyond the inputs in multiples of the logits' size."""
+    script = Path(__file__).parents[1] / "benchmarks" / "llm_memory.py"
+    options = ["--one", call, direction, dtype, "--shape", "8", "16", "128256"]
+    output = subprocess.run([sys.executable, script, *options], check=True, capture_output=True, text=True).stdout
+    return float(output.split()[0])
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("call", ["log_prob, positions", "log_prob, tokens", "entropy, tokens", "sample, tokens"])
 def test_memory_is_at_most_that_of_cross_entropy(call: str) -> None:
-    script = Path(__file__).parents[1] / "benchmarks" / "llm_memory.py"
-
-    def peak(call: str, direction: str, dtype: str) -> float:
-        options = ["--one", call, direction, dtype, "--shape", "4", "16", "128256"]
-        output = subprocess.run([sys.executable, script, *options], check=True, capture_output=True, text=True).stdout
-        return float(output.split()[0])
-
     for dtype in ("float32", "bfloat16"):
         direction = "forward" if "sample" in call else "backward"
         assert peak(call, direction, dtype) < peak("cross_entropy", direction, dtype) + 0.5

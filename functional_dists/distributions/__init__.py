@@ -7,6 +7,7 @@ enough; `wrap` makes an object of any family.
 from functional_dists.distributions.base import FamilyDistribution, wrap
 from functional_dists.distributions.continuous import Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal
 from functional_dists.distributions.discrete import (
+    LLMMaskedCategorical,
     MaskedCategorical,
     MaskedOneHotCategorical,
     OneHotCategorical,
@@ -35,6 +36,7 @@ __all__ = [
     "Delta",
     "FamilyDistribution",
     "IndependentNormal",
+    "LLMMaskedCategorical",
     "MaskedCategorical",
     "MaskedOneHotCategorical",
     "NormalParamExtractor",

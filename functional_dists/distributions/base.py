@@ -41,7 +41,7 @@ class FamilyDistribution(Distribution):
     ) -> None:
         self.family = family
         self.params = _as_tensors(as_params(family.Params, params))
-        shape = _shared_shape(self.params)
+        shape = self._parameter_shape()
         layout = getattr(family.log_prob, "value_layout", "per element")
         default = getattr(family.log_prob, "event_dims", None)
         self._options = {}
@@ -56,6 +56,9 @@ class FamilyDistribution(Distribution):
         self._checks_values = bool(validate_args)
         if (Distribution._validate_args if validate_args is None else validate_args) and values_can_be_read():
             family.check(*self.params)
+
+    def _parameter_shape(self) -> Size:
+        return _shared_shape(self.params)
 
     def __getattr__(self, name: str) -> Any:
         params = self.__dict__.get("params")

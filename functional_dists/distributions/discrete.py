@@ -10,6 +10,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from functional_dists.discrete import (
+    llm_masked_categorical,
     logits_from_probs,
     masked_categorical,
     masked_one_hot_categorical,
@@ -22,6 +23,7 @@ from functional_dists.distributions.base import FamilyDistribution
 from functional_dists.random import Source
 
 __all__ = [
+    "LLMMaskedCategorical",
     "MaskedCategorical",
     "MaskedOneHotCategorical",
     "OneHotCategorical",
@@ -328,6 +330,78 @@ class OneHotOrdinal(_OneHot):
 
     def __init__(self, scores: Tensor, *, validate_args: bool | None = None) -> None:
         super().__init__(one_hot_ordinal, (scores,), None, validate_args)
+
+
+class LLMMaskedCategorical(FamilyDistribution):
+    """Distribution of the tokens of a language model.
+
+    Args:
+        logits: Log-probabilities up to a constant, of shape (*batch, T, V).
+        mask: Bool, of shape (*batch, T), True at the positions that count, or (*batch, T, V), True for allowed tokens.
+        ignore_index: Has a log-prob of 0, and is the sample of a position that does not count.
+        validate_args: As in `torch.distributions`.
+
+    Raises:
+        ValueError: the mask has neither of these shapes, or the parameters hold invalid numbers.
+
+    >>> LLMMaskedCategorical(torch.zeros(2, 5), torch.tensor([True, False])).log_prob(torch.tensor([4, -100]))
+    tensor([-1.6094,  0.0000])
+    """
+
+    num_params = 2
+
+    def __init__(
+        self, logits: Tensor, mask: Tensor, ignore_index: int = -100, *, validate_args: bool | None = None
+    ) -> None:
+        if mask.shape not in (logits.shape, logits.shape[:-1]):
+            raise ValueError(
+                f"the mask of shape {tuple(mask.shape)} fits neither positions nor tokens of the logits of "
+                f"shape {tuple(logits.shape)}"
+            )
+        self.ignore_index = ignore_index
+        super().__init__(llm_masked_categorical, (logits, mask), None, validate_args)
+
+    def _parameter_shape(self) -> Size:
+        return self.params.logits.shape
+
+    def _draw(self, name: str, sample_shape: Sequence[int], key: Source | None, **options: Any) -> Any:
+        return super()._draw(name, sample_shape, key, ignore_index=self.ignore_index, **options)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of a token at every position."""
+        return llm_masked_categorical.log_prob(self.params.logits, self.mask, value, ignore_index=self.ignore_index)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable token of every position."""
+        return llm_masked_categorical.mode(*self.params, ignore_index=self.ignore_index)
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        """The mode."""
+        return self.mode
+
+    @property
+    def position_level_masking(self) -> bool:
+        """Whether the mask is of positions."""
+        return self.mask.ndim < self.params.logits.ndim
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities of all tokens, a table as large as the logits."""
+        return llm_masked_categorical.probs(*self.params)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """Return the distribution with its parameters expanded to a batch shape."""
+        new = type(self).__new__(type(self)) if _instance is None else _instance
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = Size(batch_shape)
+        own = () if self.position_level_masking else self._parameter_event
+        new.params = self.params._replace(
+            logits=self.params.logits.expand(*batch_shape, *self._parameter_event),
+            mask=self.mask.expand(*batch_shape, *own),
+        )
+        return new
 
 
 def _one_of(logits: Tensor | None, probs: Tensor | None) -> Tensor:

@@ -18,8 +18,15 @@ def test_error_is_within_the_goal(name: str, dtype: str):
     hold_to_the_goal(name, dtype, compiled=False)
 
 
+COMPILED = [
+    pytest.param(name, marks=[pytest.mark.slow] * name.startswith("truncated"))  # a minute or more each
+    for name in NAMES
+    if name != "tanh_normal.log_prob_near_loc"  # as log_prob
+]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "tanh_normal.log_prob_near_loc"])  # as log_prob
+@pytest.mark.parametrize("name", COMPILED)
 def test_error_is_within_the_goal_compiled(name: str, dtype: str):
     hold_to_the_goal(name, dtype, compiled=True)
 
@@ -83,7 +90,9 @@ def is_smooth(name: str, inputs: dict[str, float]) -> bool:
     """Whether a difference quotient means anything: not at the last floats before a bound, nor at two equal modes."""
     edge = "low" in inputs and "at" in inputs and name != "tanh_normal.icdf" and near_bound(inputs)
     tie = name == "tanh_normal.mode" and inputs["loc"] == 0
-    return not edge and not tie
+    # Between equal distributions the slopes are 0, and the difference quotient is its own error.
+    equal = name.startswith("truncated_normal.kl") and inputs["p_scale"] == inputs["q_scale"]
+    return not edge and not tie and not equal
 
 
 def near_bound(inputs: dict[str, float]) -> bool:

@@ -223,6 +223,31 @@ def test_masked_categoricals() -> None:
     assert batched.log_prob(batched.sample((5,))).shape == (5, 2)
 
 
+@pytest.mark.parametrize("of_tokens", [False, True])
+def test_tokens(of_tokens: bool) -> None:
+    torch.manual_seed(0)
+    logits, tokens = torch.randn(2, 4, 9), torch.randint(9, (2, 4))
+    mask = torch.rand(2, 4, 9) > 0.3 if of_tokens else torch.tensor([True, True, False, True]).expand(2, 4)
+    if of_tokens:
+        mask = mask.scatter(-1, tokens[..., None], True)
+    ours, other = (module.LLMMaskedCategorical(logits, mask) for module in (distributions, theirs))
+    assert ours.batch_shape == other.batch_shape
+    torch.testing.assert_close(ours.log_prob(tokens), other.log_prob(tokens))
+    assert torch.equal(
+        ours.mode[mask] if not of_tokens else ours.mode, other.mode[mask] if not of_tokens else other.mode
+    )
+    drawn = ours.sample((3,))
+    assert ours.log_prob(drawn).shape == (3, 2, 4)
+    if not of_tokens:
+        assert (drawn[:, :, 2] == -100).all()
+        assert (ours.entropy()[:, 2] == 0).all()
+    torch.testing.assert_close(ours.entropy()[:, 0], other.entropy()[:, 0])
+    assert ours.expand((5, 2, 4)).sample().shape == (5, 2, 4)
+    for module in (distributions, theirs):
+        with pytest.raises(ValueError, match=r"[Mm]ask"):
+            module.LLMMaskedCategorical(logits, mask[:1])
+
+
 # ------------------------------------------------------------------------------------------------- inside their modules
 def network(out_features: int, *keys: str) -> TensorDictModule:
     torch.manual_seed(1)

@@ -1,0 +1,137 @@
+"""What only a truncated normal has: windows in the tails, infinite bounds, and divergences between windows."""
+
+import math
+
+import pytest
+import scipy.stats
+import torch
+from mpmath import mp
+from torch import Tensor
+
+from functional_dists import normal, random, truncated_normal
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+WIDE = torch.float64
+
+
+def of(*numbers: float, dtype: torch.dtype = WIDE) -> list[Tensor]:
+    return [torch.tensor(number, dtype=dtype) for number in numbers]
+
+
+def test_known_figures_in_the_tail() -> None:
+    """Four deviations out and more, where a normaliser clamped at 1e-6 gives a log-density off by several nats."""
+    parameters = of(4.0, 0.5, -1.0, 1.0, dtype=torch.float32)
+    value = torch.tensor(0.5)
+    assert truncated_normal.log_prob(*parameters, value).item() == pytest.approx(-3.989, abs=5e-4)
+    assert truncated_normal.mean(*parameters).item() == pytest.approx(0.9208, abs=5e-5)
+    assert truncated_normal.entropy(*parameters).item() == pytest.approx(-1.536, abs=1e-3)
+    score = torch.func.grad(truncated_normal.log_prob)(*parameters, value)
+    assert score.item() == pytest.approx(-1.683, abs=5e-4)
+    # The mean moves with loc as the draws do on average: variance / scale^2.
+    path = torch.func.grad(lambda loc: truncated_normal.mean(loc, *parameters[1:]))(parameters[0])
+    assert path.item() == pytest.approx(0.0240, abs=5e-5)
+    draws = torch.func.grad(
+        lambda loc: truncated_normal.rsample(random.key(5), loc, *parameters[1:], sample_shape=(20_000,)).mean()
+    )(parameters[0])
+    assert draws.item() == pytest.approx(0.0240, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("loc", [-50.0, -5.0, 0.3, 5.0, 50.0])
+def test_draws_in_the_tails_follow_the_exact_cdf(loc: float, dtype: torch.dtype) -> None:
+    scale, low, high = 0.5, -1.0, 1.0
+    drawn = truncated_normal.sample(random.key(2024), *of(loc, scale, low, high, dtype=dtype), sample_shape=(4000,))
+    with mp.workdps(40):
+        side = -1 if loc > 0 else 1  # upper tails, which do not cancel
+        near, far = sorted(side * (bound - mp.mpf(loc)) / scale for bound in (low, high))
+
+        def tail(z: object) -> object:
+            return mp.erfc(z / mp.sqrt(2))
+
+        def cdf(value: float) -> float:
+            z = side * (mp.mpf(value) - loc) / scale
+            share = (tail(near) - tail(z)) / (tail(near) - tail(far))
+            return float(share if side > 0 else 1 - share)
+
+        uniform = [cdf(value) for value in drawn.double().tolist()]
+    assert scipy.stats.kstest(uniform, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("mode", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_values_lie_strictly_inside(dtype: torch.dtype, mode: str) -> None:
+    loc = torch.tensor([-1e4, -50.0, -1.0, 0.0, 0.3, 9.0, 1e4], dtype=dtype).repeat(3)
+    scale = torch.tensor([1e-2, 1.0, 100.0], dtype=dtype).repeat_interleave(7)
+
+    def values(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> list[Tensor]:
+        parameters = (loc, scale, low, high)
+        drawn = truncated_normal.rsample(random.key(1), *parameters, sample_shape=(50,))
+        return [drawn, truncated_normal.deterministic(*parameters), truncated_normal.mean(*parameters)]
+
+    if mode == "inductor":
+        torch._dynamo.reset()
+    function = values if mode == "eager" else torch.compile(values, fullgraph=True)
+    for bounds in ((-1.0, 1.0), (0.0, 1e-3), (-math.inf, -0.5), (2.0, math.inf), (-math.inf, math.inf)):
+        low, high = (torch.tensor(bound, dtype=dtype) for bound in bounds)
+        for value in function(loc, scale, low, high):
+            assert ((value > low) & (value < high)).all()
+
+
+@pytest.mark.parametrize("verb", ["log_prob", "cdf", "log_cdf", "survival", "log_survival", "icdf"])
+def test_without_bounds_it_is_the_normal(verb: str) -> None:
+    loc, scale, low, high = of(0.3, 1.7, -math.inf, math.inf)
+    value = torch.tensor([0.1, 0.25, 0.9], dtype=WIDE)
+    got = getattr(truncated_normal, verb)(loc, scale, low, high, value)
+    torch.testing.assert_close(got, getattr(normal, verb)(loc, scale, value))
+
+
+@pytest.mark.parametrize("bounds", [(-math.inf, -0.5), (2.0, math.inf), (-math.inf, math.inf)], ids=str)
+def test_infinite_bounds_have_finite_derivatives(bounds: tuple[float, float]) -> None:
+    parameters = of(0.3, 0.7, *bounds)
+    value = torch.tensor(-0.6 if bounds[1] < 0 else 2.2, dtype=WIDE)
+    calls = [
+        *(lambda *p, verb=verb: getattr(truncated_normal, verb)(*p) for verb in ("mean", "variance", "entropy")),
+        *(lambda *p, verb=verb: getattr(truncated_normal, verb)(*p, value) for verb in ("log_prob", "log_cdf", "cdf")),
+        lambda *p: truncated_normal.icdf(*p, torch.tensor(0.3, dtype=WIDE)),
+        lambda *p: truncated_normal.rsample_and_log_prob(random.key(0), *p)[0],
+        lambda *p: truncated_normal.rsample_and_log_prob(random.key(0), *p)[1],
+        lambda *p: truncated_normal.kl(truncated_normal.Params(*p), truncated_normal.Params(p[1], p[0] + 1, *p[2:])),
+    ]
+    for call in calls:
+        assert call(*parameters).isfinite()
+        for row in torch.func.hessian(call, argnums=(0, 1, 2, 3))(*parameters):
+            assert all(second.isfinite() for second in row)
+        assert all(first.isfinite() for first in torch.func.grad(call, argnums=(0, 1, 2, 3))(*parameters))
+
+
+def test_outside_of_the_window_there_is_no_density_and_no_gradient() -> None:
+    parameters = of(0.3, 0.7, -1.0, 1.0)
+    outside = torch.tensor([-math.inf, -1.1, 1.1, math.inf], dtype=WIDE)
+    assert (truncated_normal.log_prob(*parameters, outside, event_dims=0) == -math.inf).all()
+    gradients = torch.func.grad(
+        lambda *arguments: truncated_normal.log_prob(*arguments).nan_to_num(neginf=0.0).sum(), argnums=(0, 1, 2, 3, 4)
+    )(*parameters, outside)
+    assert all((gradient == 0).all() for gradient in gradients)
+    assert truncated_normal.cdf(*parameters, outside).tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert truncated_normal.log_survival(*parameters, outside).tolist() == [0.0, 0.0, -math.inf, -math.inf]
+    at_bounds = torch.tensor([-1.0, 1.0], dtype=WIDE)
+    assert truncated_normal.log_prob(*parameters, at_bounds, event_dims=0).isfinite().all()
+
+
+def test_kl_between_windows() -> None:
+    p = truncated_normal.Params(*of(0.3, 0.7, -1.0, 1.0))
+    whole = p._replace(low=p.low - 1, high=p.high + math.inf)
+    inside = truncated_normal.cdf(*whole, p.high) - truncated_normal.cdf(*whole, p.low)
+    torch.testing.assert_close(truncated_normal.kl(p, whole), -inside.log())  # the same normal, cut twice
+    assert truncated_normal.kl(whole, p) == math.inf
+    gradients = torch.func.grad(lambda q: truncated_normal.kl(whole, q))(p)
+    assert all(gradient == 0 for gradient in gradients)
+    near = p._replace(loc=p.loc + 1e-9)
+    assert 0 < truncated_normal.kl(p, near) < 1e-17
+
+
+def test_check_names_what_is_wrong() -> None:
+    truncated_normal.check(*of(0.0, 1.0, -math.inf, math.inf))
+    for bounds in ((1.0, 1.0), (2.0, 1.0), (math.inf, math.inf), (-math.inf, -math.inf)):
+        with pytest.raises(ValueError, match=r"low|high"):
+            truncated_normal.check(*of(0.0, 1.0, *bounds))
