@@ -66,8 +66,8 @@ HARDER: Goals = {
     **{f"tanh_normal.{verb}": (Goal(33, 48), Goal(1.1e3, 8.4e2)) for verb in reference.TAIL_VERBS},
     "tanh_normal.icdf": (Goal(2, 44), Goal(17, 4.6e2)),
     "tanh_normal.kl": (Goal(13, 5.6), Goal(13, 5.6)),
-    # Shares down to 1e-283, far outside of the window's bulk; the float64 value is that of our own survival function, as
-    # those formulas have none: nobody has reached less on this grid, nor shown that it cannot be done.
+    # Shares down to 1e-283, far outside of the window's bulk. The float64 value is that of our own survival function,
+    # as those formulas have none: nobody has reached less on this grid, nor shown that it cannot be done.
     **{f"truncated_normal.{verb}": (Goal(1.05e2, 1.25e2), Goal(1.3e3, 1.48e3)) for verb in reference.TAIL_VERBS},
     # Windows 50 deviations out, where a shift and a ratio of scales cancel.
     "truncated_normal.kl": (Goal(3.7e2, 5.2e2), Goal(1.44e3, 9.1e2)),
