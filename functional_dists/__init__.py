@@ -1,28 +1,32 @@
 """Probability distributions as pure functions for PyTorch, made for reinforcement-learning policies."""
 
-from functional_dists import distributions, divergence, parameters, random, special, tree
-from functional_dists.continuous import (
-    delta,
-    independent_normal,
-    normal,
-    tanh_delta,
-    tanh_normal,
-    truncated_normal,
-)
-from functional_dists.discrete import (
-    categorical,
-    llm_masked_categorical,
-    logits,
-    logits_from_probs,
-    masked_categorical,
-    masked_one_hot_categorical,
-    one_hot_categorical,
-    one_hot_ordinal,
-    ordinal,
-    sparse_categorical,
-    sparse_one_hot_categorical,
-)
-from functional_dists.family import Family, bind
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from functional_dists import distributions, divergence, parameters, random, special, tree
+    from functional_dists.continuous import (
+        delta,
+        independent_normal,
+        normal,
+        tanh_delta,
+        tanh_normal,
+        truncated_normal,
+    )
+    from functional_dists.discrete import (
+        categorical,
+        llm_masked_categorical,
+        logits,
+        logits_from_probs,
+        masked_categorical,
+        masked_one_hot_categorical,
+        one_hot_categorical,
+        one_hot_ordinal,
+        ordinal,
+        sparse_categorical,
+        sparse_one_hot_categorical,
+    )
+    from functional_dists.family import Family, bind
 
 __all__ = [
     "Family",
@@ -51,3 +55,48 @@ __all__ = [
     "tree",
     "truncated_normal",
 ]
+
+# A folder is imported when something in it is asked for: all of them take three times as long as most programs need.
+_HOMES = {
+    "continuous": (
+        "delta",
+        "independent_normal",
+        "normal",
+        "tanh_delta",
+        "tanh_normal",
+        "truncated_normal",
+    ),
+    "discrete": (
+        "categorical",
+        "llm_masked_categorical",
+        "logits",
+        "logits_from_probs",
+        "masked_categorical",
+        "masked_one_hot_categorical",
+        "one_hot_categorical",
+        "one_hot_ordinal",
+        "ordinal",
+        "sparse_categorical",
+        "sparse_one_hot_categorical",
+    ),
+    "family": (
+        "Family",
+        "bind",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    if name in _HOME_OF:
+        found = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    else:
+        found = import_module(f"{__name__}.{name}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -359,7 +359,7 @@ def _share_full_precision(kinds: Sequence[str], arguments: Sequence[Any]) -> boo
                 shared = dtype
             elif dtype is not shared:
                 return False
-        elif kind is _MASK and dtype is not _BOOL:
+        elif (dtype is not _BOOL) if kind is _MASK else dtype.is_floating_point:
             return False
     return shared is _FLOAT32 or shared is _FLOAT64
 

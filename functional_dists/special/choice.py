@@ -5,6 +5,8 @@ weight is never chosen, nothing is lost among millions of outcomes, and a sum in
 kernel gives the same choice.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -58,7 +60,8 @@ def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     if torch.compiler.is_compiling() and target.shape == rows:
         # The same position. Compiled, a comparison fuses with what makes the target, and a search does not.
         return (sums <= target[..., None]).sum(-1).clamp(max=sums.shape[-1] - 1)
-    searched = target.reshape(-1, *rows).movedim(0, -1).contiguous()
+    draws = math.prod(target.shape[: target.ndim - len(rows)])
+    searched = target.reshape(draws, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
     return found.movedim(-1, 0).reshape(target.shape).clamp(max=sums.shape[-1] - 1)
 
