@@ -4,6 +4,7 @@ Families that are the same, up to what is bound, have a verb for it; a family of
 diverges from others.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
     >>> kl((torque, (torch.zeros(2), 1.0)), (tanh_normal, (torch.zeros(2), 2.0, -2.0, 2.0)), event_dims=0)
     tensor([0.3181, 0.3181])
     """
+    options = {**_bound_options(p[0]), **options}
     (p_family, p_params), (q_family, q_params) = unbound(*p), unbound(*q)
     registered = _REGISTERED.get((id(p_family), id(q_family)))
     if registered is not None:
@@ -83,6 +85,14 @@ def _of_tanh_normals(p: tanh_normal.Params, q: tanh_normal.Params, **options: An
         a is b or (isinstance(a, float) and isinstance(b, float) and a == b) for a, b in zip(p[2:], q[2:], strict=True)
     ]
     return tanh_normal.kl(p, q, **options) if all(are_same) else tanh_normal.kl_of_any_bounds(p, q, **options)
+
+
+def _bound_options(family: Any) -> dict[str, Any]:
+    """Return what `bind` fixed of the options of the family's divergence."""
+    if not isinstance(family, BoundFamily) or "kl" not in family.verbs:
+        return {}
+    known = inspect.signature(family.kl).parameters
+    return {name: given for name, given in family.fixed.items() if name in known}
 
 
 def unbound(family: Any, params: Any) -> tuple[Any, Any]:

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.func import grad
 
 from functional_dists import (
+    bind,
     categorical,
     delta,
     divergence,
+    independent_normal,
     masked_categorical,
     masked_one_hot_categorical,
     one_hot_categorical,
@@ -237,6 +239,15 @@ def test_divergence_dispatches_on_the_families() -> None:
         return categorical.kl(p, (ordinal.normalized_logits(*q),))
 
     assert divergence.kl((categorical, (ordinal.normalized_logits(LOGITS),)), (ordinal, (LOGITS,))).abs() < 1e-6
+
+
+def test_divergence_keeps_the_options_that_are_bound() -> None:
+    p, q = (torch.zeros(4, 3), torch.ones(3)), (torch.ones(3), torch.ones(3))
+    torch.testing.assert_close(divergence.kl((independent_normal, p), (independent_normal, q)), torch.full((4,), 1.5))
+    assert divergence.kl((independent_normal, p), (independent_normal, q), event_dims=0).shape == (4, 3)
+    padded = bind(sparse_categorical, padding_value=-1)
+    listed = (torch.zeros(3), torch.tensor([0, 1, -1]))
+    assert divergence.kl((padded, listed), (padded, listed)) == 0
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 4.0, 10.0])

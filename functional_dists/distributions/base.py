@@ -181,8 +181,9 @@ class FamilyDistribution(Distribution):
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
         new._batch_shape = Size(batch_shape)
-        shape = (*batch_shape, *self._parameter_event)
-        new.params = type(self.params)(*(param.expand(shape) for param in self.params))
+        events = (param.shape[-1:] if _is_list(param) else self._parameter_event for param in self.params)
+        expanded = (param.expand(*batch_shape, *event) for param, event in zip(self.params, events, strict=True))
+        new.params = type(self.params)(*expanded)
         return new
 
 
@@ -230,9 +231,14 @@ def _as_tensors(params: Any) -> Any:
     return type(params)(*(p if isinstance(p, Tensor) else like.new_zeros(()) + p for p in params))
 
 
+def _is_list(param: Tensor) -> bool:
+    """Say whether a parameter lists outcomes: its last axis is one of its own."""
+    return not param.is_floating_point() and param.dtype != torch.bool
+
+
 def _shared_shape(params: Any) -> Size:
     try:
-        return torch.broadcast_shapes(*(param.shape for param in params))
+        return torch.broadcast_shapes(*((*p.shape[:-1], 1) if _is_list(p) else p.shape for p in params))
     except RuntimeError:
         shapes = ", ".join(f"{name} {tuple(param.shape)}" for name, param in params._asdict().items())
         raise ValueError(f"the shapes of the parameters do not broadcast: {shapes}") from None

@@ -25,6 +25,7 @@ from functional_dists import (
     one_hot_ordinal,
     ordinal,
     random,
+    sparse_categorical,
     tanh_delta,
     tanh_normal,
     truncated_normal,
@@ -49,6 +50,7 @@ from functional_dists.tree import Real
 
 LOC, SCALE = torch.tensor([[0.3, -1.1, 2.0], [0.1, 0.0, -0.4]]), torch.tensor([0.5, 1.4, 0.8])
 LOGITS, MASK = torch.tensor([[0.3, -1.1, 0.8], [0.1, 0.0, -0.4]]), torch.tensor([True, False, True])
+LISTED = torch.tensor([[2, 0], [0, 1]])
 KEY = random.key(3)
 
 # name -> (a distribution, the family that it stands for, the parameters)
@@ -69,6 +71,7 @@ OBJECTS: dict[str, tuple[FamilyDistribution, Any, tuple[Any, ...]]] = {
     "OneHotOrdinal": (OneHotOrdinal(LOGITS), one_hot_ordinal, (LOGITS,)),
     "wrap(normal)": (wrap(normal, LOC, 1.0), normal, (LOC, 1.0)),
     "wrap(categorical)": (wrap(categorical, logits=LOGITS), categorical, (LOGITS,)),
+    "wrap(sparse_categorical)": (wrap(sparse_categorical, LOGITS, LISTED), sparse_categorical, (LOGITS, LISTED)),
     "wrap(tanh_normal)": (
         wrap(tanh_normal, LOC, SCALE, event_dims=2),
         bind(tanh_normal, event_dims=2),
@@ -137,6 +140,7 @@ def test_shapes_split_into_batch_and_event() -> None:
         "OneHotOrdinal": ((2,), (3,)),
         "wrap(normal)": ((2, 3), ()),
         "wrap(categorical)": ((2,), ()),
+        "wrap(sparse_categorical)": ((2,), ()),
         "wrap(tanh_normal)": ((), (2, 3)),
         "wrap(bound)": ((2,), (3,)),
     }
