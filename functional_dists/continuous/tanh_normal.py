@@ -387,9 +387,7 @@ def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> stddev(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.6279, 0.6279])
     """
-    of_tanh = _moments(torch.where(loc < 0, -loc, loc), scale)[2]
-    positive = of_tanh > 0  # it underflows far out, and sqrt has no slope there
-    return 0.5 * (high - low) * torch.where(positive, torch.where(positive, of_tanh, 1.0).sqrt(), 0.0)
+    return 0.5 * (high - low) * special.root(_moments(torch.where(loc < 0, -loc, loc), scale)[2])
 
 
 # --------------------------------------------------------------------------------------------------------- quadrature

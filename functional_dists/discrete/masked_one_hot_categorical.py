@@ -19,7 +19,7 @@ from torch import Tensor
 from functional_dists import random
 from functional_dists.discrete.categorical import check_logits, draw
 from functional_dists.random import Source
-from functional_dists.special import one_hot, softmax
+from functional_dists.special import one_hot, root, softmax
 from functional_dists.tree import Mask, OneHot, Real, noise_shape, require, verb
 
 __all__ = [
@@ -290,12 +290,6 @@ def stddev(logits: Real, mask: Mask) -> Tensor:
     tensor([0.5000, 0.0000, 0.5000])
     """
     return root(softmax.variance(softmax.softmax(logits, mask)))
-
-
-def root(variance: Tensor) -> Tensor:
-    """Return the square root, with a gradient of 0 at 0."""
-    positive = variance > 0
-    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
 
 
 @verb

@@ -12,13 +12,12 @@ from functional_dists.discrete.masked_one_hot_categorical import (
     hard_draw,
     most_probable,
     relaxed_score,
-    root,
     soft_draw,
     soft_draw_and_log_prob,
 )
 from functional_dists.discrete.ordinal import logits_of, parts_of
 from functional_dists.random import Source
-from functional_dists.special import one_hot, softmax
+from functional_dists.special import one_hot, root, softmax
 from functional_dists.tree import OneHot, Real, require, verb
 
 __all__ = [

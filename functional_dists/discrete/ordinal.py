@@ -15,9 +15,8 @@ from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import draw
-from functional_dists.discrete.masked_one_hot_categorical import root
 from functional_dists.random import Source
-from functional_dists.special import softmax
+from functional_dists.special import root, softmax
 from functional_dists.tree import Index, Real, RowReal, require, verb
 
 __all__ = [

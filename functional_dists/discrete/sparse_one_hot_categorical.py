@@ -16,7 +16,7 @@ from functional_dists.discrete import sparse_categorical as sparse
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.masked_one_hot_categorical import Gradient
 from functional_dists.random import Source
-from functional_dists.special import one_hot, softmax
+from functional_dists.special import one_hot, root, softmax
 from functional_dists.tree import Index, OneHot, Real, verb
 
 __all__ = [
@@ -256,7 +256,7 @@ def stddev(logits: Real, indices: Index, *, padding_value: int | None = None) ->
     >>> stddev(torch.zeros(3), torch.tensor([2, 0]))
     tensor([0.5000, 0.0000, 0.5000])
     """
-    return masked.root(softmax.variance(softmax.softmax(logits, _mask(logits, indices, padding_value))))
+    return root(softmax.variance(softmax.softmax(logits, _mask(logits, indices, padding_value))))
 
 
 @verb

@@ -2,7 +2,7 @@
 
 from functional_dists.special import one_hot, softmax, truncated
 from functional_dists.special.choice import choose
-from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, softplus, tanh, x_minus_log1p
+from functional_dists.special.elementary import log_sech2, one_minus_tanh, root, sech2, softplus, tanh, x_minus_log1p
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
     log_ndtr,
@@ -40,6 +40,7 @@ __all__ = [
     "one_hot",
     "one_minus_tanh",
     "pre_image",
+    "root",
     "sech2",
     "softmax",
     "softplus",

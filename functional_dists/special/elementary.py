@@ -86,3 +86,35 @@ def tanh(x: Tensor) -> Tensor:
     centre = torch.tanh(torch.where(near, x, 0.0))
     tail = torch.where(x < 0, one_minus_tanh(-x) - 1, 1 - one_minus_tanh(x))
     return torch.where(near, centre, tail)
+
+
+def expm1(x: Tensor) -> Tensor:
+    """Return exp(x) - 1, to its last digits at 0.
+
+    >>> expm1(torch.tensor(1e-10))
+    tensor(1.0000e-10)
+    """
+    return 2 * torch.sinh(0.5 * x) * torch.exp(0.5 * x)
+
+
+_SERIES = [1 / math.factorial(k) for k in range(19, 2, -2)]
+
+
+def expm1_minus(x: Tensor) -> Tensor:
+    """Return exp(x) - 1 - x for -1 < x < 1, to its last digits at 0: cosh(x) - 1, and sinh(x) - x by its series.
+
+    >>> expm1_minus(torch.tensor(1e-10))
+    tensor(5.0000e-21)
+    """
+    half, square = torch.sinh(0.5 * x), x * x
+    return 2 * half * half + x * square * horner(_SERIES, square)
+
+
+def root(x: Tensor) -> Tensor:
+    """Return the square root of what is not negative, with a gradient of 0 at 0.
+
+    >>> root(torch.tensor([4.0, 0.0]))
+    tensor([2., 0.])
+    """
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)

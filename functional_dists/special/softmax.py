@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.elementary import horner
+from functional_dists.special.elementary import expm1, expm1_minus
 
 
 class Softmax(NamedTuple):
@@ -127,13 +127,13 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
 
     close = (difference.detach().abs().amax(-1, keepdim=True) < 1) & (q_outside.detach() < 0.5)
     small = torch.where(close, difference, 0.0)
-    gain = (torch.where(both, q_probs, 0.0) * _expm1(small)).sum(-1, keepdim=True) - q_outside
+    gain = (torch.where(both, q_probs, 0.0) * expm1(small)).sum(-1, keepdim=True) - q_outside
     of_close = small - torch.log1p(torch.where(close, gain, 0.0))
     apart = (p.shifted - q.shifted) + (torch.log1p(q.rest) - torch.log1p(p.rest))
     ratio = torch.where(both, torch.where(close, of_close, apart), 0.0)
 
     near = ratio.detach().abs() < 1
-    of_near = p_probs * _expm1_minus(-torch.where(near, ratio, 0.0))
+    of_near = p_probs * expm1_minus(-torch.where(near, ratio, 0.0))
     of_both = torch.where(near, of_near, q_probs - p_probs + p_probs * ratio)
     inside = torch.where(both, of_both, 0.0).sum(-1)
     is_missed = (p.support & ~q.support).any(-1)
@@ -161,17 +161,3 @@ def _rounded_off(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
     """Return a - b - (a - b rounded), exactly (Knuth)."""
     part = difference - a
     return (a - (difference - part)) - (b + part)
-
-
-def _expm1(x: Tensor) -> Tensor:
-    """Return exp(x) - 1, to its last digits at 0."""
-    return 2 * torch.sinh(0.5 * x) * torch.exp(0.5 * x)
-
-
-_SERIES = [1 / math.factorial(k) for k in range(19, 2, -2)]
-
-
-def _expm1_minus(x: Tensor) -> Tensor:
-    """Return exp(x) - 1 - x for -1 < x < 1, to its last digits at 0: cosh(x) - 1, and sinh(x) - x by its series."""
-    half, square = torch.sinh(0.5 * x), x * x
-    return 2 * half * half + x * square * horner(_SERIES, square)

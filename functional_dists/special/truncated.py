@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.gaussian import SQRT_HALF
 from functional_dists.special.quadrature import window_rule
-from functional_dists.special.softmax import _expm1, _expm1_minus
 
 # Offsets beyond this energy weigh less than exp(-24) or exp(-45), and are cut off; see `_reach`.
 _ENERGY = {torch.float32: 48.0, torch.float64: 90.0}
@@ -349,7 +349,7 @@ def divergence(p: Bounded, q: Bounded) -> Tensor:
     missing = missing_low + missing_high
     close = (difference.detach().abs().amax(-1) < _CLOSE[missing.dtype]) & (missing.detach() < 0.5)
     small = torch.where(close[..., None], difference, 0.0)
-    log_ratio = small + torch.log1p(mass_p.mean(_expm1(-small)))[..., None]
+    log_ratio = small + torch.log1p(mass_p.mean(expm1(-small)))[..., None]
     of_close = mass_p.mean(_exp_minus_1_minus(-log_ratio)) - torch.log1p(-torch.where(close, missing, 0.0))
 
     anchor_in_q = of_q.energy(of_q.side * (of_p.anchor - of_q.anchor))
@@ -366,7 +366,7 @@ def _exp_minus_1_minus(x: Tensor) -> Tensor:
     """Return exp(x) - 1 - x, to its last digits at 0."""
     near = x.abs() < 1
     near_x, far_x = torch.where(near, x, 0.0), torch.where(near, 1.0, x)
-    return torch.where(near, _expm1_minus(near_x), torch.exp(far_x) - 1 - far_x)
+    return torch.where(near, expm1_minus(near_x), torch.exp(far_x) - 1 - far_x)
 
 
 def _outside(of: Window, whole: Mass, bound: Tensor, low: Tensor, high: Tensor, *, below: bool) -> Tensor:
