@@ -9,6 +9,7 @@ from mpmath import mp
 from torch import Tensor
 
 from functional_dists import normal, random, truncated_normal
+from functional_dists.special import quadrature, truncated_quantile
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 WIDE = torch.float64
@@ -58,7 +59,7 @@ def test_draws_in_the_tails_follow_the_exact_cdf(loc: float, dtype: torch.dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("mode", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["eager", "inductor"])
 def test_values_lie_strictly_inside(dtype: torch.dtype, mode: str) -> None:
     loc = torch.tensor([-1e4, -50.0, -1.0, 0.0, 0.3, 9.0, 1e4], dtype=dtype).repeat(3)
     scale = torch.tensor([1e-2, 1.0, 100.0], dtype=dtype).repeat_interleave(7)
@@ -116,6 +117,37 @@ def test_outside_of_the_window_there_is_no_density_and_no_gradient() -> None:
     assert truncated_normal.log_survival(*parameters, outside).tolist() == [0.0, 0.0, -math.inf, -math.inf]
     at_bounds = torch.tensor([-1.0, 1.0], dtype=WIDE)
     assert truncated_normal.log_prob(*parameters, at_bounds, event_dims=0).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, WIDE], ids=str)
+def test_the_two_quadratures_agree(dtype: torch.dtype) -> None:
+    """The table on the CPU and the arithmetic elsewhere."""
+    for slope in torch.tensor([0.0, 1.0, 30.0, 90.0], dtype=dtype):
+        by_table, by_arithmetic = (
+            (weight * (torch.exp(-slope * node) + torch.exp(-slope * (1 - node)))).sum()
+            for node, weight in (quadrature.window_rule(slope), quadrature.fejer_rule(slope))
+        )
+        torch.testing.assert_close(by_table, by_arithmetic, rtol=8 * torch.finfo(dtype).eps, atol=0.0)
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+def test_quantiles_that_look_for_hard_windows_equal_those_that_do_not(extreme: bool) -> None:
+    """On the CPU only the code is run that a window asks for; elsewhere all of it."""
+    slope = torch.tensor([0.0, 0.0, 3.0, -40.0, 1e3, 5.0], dtype=WIDE)
+    start = torch.tensor([-1.0, -math.inf, 0.0, -2.0, 0.0, 0.0], dtype=WIDE)
+    stop = torch.tensor([2.0, math.inf, 1.0, 0.0, 1.0, 1e-6], dtype=WIDE)
+    below = torch.tensor([[1e-3], [0.5], [0.9]], dtype=WIDE)
+    everywhere = truncated_quantile._quantile_elsewhere(below, 1 - below, slope, start, stop, extreme)
+    for lane in range(len(slope)):
+        alone = truncated_quantile.standard_quantile(
+            below[:, 0], 1 - below[:, 0], slope[lane], start[lane], stop[lane], extreme=extreme
+        )
+        assert torch.equal(alone, everywhere[:, lane])
+
+
+def test_quantiles_of_no_windows_are_none() -> None:
+    empty = torch.zeros(0, 3)
+    assert truncated_normal.rsample(random.key(0), empty, 1.0, -1.0, 1.0).shape == (0, 3)
 
 
 def test_kl_between_windows() -> None:

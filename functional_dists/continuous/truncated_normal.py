@@ -80,8 +80,8 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([ 0.3079, -0.0500])
     """
-    drawn = _draw(key, sample_shape, loc.detach(), scale.detach(), low.detach(), high.detach())
-    return (drawn.anchor + drawn.offset).to(loc.dtype)
+    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    return truncated.draw(below, above, loc, scale, low, high).value()
 
 
 @verb(confine=special.strictly_inside)
@@ -91,8 +91,9 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([ 0.3079, -0.0500])
     """
-    drawn = _draw(key, sample_shape, loc, scale, low, high)
-    return (drawn.anchor + drawn.offset + drawn.path).to(loc.dtype)
+    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    drawn = truncated.draw(below, above, loc, scale, low, high)
+    return drawn.value() + truncated.path(drawn, below, above, loc, scale, low, high)
 
 
 @verb(confine=special.strictly_inside)
@@ -105,9 +106,10 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-1.8378)
     """
-    drawn = _draw(key, sample_shape, loc.detach(), scale.detach(), low.detach(), high.detach())
-    log_prob = _log_density(truncated.window(loc, scale, low, high), drawn.offset.to(loc.dtype))
-    return (drawn.anchor + drawn.offset).to(loc.dtype), sum_event(log_prob, event_dims)
+    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    drawn = truncated.draw(below, above, loc, scale, low, high)
+    log_prob = _log_density(truncated.window(loc, scale, low, high), drawn.offset())
+    return drawn.value(), sum_event(log_prob, event_dims)
 
 
 @verb(confine=special.strictly_inside)
@@ -120,19 +122,17 @@ def rsample_and_log_prob(
     >>> log_prob
     tensor(-1.8378)
     """
-    drawn = _draw(key, sample_shape, loc, scale, low, high)
-    offset = (drawn.offset + drawn.path).to(loc.dtype)
-    log_prob = _log_density(truncated.window(loc, scale, low, high), offset)
-    return (drawn.anchor + drawn.offset + drawn.path).to(loc.dtype), sum_event(log_prob, event_dims)
+    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    drawn = truncated.draw(below, above, loc, scale, low, high)
+    path = truncated.path(drawn, below, above, loc, scale, low, high)
+    log_prob = _log_density(truncated.window(loc, scale, low, high), drawn.offset() + path)
+    return drawn.value() + path, sum_event(log_prob, event_dims)
 
 
-def _draw(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> truncated.Draw:
-    """Return the quantile of a probability 1 - exp(-e), which keeps its digits near 0 and near 1."""
+def _shares(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the masses below and above a draw."""
     loc = parameters[0]
-    e = random.exponential(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device).double()
-    half = 0.5 * e
-    # 1 - exp(-e) as a product: expm1 is inexact under inductor.
-    return truncated.draw(2 * torch.sinh(half) * torch.exp(-half), torch.exp(-e), *parameters)
+    return random.uniform_and_rest(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device)
 
 
 # ------------------------------------------------------------------------------------------------------------ density
@@ -150,7 +150,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
 
 
 def _log_density(window: truncated.Window, offset: Tensor) -> Tensor:
-    return -window.energy(window.side * offset) - window.mass().log()
+    return -window.energy(offset) - window.mass().log()
 
 
 @verb
@@ -231,9 +231,10 @@ def _below(
     window = truncated.window(loc, scale, low, high)
     inside = (value >= low) & (value <= high) & ((value - window.anchor) / scale).detach().square().isfinite()
     value_inside = torch.where(inside, value, window.anchor)
-    share = truncated.share_of_value(window, window.mass(), value_inside, low, high)
-    from_low = share.of_start == (window.side > 0)
-    counted = torch.where(from_low, of_lower(share), of_upper(share))
+    share = truncated.share(
+        window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside
+    )
+    counted = torch.where(share.of_lower, of_lower(share), of_upper(share))
     return torch.where(inside, counted, torch.where(value < window.anchor, *outside))
 
 
@@ -267,7 +268,7 @@ def _quantile(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, p: Tensor) 
     window = truncated.window(loc, scale, low, high)
     offset = truncated.quantile(window, window.mass(), p_between, 1 - p_between)
     at_ends = torch.where(p == 0, low, torch.where(p == 1, high, math.nan))
-    return torch.where(between, window.anchor + window.side * offset, at_ends)
+    return torch.where(between, window.anchor + offset, at_ends)
 
 
 # ------------------------------------------------------------------------------------------------ moments and points
@@ -304,7 +305,7 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     """
     window = truncated.window(loc, scale, low, high)
     mass = window.mass()
-    return window.anchor + window.side * mass.mean(mass.offset)
+    return window.anchor + mass.mean(mass.offset)
 
 
 @verb
@@ -329,4 +330,5 @@ def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 
 def _variance(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     mass = truncated.window(loc, scale, low, high).mass()
-    return mass.mean((mass.offset - mass.mean(mass.offset)[..., None]).square())
+    offset = mass.offset
+    return mass.mean((offset - mass.mean(offset)).square())

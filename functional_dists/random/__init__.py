@@ -8,7 +8,17 @@ The numbers are those of PyTorch's experimental ``torch.func._random`` (Philox4x
 Nothing here touches the global generator.
 """
 
-from functional_dists.random.draws import bernoulli, bits, exponential, gumbel, normal, permutation, randint, uniform
+from functional_dists.random.draws import (
+    bernoulli,
+    bits,
+    exponential,
+    gumbel,
+    normal,
+    permutation,
+    randint,
+    uniform,
+    uniform_and_rest,
+)
 from functional_dists.random.keys import Source, checked_source, fold_in, key, key_from, split, where
 
 __all__ = [
@@ -26,5 +36,6 @@ __all__ = [
     "randint",
     "split",
     "uniform",
+    "uniform_and_rest",
     "where",
 ]

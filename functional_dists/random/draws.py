@@ -117,6 +117,39 @@ def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, 
     return numbers if dtype == numbers.dtype else numbers.to(dtype)
 
 
+def uniform_and_rest(
+    key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None
+) -> tuple[Tensor, Tensor]:
+    """Draw u from the uniform distribution on (0, 1), and 1 - u, keeping the digits of either at its own end.
+
+    They are the middle of the cell of a random word of 32 bits (of 64 for float64), and what is left of 1.
+
+    Args:
+        key: a key ``(2,)`` or a Generator.
+        shape: of the results.
+        dtype: for which the digits are wanted. Default: ``torch.get_default_dtype()``.
+        device: of the results. Default: that of the key.
+
+    Returns:
+        Numbers of shape ``shape`` in float64, whatever ``dtype`` is, which holds a word of 32 bits. None is 0 or,
+        but for float64, 1.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of the floating dtypes.
+        ValueError: if ``key`` has another shape.
+
+    >>> from functional_dists import random
+    >>> random.uniform_and_rest(random.key(42))
+    (tensor(0.6130, dtype=torch.float64), tensor(0.3870, dtype=torch.float64))
+    """
+    if _float_dtype(dtype) != torch.float64:
+        centred = _map_words32(key, shape, device, _centred_share)
+        return 0.5 + centred, 0.5 - centred
+    words = _map_words64(key, shape, device, _same)
+    nearer, below_half = _share_from_nearer_end(words), words >= 0
+    return torch.where(below_half, nearer, 1 - nearer), torch.where(below_half, 1 - nearer, nearer)
+
+
 def exponential(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
     """Draw from the exponential distribution with mean 1, keeping both tails.
 
@@ -319,10 +352,20 @@ def _same(words: Tensor) -> Tensor:
     return words
 
 
-def _exponential_from_words(words: Tensor) -> Tensor:
+def _centred_share(words: Tensor) -> Tensor:
+    """The middle of the cell of a 32-bit word, less a half: exact in float64."""
+    # Signed, a word is the unsigned one with its first bit flipped, less a half of their range.
+    return (words ^ -(2**31)).double() * 2.0**-32 + 2.0**-33
+
+
+def _share_from_nearer_end(words: Tensor) -> Tensor:
     width, dtype = (64, torch.float64) if words.dtype == torch.int64 else (32, torch.float32)
     # A word of the upper half is negative as a signed integer, and xor with its sign complements it.
-    to_nearer_end = ((words ^ (words >> (width - 1))).to(dtype) + 0.5) * 2.0**-width
+    return ((words ^ (words >> (width - 1))).to(dtype) + 0.5) * 2.0**-width
+
+
+def _exponential_from_words(words: Tensor) -> Tensor:
+    to_nearer_end = _share_from_nearer_end(words)
     return torch.where(words < 0, -torch.log(to_nearer_end), -torch.log1p(-to_nearer_end))
 
 

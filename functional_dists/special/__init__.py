@@ -2,7 +2,16 @@
 
 from functional_dists.special import one_hot, softmax, truncated
 from functional_dists.special.choice import choose
-from functional_dists.special.elementary import log_sech2, one_minus_tanh, root, sech2, softplus, tanh, x_minus_log1p
+from functional_dists.special.elementary import (
+    expm1,
+    log_sech2,
+    one_minus_tanh,
+    root,
+    sech2,
+    softplus,
+    tanh,
+    x_minus_log1p,
+)
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
     log_ndtr,
@@ -20,11 +29,12 @@ from functional_dists.special.interval import (
     strictly_inside,
     unsquash,
 )
-from functional_dists.special.quadrature import fine_normal_rule, half_line_rule, normal_rule, window_rule
+from functional_dists.special.quadrature import fine_normal_rule, half_line_rule, normal_rule
 
 __all__ = [
     "HALF_LOG_2PI",
     "choose",
+    "expm1",
     "fine_normal_rule",
     "half_line_rule",
     "log_growth",
@@ -49,6 +59,5 @@ __all__ = [
     "tanh",
     "truncated",
     "unsquash",
-    "window_rule",
     "x_minus_log1p",
 ]

@@ -57,13 +57,19 @@ def choose(weights: Tensor, words: Tensor) -> Tensor:
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, the last if none does."""
     rows = sums.shape[:-1]
-    if torch.compiler.is_compiling() and target.shape == rows:
-        # The same position. Compiled, a comparison fuses with what makes the target, and a search does not.
+    if (target.shape == rows) if torch.compiler.is_compiling() else _has_lanes_of_its_own(target, sums):
+        # The same position. Compiled, a comparison fuses with what makes the target, and a search does not; and where
+        # lanes of vmap share the sums, PyTorch's search warns of the layout that its own batching gives the targets.
         return (sums <= target[..., None]).sum(-1).clamp(max=sums.shape[-1] - 1)
     draws = math.prod(target.shape[: target.ndim - len(rows)])
     searched = target.reshape(draws, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
     return found.movedim(-1, 0).reshape(target.shape).clamp(max=sums.shape[-1] - 1)
+
+
+def _has_lanes_of_its_own(tensor: Tensor, other: Tensor) -> bool:
+    level = torch._C._functorch.maybe_get_level
+    return torch._C._functorch.is_batchedtensor(tensor) and level(tensor) > level(other)
 
 
 def _picked(table: Tensor, index: Tensor) -> Tensor:

@@ -167,6 +167,17 @@ def test_fold_in_takes_integers_mod_2_64(data):
         assert tuple(random.fold_in(key, as_tensor.view(torch.uint64)).tolist()) == expected
 
 
+def test_uniform_and_rest_follow_from_the_words():
+    key = reference.make_key(8, 2**33)
+    share, rest = random.uniform_and_rest(key, 500)
+    assert share.tolist() == [(w + 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
+    assert rest.tolist() == [(2**32 - w - 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
+    share, rest = random.uniform_and_rest(key, 500, dtype=torch.float64)
+    words = reference.words64(8, 2**33, 500)
+    assert share.tolist() == pytest.approx([(w + 0.5) / 2**64 for w in words], rel=2**-52)
+    assert rest.tolist() == pytest.approx([(2**64 - w - 0.5) / 2**64 for w in words], rel=2**-52)
+
+
 def test_exponential_and_gumbel_follow_from_the_words():
     key = reference.make_key(8, 2**33)
     w = reference.words(8, 2**33, 500)

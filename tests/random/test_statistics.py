@@ -23,6 +23,7 @@ every_source = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
     [
         (random.uniform, scipy.stats.uniform.cdf),
         (random.normal, scipy.stats.norm.cdf),
+        (lambda source, num, dtype: random.uniform_and_rest(source, num, dtype=dtype)[0], scipy.stats.uniform.cdf),
         (random.exponential, scipy.stats.expon.cdf),
         (random.gumbel, scipy.stats.gumbel_r.cdf),
     ],

@@ -20,6 +20,8 @@ DRAWS = {
     "uniform16": lambda key, shape: random.uniform(key, shape, dtype=torch.bfloat16),
     "normal": random.normal,
     "normal64": lambda key, shape: random.normal(key, shape, dtype=torch.float64),
+    "uniform_and_rest": lambda key, shape: torch.stack(random.uniform_and_rest(key, shape)),
+    "uniform_and_rest64": lambda key, shape: torch.stack(random.uniform_and_rest(key, shape, dtype=torch.float64)),
     "exponential": random.exponential,
     "gumbel": random.gumbel,
     "bernoulli": lambda key, shape: random.bernoulli(key, shape, 0.3),

@@ -1,0 +1,177 @@
+"""Quantiles of a normal cut to a window, as a library operation: values without derivatives, to start others from.
+
+In a window in the bulk they come from PyTorch's `ndtri`; one in a far tail, or a narrow one, needs more. On the CPU the
+operation looks which of them there are, which no function that is traced can do, and it spares the compiler the code.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functional_dists.special.gaussian import SQRT_HALF
+
+# In standard deviations: narrower windows have a density that is exponential to 1e-9; farther ones, no cdf in float64.
+_NARROW, _FAR = 1e-4, 30.0
+_DEEPEST, _LOG_TAIL_AT_FAR = 1e-280, -454.3212439955966
+_WIDEST = 1e30  # stands for an infinite width
+
+
+def standard_quantile(
+    below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, *, extreme: bool = False
+) -> Tensor:
+    """Return the offset with mass `below` under it and mass `above` over it, in standard deviations.
+
+    Offsets are from the point of the window nearest to the mean, which lies `slope` above the mean and has the window
+    from `start` <= 0 to `stop` >= 0 around it. The masses are shares, which add up to 1. It is right to about 1e-9 of
+    them; `extreme` ones may be less than 1e-80.
+
+    >>> half, one = torch.tensor(0.5), torch.ones(())
+    >>> standard_quantile(half, half, 50 * one, 0 * one, one)
+    tensor(0.0139)
+    """
+    operands = (below.detach(), above.detach(), slope.detach(), start.detach(), stop.detach())
+    if torch.compiler.is_compiling() and slope.device.type != "cpu":
+        return _quantile_elsewhere(*operands, extreme)
+    return _operation(*operands, extreme)
+
+
+def _quantile_on_cpu(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
+    def is_needed(width: Tensor, a: Tensor) -> bool:
+        return extreme or (a.numel() > 0 and (width.amin().item() <= _NARROW or a.amax().item() > _FAR))
+
+    return _quantile(below, above, slope, start, stop, extreme, is_needed)
+
+
+def _quantile_elsewhere(
+    below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool
+) -> Tensor:
+    return _quantile(below, above, slope, start, stop, extreme, lambda width, a: True)
+
+
+def _quantile(
+    below: Tensor,
+    above: Tensor,
+    slope: Tensor,
+    start: Tensor,
+    stop: Tensor,
+    extreme: bool,
+    is_needed: Callable[[Tensor, Tensor], bool],
+) -> Tensor:
+    """Solve Q(z) = after Q(a) + before Q(b), Q the upper tail and a, b the ends: a sum of positive terms.
+
+    The window is reflected so that b is the end farther from 0. `is_needed` says whether any window may be narrow or
+    far out.
+    """
+    dtype = slope.dtype
+    below, above, slope, start, stop = (t.double() for t in (below, above, slope, start, stop))
+    first, last = slope + start, slope + stop
+    centre = first + last
+    side = torch.copysign(torch.ones_like(centre), centre)
+    a, b = torch.minimum(side * first, side * last), torch.maximum(side * first, side * last)
+    flipped = side < 0
+    before, after = torch.where(flipped, above, below), torch.where(flipped, below, above)
+    tail_a, tail_b = torch.special.erfc(a * SQRT_HALF), torch.special.erfc(b * SQRT_HALF)  # twice Q
+    if extreme or dtype == torch.float64:
+        head_a, head_b = torch.special.erfc(a * -SQRT_HALF), torch.special.erfc(b * -SQRT_HALF)
+    else:  # shares that are multiples of 2^-33 leave float64 digits to spare
+        head_a, head_b = 2 - tail_a, 2 - tail_b
+    lower, upper = after * head_a + before * head_b, after * tail_a + before * tail_b
+    z = torch.copysign(torch.special.ndtri(torch.minimum(lower, upper) * 0.5), lower - upper)
+    offset = side * z - slope
+    width = stop - start
+    if is_needed(width, a):
+        width = width.clamp(max=_WIDEST)
+        from_end, distance = _from_end(before, after, a, side * slope, width, tail_a, tail_b, upper, extreme)
+        offset = torch.where(from_end, side * distance, offset)
+    return offset.to(dtype)
+
+
+def _from_end(
+    before: Tensor,
+    after: Tensor,
+    a: Tensor,
+    anchor: Tensor,
+    width: Tensor,
+    tail_a: Tensor,
+    tail_b: Tensor,
+    upper: Tensor,
+    extreme: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return where the window is narrow or far out, or `upper` underflows, and how far z is above the anchor there."""
+    narrow = width <= _NARROW
+    from_end = narrow | (a > _FAR)
+    # Exponential with the rate at the centre of a narrow window, and with the asymptotic tail in a far one.
+    rate = torch.where(narrow, (a + 0.5 * width).clamp(min=1e-200), a.clamp(min=_FAR))
+    fall = torch.where(narrow, rate * width, width * (rate + 0.5 * width) - _log_far_mills(rate, width))
+    log_tail = _log_tail(before, after, fall)
+    if not extreme:
+        return from_end, torch.where(narrow, log_tail / rate, _far_distance(rate, log_tail)) + (a - anchor)
+    # So far out that ndtri ends: from there as from an end at _FAR.
+    deep = ~from_end & (upper < _DEEPEST)
+    tail_a = tail_a.clamp(min=_DEEPEST)
+    log_upper = torch.log(0.5 * tail_a) + torch.log(after + before * (tail_b / tail_a))
+    log_tail = torch.where(deep, _LOG_TAIL_AT_FAR - log_upper, log_tail)
+    distance = torch.where(narrow, log_tail / rate, _far_distance(rate, log_tail))
+    return from_end | deep, torch.where(deep, rate - anchor, a - anchor) + distance
+
+
+def _log_tail(before: Tensor, after: Tensor, fall: Tensor) -> Tensor:
+    """Return -log(after + before exp(-fall)) = -log1p(-before (1 - exp(-fall)))."""
+    half = 0.5 * fall.clamp(max=100.0)
+    gap = before * 2 * torch.sinh(half) * torch.exp(-half)
+    near = gap < 0.5
+    tail = after + before * torch.exp(-fall)
+    return torch.where(near, -torch.log1p(-torch.where(near, gap, 0.0)), -torch.log(torch.where(near, 1.0, tail)))
+
+
+def _far_distance(a: Tensor, log_tail: Tensor) -> Tensor:
+    """Return the t with Q(a + t) = Q(a) exp(-log_tail), for a large a."""
+    t = 2 * log_tail / (a + torch.sqrt(a * a + 2 * log_tail)) * (a * _far_mills(a))
+    for _ in range(2):
+        excess = t * (a + 0.5 * t) - _log_far_mills(a, t) - log_tail
+        t = t - excess * _far_mills(a + t)
+    return t
+
+
+def _log_far_mills(a: Tensor, t: Tensor) -> Tensor:
+    """Return log(R(a + t) / R(a)), R the Mills ratio of a large argument."""
+    return torch.log(_far_mills(a + t) / _far_mills(a))
+
+
+def _far_mills(y: Tensor) -> Tensor:
+    """Return the Mills ratio to 6 / y^6, a convergent of its continued fraction (Laplace 1805)."""
+    square = y * y
+    return (square + 2) / (y * (square + 3))
+
+
+# --- The operation ---------------------------------------------------------------------------------------------------
+_library = torch.library.Library("functional_dists", "FRAGMENT")
+_library.define(
+    "truncated_quantile(Tensor below, Tensor above, Tensor slope, Tensor start, Tensor stop, bool extreme) -> Tensor"
+)
+_library.impl("truncated_quantile", _quantile_on_cpu, "CPU")
+_library.impl("truncated_quantile", _quantile_elsewhere, "CompositeExplicitAutograd")
+_operation: Callable[..., Tensor] = torch.ops.functional_dists.truncated_quantile.default
+
+
+def _fake(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
+    shapes = (operand.shape for operand in (below, above, slope, start, stop))
+    return slope.new_empty(torch.broadcast_shapes(*shapes))
+
+
+def _vmap(info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> tuple[Tensor, int]:
+    *tensors, extreme = operands
+    lanes = [tensor if dim is None else tensor.movedim(dim, 0) for tensor, dim in zip(tensors, in_dims, strict=False)]
+    axes = max(lane.ndim - (dim is not None) for lane, dim in zip(lanes, in_dims, strict=False))
+    # The axis of the lanes stays the first one when the others are broadcast.
+    aligned = [
+        lane if dim is None else lane.reshape(lane.shape[0], *[1] * (axes + 1 - lane.ndim), *lane.shape[1:])
+        for lane, dim in zip(lanes, in_dims, strict=False)
+    ]
+    return _operation(*aligned, extreme), 0
+
+
+torch.library.register_fake("functional_dists::truncated_quantile", _fake, lib=_library)
+torch.library.register_vmap("functional_dists::truncated_quantile", _vmap, lib=_library)
