@@ -14,6 +14,7 @@ SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 demo: .venv/installed  ## train the demos' policies and plot their learning curves
 	$(BIN)/python notebooks/sac_pendulum.py --output outputs
 	$(BIN)/python notebooks/ppo_taxi.py --output outputs
+	$(BIN)/python notebooks/mixed_actions.py --output outputs
 
 test: lint  ## lint, types and tests
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -35,11 +36,11 @@ bench: .venv/installed  ## draws against PyTorch's, to benchmarks/RANDOM_SPEED.m
 	 OMP_NUM_THREADS=2 $(BIN)/python benchmarks/random_speed.py) | tee benchmarks/RANDOM_SPEED.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choice_speed.py | tee benchmarks/CHOICE_SPEED.md
 
-accuracy: .venv/installed  ## errors against 50 digits, ours and those of torch.distributions, to tests/accuracy/TABLE.md
-	$(SERIAL) $(BIN)/python -m tests.accuracy.table --peer torch | tee tests/accuracy/TABLE.md
+accuracy: .venv/installed  ## errors against 50 digits, beside torch.distributions and TorchRL, to tests/accuracy/TABLE.md
+	$(SERIAL) $(BIN)/python -m tests.accuracy.table --peer torch --peer torchrl | tee tests/accuracy/TABLE.md
 
 notebooks: .venv/installed  ## run the notebooks and store their outputs in them
-	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py notebooks/ppo_taxi.py
+	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py notebooks/ppo_taxi.py notebooks/mixed_actions.py
 
 clean:
 	rm -rf .venv outputs

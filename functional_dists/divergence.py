@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from functional_dists.continuous import tanh_normal
-from functional_dists.family import BoundFamily, verbs
+from functional_dists.family import BoundFamily
 from functional_dists.tree import as_params
 
 __all__ = ["kl", "register"]
@@ -46,7 +46,7 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
     registered = _REGISTERED.get((id(p_family), id(q_family)))
     if registered is not None:
         return registered[2](p_params, q_params, **options)
-    if p_family is not q_family or "kl" not in verbs(p_family):
+    if p_family is not q_family or not hasattr(p_family, "kl"):
         names = [getattr(family, "__name__", repr(family)) for family in (p_family, q_family)]
         raise NotImplementedError(f"no KL divergence of {names[0]} from {names[1]} is known; `register` one")
     return p_family.kl(p_params, q_params, **options)

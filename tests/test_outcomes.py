@@ -159,6 +159,15 @@ def test_listed_outcomes_are_the_masked_ones() -> None:
         family.check(logits, indices)
 
 
+def test_lists_that_repeat_an_outcome_are_reported() -> None:
+    twice = torch.tensor([[3, 0, -1, -1], [2, 1, 2, -1]])
+    for family in (sparse_categorical, sparse_one_hot_categorical):
+        with pytest.raises(ValueError, match=r"indices must be distinct in every row; it is not at position \(1,\)"):
+            family.check(LOGITS, twice, padding_value=-1)
+        family.check(LOGITS, twice[:1], padding_value=-1)
+        family.check(LOGITS, twice[1, 1:3])
+
+
 def test_divergence_of_lists() -> None:
     family, zeros = sparse_categorical, torch.zeros(3)
     first, second = family.Params(zeros, torch.tensor([0, 1])), family.Params(zeros, torch.tensor([1, 2]))

@@ -60,6 +60,9 @@ def check(logits: Real, indices: Index, *, padding_value: int | None = None) -> 
     exists = (indices >= 0) & (indices < logits.shape[-1])
     require(exists | ~is_used, "indices", "must lie between 0 and N - 1")
     require(is_used.any(-1), "indices", "must list an outcome in every row")
+    of_their_own = -1 - torch.arange(indices.shape[-1], device=indices.device)  # unused slots are not equal either
+    ordered = torch.where(is_used, indices, of_their_own).sort(-1).values
+    require((ordered[..., 1:] != ordered[..., :-1]).all(-1), "indices", "must be distinct in every row")
     check_logits(logits, mask_from_indices(indices, logits.shape[-1], padding_value=padding_value))
 
 
@@ -90,7 +93,7 @@ def sample(
     """Draw outcomes of the list, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(9), torch.tensor([7, 4, 5]), sample_shape=(6,))
-    tensor([4, 7, 5, 7, 7, 4])
+    tensor([4, 5, 5, 4, 4, 4])
     """
     return draw_listed(key, logits, indices, sample_shape, padding_value)
 
@@ -144,7 +147,7 @@ def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: i
     """Return the log-probability of outcomes ``(*S, *B)``."""
     is_it = (indices == value[..., None]) & used_slots(indices, padding_value)
     slot = torch.where(is_it.any(-1), is_it.long().argmax(-1), -1)
-    return softmax.log_prob_of(parts_of(logits, indices, padding_value), slot)
+    return softmax.log_prob_of(softmax.shift(*listed(logits, indices, padding_value)), slot)
 
 
 @verb

@@ -1,5 +1,6 @@
 """The `torch.distributions.Distribution` that every class here is: its methods are the verbs of a family."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ class FamilyDistribution(Distribution):
         super().__init__(batch_shape, Size() if layout == "per row" else rest, validate_args=False)
         self._checks_values = bool(validate_args)
         if (Distribution._validate_args if validate_args is None else validate_args) and values_can_be_read():
-            family.check(*self.params)
+            self._verb("check")(*self.params)
 
     def _parameter_shape(self) -> Size:
         return _shared_shape(self.params)
@@ -77,37 +78,43 @@ class FamilyDistribution(Distribution):
         family = from_pickle(state["family"])
         self.__dict__.update(state, family=family, params=family.Params(*state["params"]))
 
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        """Options of every verb, as `bind` would fix them if it could be compiled."""
+        return {}
+
     def _verb(self, name: str) -> Any:
         verb = getattr(self.family, name, None)
         if verb is None:
             raise NotImplementedError(f"{type(self).__name__} has no {name}")
-        return verb
+        fixed = self._fixed
+        return functools.partial(verb, **fixed) if fixed else verb
 
     # ---------------------------------------------------------------------------------------------------------- draws
-    def sample(self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None) -> Tensor:
+    def sample(self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None) -> Tensor:
         """Draw a value, cut from the graph; without a key from PyTorch's global generator."""
         return self._draw("sample", sample_shape, key)
 
-    def rsample(self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None) -> Tensor:
         """Draw a value with the pathwise gradient; without a key from PyTorch's global generator."""
         return self._draw("rsample", sample_shape, key)
 
     def sample_and_log_prob(
-        self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None
+        self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw what `sample` draws, with its log-probability, scored from the noise."""
         return self._draw("sample_and_log_prob", sample_shape, key, **self._options)
 
     def rsample_and_log_prob(
-        self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None
+        self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw what `rsample` draws, with its log-probability, scored from the noise."""
         return self._draw("rsample_and_log_prob", sample_shape, key, **self._options)
 
-    def _draw(self, name: str, sample_shape: Sequence[int], key: Source | None, **options: Any) -> Any:
+    def _draw(self, name: str, sample_shape: Sequence[int] | None, key: Source | None, **options: Any) -> Any:
         verb = self._verb(name)
-        source = _global_source(self.params[0].device) if key is None else key
-        return verb(source, *self.params, sample_shape=tuple(sample_shape), **options)
+        source = _global_source(self.device) if key is None else key
+        return verb(source, *self.params, sample_shape=tuple(sample_shape or ()), **options)
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -167,6 +174,11 @@ class FamilyDistribution(Distribution):
 
     # ---------------------------------------------------------------------------------------------------------- torch
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are, and what is drawn."""
+        return self.params[0].device
+
+    @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
         """What `check` of the family demands, it demands of values that belong together; so nothing is stated here."""
         return {}
@@ -221,7 +233,7 @@ def wrap(
 def _kl(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
     if p._options != q._options and p._options and q._options:
         raise ValueError(f"the distributions have different events: {p._options} and {q._options}")
-    return divergence.kl((p.family, p.params), (q.family, q.params), **p._options)
+    return divergence.kl((p.family, p.params), (q.family, q.params), **{**q._fixed, **p._fixed, **p._options})
 
 
 def _as_tensors(params: Any) -> Any:

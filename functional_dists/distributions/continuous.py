@@ -1,7 +1,7 @@
 """The classes of the continuous families, with the constructors of TorchRL's."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,10 +13,40 @@ from functional_dists.distributions.base import FamilyDistribution, values_can_b
 
 __all__ = ["Delta", "IndependentNormal", "TanhDelta", "TanhNormal", "TruncatedNormal"]
 
+_OUT_OF_ORDER = "{} high values must be strictly greater than low values"
+
 Scale = Tensor | float | Callable[[Tensor], Tensor]
 
 
-class IndependentNormal(FamilyDistribution):
+class _Independent(FamilyDistribution):
+    """What the distributions share whose elements are independent."""
+
+    @property
+    def reinterpreted_batch_ndims(self) -> int:
+        """How many trailing axes are one event."""
+        return self._options["event_dims"]
+
+
+class _Bounded(_Independent):
+    """What the distributions on an interval share."""
+
+    @property
+    def min(self) -> Tensor:
+        """The lower bound."""
+        return self.low
+
+    @property
+    def max(self) -> Tensor:
+        """The upper bound."""
+        return self.high
+
+    @property
+    def support(self) -> Any:
+        """The interval between the bounds."""
+        return constraints.independent(constraints.interval(self.low, self.high), self._options["event_dims"])
+
+
+class IndependentNormal(_Independent):
     """Normal distribution whose last axes are one event.
 
     Args:
@@ -67,7 +97,7 @@ class IndependentNormal(FamilyDistribution):
         return constraints.independent(constraints.real, self._options["event_dims"])
 
 
-class TanhNormal(FamilyDistribution):
+class TanhNormal(_Bounded):
     """Normal distribution squashed by tanh onto the interval (low, high).
 
     Args:
@@ -89,6 +119,7 @@ class TanhNormal(FamilyDistribution):
     torch.Size([4, 3])
     """
 
+    arg_constraints: ClassVar[dict[str, Any]] = {"loc": constraints.real, "scale": constraints.positive}
     num_params = 2
 
     def __init__(
@@ -106,7 +137,7 @@ class TanhNormal(FamilyDistribution):
     ) -> None:
         self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
         loc = torch.as_tensor(loc, dtype=None if isinstance(loc, Tensor) else torch.get_default_dtype())
-        low, high = _bounds(loc, low, high, RuntimeError)
+        low, high = _bounds(loc, low, high, RuntimeError(_OUT_OF_ORDER.format(type(self).__name__)))
         loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
         super().__init__(tanh_normal, (loc, _scale(scale, loc), low, high), event_dims, validate_args)
 
@@ -139,13 +170,8 @@ class TanhNormal(FamilyDistribution):
         dims = self._options["event_dims"]
         return Independent(self.root_dist, dims, validate_args=False) if dims else self.root_dist
 
-    @property
-    def support(self) -> Any:
-        """The interval between the bounds."""
-        return constraints.independent(constraints.interval(self.low, self.high), self._options["event_dims"])
 
-
-class TruncatedNormal(FamilyDistribution):
+class TruncatedNormal(_Bounded):
     """Normal distribution restricted to the interval (low, high), whose last axis is one event.
 
     Args:
@@ -165,6 +191,7 @@ class TruncatedNormal(FamilyDistribution):
     torch.Size([4, 3])
     """
 
+    arg_constraints: ClassVar[dict[str, Any]] = {"loc": constraints.real, "scale": constraints.positive}
     num_params = 2
 
     def __init__(
@@ -178,8 +205,9 @@ class TruncatedNormal(FamilyDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
-        low, high = _bounds(loc, low, high, RuntimeError)
+        self.upscale = upscale if isinstance(upscale, Tensor) else loc.new_zeros(()) + upscale
+        self.tanh_loc, self._validates = tanh_loc, validate_args
+        low, high = _bounds(loc, low, high, RuntimeError(_OUT_OF_ORDER.format(type(self).__name__)))
         loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
         super().__init__(truncated_normal, (loc, _scale(scale, loc), low, high), 1, validate_args)
 
@@ -195,9 +223,9 @@ class TruncatedNormal(FamilyDistribution):
         return self.mean
 
     @property
-    def support(self) -> Any:
-        """The interval between the bounds."""
-        return constraints.independent(constraints.interval(self.low, self.high), 1)
+    def base_dist(self) -> FamilyDistribution:
+        """The same of every element."""
+        return FamilyDistribution(truncated_normal, self.params, 0, validate_args=False)
 
 
 class Delta(FamilyDistribution):
@@ -212,6 +240,7 @@ class Delta(FamilyDistribution):
         validate_args: As in `torch.distributions`.
 
     Raises:
+        TypeError: `param` is not of floating point.
         ValueError: the shapes do not make up that of `param`.
 
     >>> Delta(torch.zeros(4, 3)).log_prob(torch.zeros(4, 3))
@@ -231,6 +260,8 @@ class Delta(FamilyDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.atol, self.rtol = atol, rtol
+        if not param.is_floating_point():
+            raise TypeError(f"param must be a floating point tensor, got {param.dtype}")
         batch_shape, event_shape = tuple(batch_shape or ()), tuple(event_shape or ())
         given = bool(batch_shape or event_shape)
         if given:
@@ -246,7 +277,7 @@ class Delta(FamilyDistribution):
         return delta.log_prob(self.param, value, atol=self.atol, rtol=self.rtol, **self._options)
 
 
-class TanhDelta(FamilyDistribution):
+class TanhDelta(_Bounded):
     """Point mass at tanh(param), mapped onto the interval (low, high).
 
     Args:
@@ -281,7 +312,9 @@ class TanhDelta(FamilyDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.atol, self.rtol = atol, rtol
-        low, high = _bounds(param, low, high, ValueError)
+        low, high = _bounds(
+            param, low, high, ValueError("high value has been found to be equal or less than low value")
+        )
         super().__init__(tanh_delta, (param, low, high), event_dims, validate_args)
 
     def update(self, net_output: Tensor) -> None:
@@ -295,16 +328,22 @@ class TanhDelta(FamilyDistribution):
         )
 
     @property
-    def support(self) -> Any:
-        """The interval between the bounds."""
-        return constraints.independent(constraints.interval(self.low, self.high), self._options["event_dims"])
+    def base_dist(self) -> Delta:
+        """The point before the squashing."""
+        return Delta(self.param, self.atol, self.rtol, self.batch_shape, self.event_shape, validate_args=False)
 
 
-def _bounds(like: Tensor, low: Tensor | float, high: Tensor | float, error: type[Exception]) -> tuple[Tensor, Tensor]:
-    low, high = (b.to(like.device) if isinstance(b, Tensor) else like.new_zeros(()) + b for b in (low, high))
+def _bounds(like: Tensor, low: Tensor | float, high: Tensor | float, error: Exception) -> tuple[Tensor, Tensor]:
+    low, high = (_bound(like, bound) for bound in (low, high))
     if values_can_be_read() and not (low < high).all():
-        raise error(f"the lower bound must be below the upper one, got low={low} and high={high}")
+        raise error
     return low, high
+
+
+def _bound(like: Tensor, bound: Tensor | float) -> Tensor:
+    if not isinstance(bound, Tensor):
+        return like.new_zeros(()) + bound
+    return bound.to(like.device if bound.is_floating_point() else like)
 
 
 def _scale(scale: Scale, loc: Tensor) -> Any:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import constraints
+from torch.distributions import Categorical, constraints, register_kl
 
 from functional_dists.discrete import (
     llm_masked_categorical,
@@ -17,10 +17,13 @@ from functional_dists.discrete import (
     one_hot_categorical,
     one_hot_ordinal,
     ordinal,
+    sparse_categorical,
+    sparse_one_hot_categorical,
 )
-from functional_dists.discrete.indices import mask_from_indices, used_slots
+from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.distributions.base import FamilyDistribution
 from functional_dists.random import Source
+from functional_dists.special import one_hot
 
 __all__ = [
     "LLMMaskedCategorical",
@@ -34,27 +37,61 @@ __all__ = [
 
 
 class ReparamGradientStrategy(Enum):
-    """Which gradient `rsample` of a one-hot distribution has."""
+    """Which gradient the vectors of `rsample` have: that of the probabilities, or that of a relaxed draw near them."""
 
     PassThrough = 1
     RelaxedOneHot = 2
 
 
-# By name, so that TorchRL's own members serve too.
-_GRADIENTS = {"PassThrough": "straight_through", "RelaxedOneHot": "relaxed"}
+class _Discrete(FamilyDistribution):
+    """What the distributions over the integers below N share."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    has_enumerate_support = True
+
+    @property
+    def logits(self) -> Tensor:
+        """The log-probabilities."""
+        return self._verb("normalized_logits")(*self.params)
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities."""
+        return self._verb("probs")(*self.params)
+
+    @property
+    def num_samples(self) -> int:
+        """The number of outcomes, allowed or not."""
+        return int(self.params[0].shape[-1])
+
+    @property
+    def param_shape(self) -> Size:
+        """The shape of `logits` and `probs`."""
+        return self.probs.shape
+
+    @property
+    def support(self) -> Any:
+        """The integers from 0 to N - 1."""
+        return constraints.integer_interval(0, self.num_samples - 1)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Return all outcomes along a new first axis."""
+        values = torch.arange(self.num_samples, device=self.device)
+        values = values.reshape(-1, *[1] * len(self.batch_shape))
+        return values.expand(-1, *self.batch_shape) if expand else values
 
 
-class MaskedCategorical(FamilyDistribution):
+class MaskedCategorical(_Discrete):
     """Categorical distribution over the outcomes that a mask allows, or over those that are listed.
 
     Args:
         logits: Log-probabilities up to a constant, of shape (*batch, N).
         probs: Probabilities up to a factor, instead of `logits`.
         mask: Bool, of the shape of the logits, True where an outcome is allowed.
-        indices: Instead of a mask the allowed outcomes themselves, integers of shape (*batch, K). `logits` and `probs`
-            are then tables over these.
+        indices: Instead of a mask the allowed outcomes themselves, distinct integers of shape (*batch, K). The
+            attributes `logits` and `probs` are then tables over these; values and draws still are outcomes.
         neg_inf: What `log_prob` and `logits` say of an outcome that is not allowed.
-        padding_value: Marks the unused slots of `indices`.
+        padding_value: Marks the unused slots of `indices`, and is the draw of a row without any other.
         use_cross_entropy: Without meaning here.
         padding_side: Kept as an attribute.
         validate_args: As in `torch.distributions`.
@@ -67,10 +104,12 @@ class MaskedCategorical(FamilyDistribution):
     >>> allowed = torch.tensor([True, False, True])
     >>> MaskedCategorical(torch.zeros(3), mask=allowed).probs
     tensor([0.5000, 0.0000, 0.5000])
+    >>> MaskedCategorical(torch.zeros(9), indices=torch.tensor([7, 4])).log_prob(torch.tensor([4, 5]))
+    tensor([-0.6931,    -inf])
     """
 
-    has_enumerate_support = True
-    _family: Any = masked_categorical
+    _of_mask: Any = masked_categorical
+    _of_indices: Any = sparse_categorical
 
     def __init__(
         self,
@@ -86,31 +125,29 @@ class MaskedCategorical(FamilyDistribution):
         validate_args: bool | None = None,
     ) -> None:
         if (mask is None) == (indices is None):
-            raise ValueError("either mask or indices must be given, but not both")
+            raise ValueError("A ``mask`` or some ``indices`` must be provided, but not both")
         logits = _one_of(logits, probs)
-        if indices is not None:
-            mask = mask_from_indices(indices, logits.shape[-1], padding_value=padding_value)
-        self._indices, self._padding_value = indices, padding_value
+        self._padding_value = padding_value
         self.neg_inf, self.padding_side, self.use_cross_entropy = neg_inf, padding_side, use_cross_entropy
-        super().__init__(self._family, (logits, mask), None, validate_args)
+        self._is_sparse = indices is not None
+        family, choice = (self._of_indices, indices) if self._is_sparse else (self._of_mask, mask)
+        super().__init__(family, (logits, choice), None, validate_args)
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        return {"padding_value": self._padding_value} if self._is_sparse else {}
+
+    @property
+    def mask(self) -> Tensor:
+        """The mask; a ValueError where indices were given."""
+        if self._is_sparse:
+            raise ValueError("MaskedCategorical.mask does not support sparse masks")
+        return self.params.mask
 
     @property
     def logits(self) -> Tensor:
         """The log-probabilities, of the listed outcomes where indices were given."""
-        table = self.family.normalized_logits(*self.params)
-        return self._listed(self._with_neg_inf(table), self.neg_inf)
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities, of the listed outcomes where indices were given."""
-        return self._listed(self.family.probs(*self.params), 0.0)
-
-    def _listed(self, table: Tensor, of_padding: float) -> Tensor:
-        if self._indices is None:
-            return table
-        is_used = used_slots(self._indices, self._padding_value)
-        indices = torch.where(is_used, self._indices, 0).expand(*table.shape[:-1], -1)
-        return torch.where(is_used, table.gather(-1, indices), of_padding)
+        return self._with_neg_inf(self._verb("normalized_logits")(*self.params))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of an outcome; `neg_inf` for one that is not allowed."""
@@ -120,71 +157,51 @@ class MaskedCategorical(FamilyDistribution):
         return torch.where(log_probs == -math.inf, self.neg_inf, log_probs)
 
     @property
-    def num_samples(self) -> int:
-        """The number of outcomes, allowed or not."""
-        return int(self.params[0].shape[-1])
-
-    @property
     def padding_value(self) -> int:
         """What marks the unused slots of the indices."""
         return 0 if self._padding_value is None else self._padding_value
 
-    @property
-    def param_shape(self) -> Size:
-        """The shape of `logits` and `probs`."""
-        return self.logits.shape
-
-    @property
-    def support(self) -> Any:
-        """The integers from 0 to N - 1."""
-        return constraints.integer_interval(0, self.num_samples - 1)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """Return all outcomes along a new first axis."""
-        values = torch.arange(self.num_samples, device=self.params[0].device)
-        values = values.reshape(-1, *[1] * len(self.batch_shape))
-        return values.expand(-1, *self.batch_shape) if expand else values
-
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
-        """Return the distribution with its parameters expanded to a batch shape."""
-        new = super().expand(batch_shape, _instance)
-        if self._indices is not None:
-            new._indices = self._indices.expand(*batch_shape, -1)
-        return new
+    def _over_all_outcomes(self) -> tuple[Tensor, Tensor]:
+        logits, choice = self.params
+        return logits, mask_from_indices(choice, self.num_samples, **self._fixed) if self._is_sparse else choice
 
 
-class _OneHot(FamilyDistribution):
+@register_kl(MaskedCategorical, MaskedCategorical)  # type: ignore[untyped-decorator]
+def _kl_of_choices(p: MaskedCategorical, q: MaskedCategorical) -> Tensor:
+    if isinstance(p, _OneHot) != isinstance(q, _OneHot):
+        raise NotImplementedError("there is no KL divergence between vectors and integers")
+    return masked_categorical.kl(p._over_all_outcomes(), q._over_all_outcomes())  # type: ignore[arg-type]
+
+
+class _OneHot(_Discrete):
     """What the one-hot distributions share."""
 
-    has_enumerate_support = True
+    grad_method: ReparamGradientStrategy
 
-    def _draw_soft(self, name: str, sample_shape: Sequence[int], key: Source | None) -> Any:
-        return self._draw(name, sample_shape, key, gradient=_GRADIENTS[self.grad_method.name])
-
-    def rsample(self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None) -> Tensor:
-        """Draw a vector with the gradient that `grad_method` says; without a key from PyTorch's global generator."""
-        return self._draw_soft("rsample", sample_shape, key)
+    def rsample(self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None) -> Tensor:
+        """Draw a one-hot vector with the gradient that `grad_method` says; without a key from PyTorch's generator."""
+        if not self._is_relaxed:
+            return super().rsample(sample_shape, key=key)
+        relaxed = self._draw("rsample", sample_shape, key, gradient="relaxed")
+        return one_hot.straight_through(_nearest(relaxed), relaxed)
 
     def rsample_and_log_prob(
-        self, sample_shape: Sequence[int] = Size(), *, key: Source | None = None
+        self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw what `rsample` draws, with its log-probability."""
-        return self._draw_soft("rsample_and_log_prob", sample_shape, key)
+        if not self._is_relaxed:
+            return super().rsample_and_log_prob(sample_shape, key=key)
+        value = self.rsample(sample_shape, key=key)
+        return value, self.log_prob(value.detach())
 
     @property
-    def logits(self) -> Tensor:
-        """The log-probabilities."""
-        return self.family.normalized_logits(*self.params)
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """False, as in TorchRL: modules then act by `sample`, and the actions are integers."""
+        return False
 
     @property
-    def probs(self) -> Tensor:
-        """The probabilities."""
-        return self.family.probs(*self.params)
-
-    @property
-    def num_samples(self) -> int:
-        """The number of outcomes, allowed or not."""
-        return int(self.event_shape[-1])
+    def _is_relaxed(self) -> bool:
+        return self.grad_method.name == "RelaxedOneHot"  # by name, so that TorchRL's own members serve too
 
     @property
     def support(self) -> Any:
@@ -194,9 +211,13 @@ class _OneHot(FamilyDistribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return all vectors along a new first axis."""
         count = self.num_samples
-        values = torch.eye(count, dtype=torch.int64, device=self.params[0].device)
+        values = torch.eye(count, dtype=torch.int64, device=self.device)
         values = values.reshape(count, *[1] * len(self.batch_shape), count)
         return values.expand(-1, *self.batch_shape, -1) if expand else values
+
+
+def _nearest(relaxed: Tensor) -> Tensor:
+    return one_hot.encoded(relaxed.argmax(-1), relaxed.shape[-1])
 
 
 class OneHotCategorical(_OneHot):
@@ -249,8 +270,8 @@ class MaskedOneHotCategorical(_OneHot, MaskedCategorical):
     tensor([0, 1, 0])
     """
 
-    _family: Any = masked_one_hot_categorical
-    logits, probs = MaskedCategorical.logits, MaskedCategorical.probs
+    _of_mask: Any = masked_one_hot_categorical
+    _of_indices: Any = sparse_one_hot_categorical
 
     def __init__(
         self,
@@ -277,7 +298,7 @@ class MaskedOneHotCategorical(_OneHot, MaskedCategorical):
         )
 
 
-class Ordinal(FamilyDistribution):
+class Ordinal(_Discrete):
     """Distribution over 0, ..., N - 1 in which neighbours are alike.
 
     Args:
@@ -291,24 +312,10 @@ class Ordinal(FamilyDistribution):
     tensor(1.5000)
     """
 
-    has_enumerate_support = True
     num_params = 1
 
     def __init__(self, scores: Tensor, *, validate_args: bool | None = None) -> None:
         super().__init__(ordinal, (scores,), None, validate_args)
-
-    @property
-    def logits(self) -> Tensor:
-        """The log-probabilities."""
-        return ordinal.normalized_logits(*self.params)
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities."""
-        return ordinal.probs(*self.params)
-
-    num_samples = MaskedCategorical.num_samples
-    support, enumerate_support = MaskedCategorical.support, MaskedCategorical.enumerate_support
 
 
 class OneHotOrdinal(_OneHot):
@@ -355,8 +362,8 @@ class LLMMaskedCategorical(FamilyDistribution):
     ) -> None:
         if mask.shape not in (logits.shape, logits.shape[:-1]):
             raise ValueError(
-                f"the mask of shape {tuple(mask.shape)} fits neither positions nor tokens of the logits of "
-                f"shape {tuple(logits.shape)}"
+                f"Mask shape {tuple(mask.shape)} must be either logits batch shape {tuple(logits.shape[:-1])}, of "
+                f"positions, or logits shape {tuple(logits.shape)}, of tokens"
             )
         self.ignore_index = ignore_index
         super().__init__(llm_masked_categorical, (logits, mask), None, validate_args)
@@ -364,8 +371,12 @@ class LLMMaskedCategorical(FamilyDistribution):
     def _parameter_shape(self) -> Size:
         return self.params.logits.shape
 
-    def _draw(self, name: str, sample_shape: Sequence[int], key: Source | None, **options: Any) -> Any:
+    def _draw(self, name: str, sample_shape: Sequence[int] | None, key: Source | None, **options: Any) -> Any:
         return super()._draw(name, sample_shape, key, ignore_index=self.ignore_index, **options)
+
+    def rsample(self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None) -> Tensor:
+        """Draw what `sample` draws, as in TorchRL: a token has no pathwise gradient, and `has_rsample` is False."""
+        return self.sample(sample_shape, key=key)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of a token at every position."""
@@ -391,6 +402,20 @@ class LLMMaskedCategorical(FamilyDistribution):
         """The probabilities of all tokens, a table as large as the logits."""
         return llm_masked_categorical.probs(*self.params)
 
+    @property
+    def masked_logits(self) -> Tensor:
+        """The logits, the least number of their dtype where the mask is False; a table as large as the logits."""
+        mask = self.mask[..., None] if self.position_level_masking else self.mask
+        return torch.where(mask, self.logits, torch.finfo(self.logits.dtype).min)
+
+    @property
+    def masked_dist(self) -> Categorical:
+        """The `torch.distributions.Categorical` of `masked_logits`; several tables as large as the logits."""
+        return Categorical(logits=self.masked_logits, validate_args=False)
+
+    def clear_cache(self) -> None:
+        """Do nothing: no table is kept."""
+
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """Return the distribution with its parameters expanded to a batch shape."""
         new = type(self).__new__(type(self)) if _instance is None else _instance
@@ -408,5 +433,5 @@ def _one_of(logits: Tensor | None, probs: Tensor | None) -> Tensor:
     if probs is not None and logits is None:
         return logits_from_probs(probs)
     if probs is not None or logits is None:
-        raise ValueError("either logits or probs must be given, but not both")
+        raise ValueError("Either `probs` or `logits` must be specified, but not both")
     return logits
