@@ -22,7 +22,7 @@ SHAPES = ((256, 64), (16_384, 64), (256, 32_000))
 
 
 def integers(key: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
-    return choose(softmax.weights(logits, mask), random.bits(key, logits.shape[:-1], dtype=torch.int64))
+    return choose(softmax.weights(logits, mask), random.uniform(key, logits.shape[:-1], dtype=torch.float64))
 
 
 def float64(key: Tensor, logits: Tensor, mask: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def sum_leaves(tree: Any) -> Tensor:
     >>> sum_leaves({"arm": torch.ones(2), "leg": torch.ones(2)})
     tensor([2., 2.])
     """
-    return cast(Tensor, optree.tree_sum(_as_dicts(tree), namespace="torch"))
+    return cast(Tensor, optree.tree_sum(as_dicts(tree), namespace="torch"))
 
 
 # ------------------------------------------------------------------------------------------------------ the decorator
@@ -239,8 +239,9 @@ def _lift(
         if len(arguments) != count:
             arguments, options = _by_position(signature, arguments, options)
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
-        if _share_full_precision(kinds, arguments):
-            return on_tensors(key, arguments, options)
+        ready = _ready(kinds, arguments)
+        if ready is not None:
+            return on_tensors(key, ready, options)
         if _has_tree(arguments):
             return _over_leaves(signature, on_leaf, key, arguments, options)
         return on_leaf(key, arguments, options)
@@ -300,7 +301,7 @@ def as_params(params: Any, given: Any) -> Any:
         return given
     if isinstance(given, tuple):
         return params(*given)
-    if isinstance(given, Mapping) or _is_tensordict(given):
+    if isinstance(given, Mapping) or is_tensordict(given):
         unknown = [name for name in given.keys() if name not in params._fields]  # noqa: SIM118 (a TensorDict iterates over rows)
         if unknown:
             raise TypeError(f"{unknown} are not among the parameters {params._fields}")
@@ -347,21 +348,29 @@ def _has_tree(arguments: Sequence[Any]) -> bool:
     return any(not isinstance(a, (Tensor, *_NUMBERS)) for a in arguments)
 
 
-def _share_full_precision(kinds: Sequence[str], arguments: Sequence[Any]) -> bool:
-    """Say whether all arguments are tensors as a function wants them; every call passes here, and most end here."""
-    shared = None
+def _ready(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
+    """Return the arguments if all are tensors as a function wants them, or numbers; almost every call ends here."""
+    shared, has_number = None, False
     for kind, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
         if not isinstance(argument, Tensor):
-            return False
+            if kind is not _REAL or type(argument) is not float:
+                return None
+            has_number = True
+            continue
         dtype = argument.dtype
         if kind is _REAL:
             if shared is None:
                 shared = dtype
+                device = argument.device
             elif dtype is not shared:
-                return False
+                return None
         elif (dtype is not _BOOL) if kind is _MASK else dtype.is_floating_point:
-            return False
-    return shared is _FLOAT32 or shared is _FLOAT64
+            return None
+    if shared is not _FLOAT32 and shared is not _FLOAT64:
+        return None
+    if not has_number:
+        return arguments
+    return [a if isinstance(a, Tensor) else torch.full((), a, dtype=shared, device=device) for a in arguments]
 
 
 def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:
@@ -478,7 +487,7 @@ def _over_leaves(
     arguments: Sequence[Any],
     options: dict[str, Any],
 ) -> Any:
-    trees = [_as_dicts(argument) for argument in arguments]
+    trees = [as_dicts(argument) for argument in arguments]
     sizes = [len(optree.tree_leaves(tree, namespace="torch")) for tree in trees]
     widest = max(range(len(trees)), key=sizes.__getitem__)
     paths, _, structure = optree.tree_flatten_with_path(trees[widest], namespace="torch")
@@ -489,7 +498,7 @@ def _over_leaves(
     results = []
     for path, *row in zip(paths, *columns, strict=True):
         _check_leaves(signature, row)
-        results.append(on_leaf(tuple(_leaf_key(k, path) for k in key), row, options))
+        results.append(on_leaf(tuple(leaf_key(k, path) for k in key), row, options))
 
     def gather(leaves: list[Any]) -> Any:
         return _like_tensordicts(arguments[widest], optree.tree_unflatten(structure, leaves), options)
@@ -521,8 +530,10 @@ def _check_leaves(signature: _Signature, row: Sequence[Any]) -> None:
             raise TypeError(f"{signature.function}: {name} must hold tensors or numbers, got {type(leaf).__name__}")
 
 
-def _leaf_key(key: Source, path: tuple[Any, ...]) -> Source:
+def leaf_key(key: Source, path: tuple[Any, ...]) -> Source:
     """Return the key of the leaf at `path`; a Generator is its own, and is advanced in the order of the leaves."""
+    if not path:
+        return key
     if not isinstance(key, Tensor) and isinstance(key, torch.Generator):  # in this order it can be traced
         return key
     return random.fold_in(key, fnv1a("/".join(str(entry) for entry in path)))
@@ -542,15 +553,17 @@ def fnv1a(text: str) -> int:
 
 # A TensorDict's own pytree form numbers its entries and keeps its batch size; paths need the names of the entries, and
 # a log-prob or a sample has another batch size. So it is taken for a dict, and the results for one again.
-def _is_tensordict(node: Any) -> bool:
+def is_tensordict(node: Any) -> bool:
+    """Say whether `node` is a TensorDict, without importing tensordict."""
     return hasattr(node, "batch_size") and hasattr(node, "to_dict")
 
 
-def _as_dicts(tree: Any) -> Any:
+def as_dicts(tree: Any) -> Any:
+    """Return `tree` with a dict for every TensorDict in it."""
     if isinstance(tree, (Tensor, *_NUMBERS)):
         return tree
     return optree.tree_map(
-        lambda node: node.to_dict() if _is_tensordict(node) else node, tree, is_leaf=_is_tensordict, namespace="torch"
+        lambda node: node.to_dict() if is_tensordict(node) else node, tree, is_leaf=is_tensordict, namespace="torch"
     )
 
 
@@ -558,7 +571,7 @@ def _like_tensordicts(tree: Any, result: Any, options: dict[str, Any]) -> Any:
     """Return `result` with a TensorDict wherever `tree` has one."""
 
     def like(node: Any, part: Any) -> Any:
-        if not _is_tensordict(node):
+        if not is_tensordict(node):
             return part
         shapes = [leaf.shape for leaf in optree.tree_leaves(part, namespace="torch")]
         most = len(node.batch_size) + len(options.get("sample_shape", ()))
@@ -567,4 +580,4 @@ def _like_tensordicts(tree: Any, result: Any, options: dict[str, Any]) -> Any:
             shared += 1
         return type(node)(part, batch_size=shapes[0][:shared])
 
-    return optree.tree_map(like, tree, result, is_leaf=_is_tensordict, namespace="torch")
+    return optree.tree_map(like, tree, result, is_leaf=is_tensordict, namespace="torch")

@@ -1,5 +1,7 @@
 """Outcomes are drawn at their rates, never without weight, and the same in every mode."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -21,11 +23,11 @@ def compiled(function, backend: str = "inductor"):
 
 
 # ------------------------------------------------------------------------------------------------ the choice by weight
-def chosen_by_integers(weights: list[float], word: int) -> int:
-    """The definition, in Python's integers."""
-    unit = 2 ** (62 - (len(weights) - 1).bit_length())
+def chosen_by_integers(weights: list[float], share: float) -> int:
+    """The definition, in Python's integers and fractions."""
+    unit = 2 ** (53 - (len(weights) - 1).bit_length())
     integers = [int(weight * unit) for weight in weights]
-    target, running = (word % 2**62) * sum(integers) >> 62, 0
+    target, running = Fraction(share * sum(integers)), 0
     for outcome, integer in enumerate(integers):
         running += integer
         if running > target:
@@ -33,14 +35,20 @@ def chosen_by_integers(weights: list[float], word: int) -> int:
     return 0
 
 
-WORDS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, -1, 2**62 - 1, 2**62, 2**63 - 1, -(2**63)])
+SHARES = st.integers(0, 2**53 - 1) | st.sampled_from([0, 1, 2**52 - 1, 2**52, 2**53 - 1])
 
 
-@given(st.lists(st.floats(0, 1, width=32) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=40), WORDS)
-def test_choice_is_that_of_exact_integers(weights: list[float], word: int) -> None:
+@given(st.lists(st.floats(0, 1, width=32) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=40), SHARES)
+def test_choice_is_that_of_exact_integers(weights: list[float], digits: int) -> None:
+    share = digits * 2.0**-53
     for dtype in (torch.float32, torch.float64):
-        got = choice.choose(torch.tensor(weights, dtype=dtype), torch.tensor(word))
-        assert got.item() == chosen_by_integers(weights, word)
+        got = choice.choose(torch.tensor(weights, dtype=dtype), torch.tensor(share, dtype=torch.float64))
+        assert got.item() == chosen_by_integers(weights, share)
+
+
+@given(st.integers(1, 2**53))
+def test_the_largest_share_is_below_the_total(total: int) -> None:
+    assert (1 - 2.0**-53) * total < total
 
 
 @pytest.mark.parametrize("count", [1025, 5000, 65_536])
@@ -48,11 +56,11 @@ def test_choice_in_blocks_is_the_choice_at_once(count: int, monkeypatch: pytest.
     weights = random.uniform(KEY, (3, count)) * random.bernoulli(random.fold_in(KEY, 1), (3, count), 0.3)
     weights[2] = 0
     weights[1, 5:], weights[1, 3] = 0, 0.5
-    words = random.bits(KEY, (200, 3), dtype=torch.int64)
-    words[0], words[1] = 0, 2**62 - 1
-    in_blocks = choice.choose(weights, words)
+    shares = random.uniform(KEY, (200, 3), dtype=torch.float64)
+    shares[0], shares[1] = 0, 1 - 2.0**-53
+    in_blocks = choice.choose(weights, shares)
     monkeypatch.setattr(choice, "LONG", count)
-    assert torch.equal(in_blocks, choice.choose(weights, words))
+    assert torch.equal(in_blocks, choice.choose(weights, shares))
     assert (weights[:2].expand(200, 2, count).gather(-1, in_blocks[:, :2, None]) > 0).all()
     assert (in_blocks[:, 2] == 0).all()
 
@@ -122,11 +130,11 @@ def test_half_precision_draws_like_its_float32_numbers(dtype: torch.dtype) -> No
     assert log_prob.dtype == dtype
 
 
-def test_extreme_words_never_choose_what_is_masked() -> None:
+def test_extreme_shares_never_choose_what_is_masked() -> None:
     mask = torch.tensor([False, True, False, False, True, False])
     parts = torch.where(mask, 1.0, 0.0)
-    words = torch.tensor([0, 1, 2**61 - 1, 2**61, 2**62 - 1, -1, 2**63 - 1, -(2**63)])
-    assert choice.choose(parts, words).tolist() == [1, 1, 1, 4, 4, 4, 4, 1]
+    shares = torch.tensor([0.0, 2.0**-53, 0.5 - 2.0**-53, 0.5, 1 - 2.0**-53], dtype=torch.float64)
+    assert choice.choose(parts, shares).tolist() == [1, 1, 1, 4, 4]
 
 
 # -------------------------------------------------------------------------------------------------------------- modes

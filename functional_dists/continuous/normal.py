@@ -9,7 +9,7 @@ from torch import Tensor
 
 from functional_dists import random
 from functional_dists.random import Source
-from functional_dists.special import HALF_LOG_2PI, log_ndtr, log_normal_density, ndtr, ndtri, normal_kl
+from functional_dists.special import HALF_LOG_2PI, is_constant, log_image_density, log_ndtr, ndtr, ndtri, normal_kl
 from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -93,7 +93,7 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale)
     value = (loc + scale * noise).detach()
-    log_prob = log_normal_density(reanchored(noise, loc, scale)) - scale.log()
+    log_prob = log_image_density(reanchored(noise, loc, scale), scale.log())
     return value, sum_event(log_prob, event_dims)
 
 
@@ -108,7 +108,7 @@ def rsample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    return loc + scale * noise, sum_event(log_normal_density(noise) - scale.log(), event_dims)
+    return loc + scale * noise, sum_event(log_image_density(noise, scale.log()), event_dims)
 
 
 def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor)
 
 def reanchored(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Return `noise` as the function of `loc` and `scale` that it is for the value it made, once that is held fixed."""
-    return (noise * scale.detach() + (loc.detach() - loc)) / scale
+    return noise if is_constant(loc, scale) else (noise * scale.detach() + (loc.detach() - loc)) / scale
 
 
 # ------------------------------------------------------------------------------------------------------------ density
@@ -130,7 +130,7 @@ def log_prob(loc: Real, scale: Real, value: Real, *, event_dims: int = 0) -> Ten
     """
     finite = ((value - loc) / scale).detach().square() < math.inf
     z = (torch.where(finite, value, loc.detach()) - loc) / scale
-    return sum_event(torch.where(finite, log_normal_density(z) - scale.log(), -math.inf), event_dims)
+    return sum_event(torch.where(finite, log_image_density(z, scale.log()), -math.inf), event_dims)
 
 
 @verb

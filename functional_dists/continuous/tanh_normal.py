@@ -115,14 +115,17 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     x = (loc + scale * noise).detach()
-    value = special.squash(x, low, high).detach()
-    # With the value held fixed x moves with the bounds, as do its distances to them.
-    width = (high - low).detach()
-    below = special.log_growth(width * torch.sigmoid(2 * x) + (low.detach() - low))
-    above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - high.detach()))
-    z = reanchored(noise, loc - 0.5 * (below - above), scale)
-    log_slope = log_squash_slope(x, low.detach(), high.detach()) + below + above - special.log_growth(high - low)
-    return value, sum_event(log_normal_density(z) - scale.log() - log_slope, event_dims)
+    value = special.squash(x, low.detach(), high.detach())
+    log_slope = log_squash_slope(x, low.detach(), high.detach())
+    if not special.is_constant(low, high):
+        # With the value held fixed x moves with the bounds, as do its distances to them.
+        width = (high - low).detach()
+        below = special.log_growth(width * torch.sigmoid(2 * x) + (low.detach() - low))
+        above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - high.detach()))
+        loc = loc - 0.5 * (below - above)
+        log_slope = log_slope + below + above - special.log_growth(high - low)
+    z = reanchored(noise, loc, scale)
+    return value, sum_event(special.log_image_density(z, scale.log() + log_slope), event_dims)
 
 
 @verb(confine=special.strictly_inside)
@@ -137,7 +140,7 @@ def rsample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     x = loc + scale * noise
-    log_prob = log_normal_density(noise) - scale.log() - log_squash_slope(x, low, high)
+    log_prob = special.log_image_density(noise, scale.log() + log_squash_slope(x, low, high))
     return special.squash(x, low, high), sum_event(log_prob, event_dims)
 
 
@@ -156,7 +159,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     """
     inside = (value > low) & (value < high)
     x, log_slope = special.pre_image(torch.where(inside, value, low + 0.5 * (high - low)), low, high)
-    density = log_normal_density((x - loc) / scale) - scale.log() - log_slope
+    density = special.log_image_density((x - loc) / scale, scale.log() + log_slope)
     return sum_event(torch.where(inside, density, -math.inf), event_dims)
 
 
@@ -497,7 +500,7 @@ def log_prob_pretanh(loc: Real, scale: Real, low: Real, high: Real, pre: Real, *
     tensor([  -0.9189, -162.3052])
     """
     z = (pre - loc) / scale
-    return sum_event(log_normal_density(z) - scale.log() - log_squash_slope(pre, low, high), event_dims)
+    return sum_event(special.log_image_density(z, scale.log() + log_squash_slope(pre, low, high)), event_dims)
 
 
 @verb(confine=special.strictly_inside)

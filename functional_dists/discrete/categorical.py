@@ -67,7 +67,7 @@ def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Te
     """Draw categories, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
-    tensor([1, 0, 2, 0, 0, 1])
+    tensor([1, 2, 2, 1, 1, 1])
     """
     return draw(key, softmax.weights(logits, None), sample_shape)
 
@@ -80,14 +80,15 @@ def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int
     >>> log_prob
     tensor(-1.0986)
     """
-    value = draw(key, softmax.weights(logits, None), sample_shape)
-    return value, softmax.log_prob_of(softmax.softmax(logits, None), value)
+    parts = softmax.shift(logits, None)
+    value = draw(key, parts.weights.detach(), sample_shape)
+    return value, softmax.log_prob_at(parts, value)
 
 
 def draw(key: Source, weights: Tensor, sample_shape: Sequence[int]) -> Tensor:
     """Draw an outcome of every row of weights, from one 64-bit word each."""
-    words = random.bits(key, (*sample_shape, *weights.shape[:-1]), dtype=torch.int64, device=weights.device)
-    return choose(weights, words)
+    shape = (*sample_shape, *weights.shape[:-1])
+    return choose(weights, random.uniform(key, shape, dtype=torch.float64, device=weights.device))
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -98,7 +99,7 @@ def log_prob(logits: Real, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
     tensor([-1.3863, -1.3863,    -inf])
     """
-    return softmax.log_prob_of(softmax.softmax(logits, None), value)
+    return softmax.log_prob_of(softmax.shift(logits, None), value)
 
 
 @verb

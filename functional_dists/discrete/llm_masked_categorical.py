@@ -22,12 +22,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.autograd.graph import saved_tensors_hooks
 
 from functional_dists import random
 from functional_dists.random import Source
-from functional_dists.special import choose, softmax
+from functional_dists.special import choose, is_transformed, softmax
 from functional_dists.tree import Index, Mask, Real, require, verb
 
 __all__ = [
@@ -100,7 +99,7 @@ def sample(
     """Draw tokens, by the inverse cdf; `ignore_index` at a position that does not count.
 
     >>> sample(random.key(42), torch.zeros(3, 50_000), torch.tensor([True, True, False]))
-    tensor([22591, 14646,  -100])
+    tensor([17091, 48929,  -100])
     """
     return _draw(key, logits, mask, sample_shape, ignore_index)
 
@@ -120,18 +119,18 @@ def sample_and_log_prob(
 
 
 def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Sequence[int], ignore_index: int) -> Tensor:
-    # All words are drawn first: how the rows are then cut into chunks does not change a token.
-    words = random.bits(key, (*sample_shape, *logits.shape[:-1]), dtype=torch.int64, device=logits.device)
-    columns = _samples_last(words, logits.ndim - 1)
-    tokens = _samples_first(_by_chunks(_chosen, logits.detach(), mask, columns), words.shape)
+    # All shares are drawn first: how the rows are then cut into chunks does not change a token.
+    shares = random.uniform(key, (*sample_shape, *logits.shape[:-1]), dtype=torch.float64, device=logits.device)
+    columns = _samples_last(shares, logits.ndim - 1)
+    tokens = _samples_first(_by_chunks(_chosen, logits.detach(), mask, columns), shares.shape)
     return _where_counted(_position(logits, mask), tokens, ignore_index)
 
 
-def _chosen(logits: Tensor, mask: Tensor, words: Tensor) -> Tensor:
+def _chosen(logits: Tensor, mask: Tensor, shares: Tensor) -> Tensor:
     weights = softmax.weights(_full(logits), _allowed(logits, mask))
-    if words.shape[-1] == 1:  # without the axis of samples the choice compiles to one kernel
-        return choose(weights, words.squeeze(-1)).unsqueeze(-1)
-    return choose(weights, words.movedim(-1, 0)).movedim(0, -1)
+    if shares.shape[-1] == 1:  # without the axis of samples the choice compiles to one kernel
+        return choose(weights, shares.squeeze(-1)).unsqueeze(-1)
+    return choose(weights, shares.movedim(-1, 0)).movedim(0, -1)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -331,8 +330,7 @@ def _forgetful(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Ca
 
     Neither `torch.func` nor forward mode passes through that, but they pass through the function itself.
     """
-    is_transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    if is_transformed or not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors):
+    if is_transformed() or not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors):
         return function
     # `torch.utils.checkpoint` does the same, but imports the compiler first: that takes a second and 80 MB.
     return lambda *parts: _keeping_arguments(function, parts)

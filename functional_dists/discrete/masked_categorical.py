@@ -64,7 +64,7 @@ def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int]
     """Draw outcomes that the mask allows, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]), sample_shape=(6,))
-    tensor([0, 0, 2, 0, 0, 0])
+    tensor([0, 2, 2, 0, 0, 0])
     """
     return draw(key, softmax.weights(logits, mask), sample_shape)
 
@@ -79,8 +79,9 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-0.6931)
     """
-    value = draw(key, softmax.weights(logits, mask), sample_shape)
-    return value, softmax.log_prob_of(softmax.softmax(logits, mask), value)
+    parts = softmax.shift(logits, mask)
+    value = draw(key, parts.weights.detach(), sample_shape)
+    return value, softmax.log_prob_at(parts, value)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -91,7 +92,7 @@ def log_prob(logits: Real, mask: Mask, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(3), torch.tensor([True, False, True]), torch.tensor([0, 1]))
     tensor([-0.6931,    -inf])
     """
-    return softmax.log_prob_of(softmax.softmax(logits, mask), value)
+    return softmax.log_prob_of(softmax.shift(logits, mask), value)
 
 
 @verb

@@ -110,8 +110,7 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-0.6931)
     """
-    value = hard_draw(key, logits, mask, sample_shape)
-    return value, one_hot.log_prob_of_vector(softmax.softmax(logits, mask), value)
+    return hard_draw_and_log_prob(key, logits, mask, sample_shape)
 
 
 @verb
@@ -137,6 +136,15 @@ def hard_draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Se
     """Draw one-hot vectors, int64."""
     weights = softmax.weights(logits, mask)
     return one_hot.encoded(draw(key, weights, sample_shape), weights.shape[-1])
+
+
+def hard_draw_and_log_prob(
+    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Draw one-hot vectors, int64, and their log-probability."""
+    parts = softmax.shift(logits, mask)
+    index = draw(key, parts.weights.detach(), sample_shape)
+    return one_hot.encoded(index, logits.shape[-1]), softmax.log_prob_at(parts, index)
 
 
 def soft_draw(
@@ -166,9 +174,8 @@ def soft_draw_and_log_prob(
     if is_relaxed(gradient):
         support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, temperature)
         return log_value.exp(), one_hot.relaxed_log_density(logits, support, log_value, temperature)
-    parts = softmax.softmax(logits, mask)
-    hard = hard_draw(key, logits, mask, sample_shape)
-    return one_hot.straight_through(hard, softmax.probs(parts)), one_hot.log_prob_of_vector(parts, hard)
+    hard, log_prob = hard_draw_and_log_prob(key, logits, mask, sample_shape)
+    return one_hot.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob
 
 
 def is_relaxed(gradient: Gradient) -> bool:
@@ -194,7 +201,7 @@ def log_prob(logits: Real, mask: Mask, value: OneHot) -> Tensor:
     >>> log_prob(torch.zeros(2), torch.tensor([True, True]), torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return one_hot.log_prob_of_vector(softmax.softmax(logits, mask), value)
+    return one_hot.log_prob_of_vector(softmax.shift(logits, mask), value)
 
 
 @verb

@@ -14,6 +14,7 @@ from functional_dists.discrete.categorical import check_logits
 from functional_dists.discrete.masked_one_hot_categorical import (
     Gradient,
     hard_draw,
+    hard_draw_and_log_prob,
     most_probable,
     relaxed_score,
     soft_draw,
@@ -103,8 +104,7 @@ def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int
     >>> log_prob
     tensor(-1.0986)
     """
-    value = hard_draw(key, logits, None, sample_shape)
-    return value, one_hot.log_prob_of_vector(softmax.softmax(logits, None), value)
+    return hard_draw_and_log_prob(key, logits, None, sample_shape)
 
 
 @verb
@@ -133,7 +133,7 @@ def log_prob(logits: Real, value: OneHot) -> Tensor:
     >>> log_prob(torch.zeros(2), torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return one_hot.log_prob_of_vector(softmax.softmax(logits, None), value)
+    return one_hot.log_prob_of_vector(softmax.shift(logits, None), value)
 
 
 @verb

@@ -10,6 +10,7 @@ from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.masked_one_hot_categorical import (
     Gradient,
     hard_draw,
+    hard_draw_and_log_prob,
     most_probable,
     relaxed_score,
     soft_draw,
@@ -100,8 +101,7 @@ def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Sequence[int
     >>> log_prob
     tensor(-1.0986)
     """
-    value = hard_draw(key, logits_of(scores), None, sample_shape)
-    return value, one_hot.log_prob_of_vector(parts_of(scores), value)
+    return hard_draw_and_log_prob(key, logits_of(scores), None, sample_shape)
 
 
 @verb
@@ -130,7 +130,7 @@ def log_prob(scores: Real, value: OneHot) -> Tensor:
     >>> log_prob(torch.zeros(2), torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return one_hot.log_prob_of_vector(parts_of(scores), value)
+    return one_hot.log_prob_of_vector(softmax.shift(logits_of(scores), None), value)
 
 
 @verb

@@ -93,7 +93,7 @@ def sample(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> Te
     """Draw outcomes, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
-    tensor([1, 0, 2, 0, 0, 1])
+    tensor([1, 2, 2, 1, 1, 1])
     """
     return draw(key, softmax.weights(logits_of(scores), None), sample_shape)
 
@@ -107,8 +107,9 @@ def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Sequence[int
     tensor(-1.0986)
     """
     logits = logits_of(scores)
-    value = draw(key, softmax.weights(logits, None), sample_shape)
-    return value, softmax.log_prob_of(softmax.softmax(logits, None), value)
+    parts = softmax.shift(logits, None)
+    value = draw(key, parts.weights.detach(), sample_shape)
+    return value, softmax.log_prob_at(parts, value)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -119,7 +120,7 @@ def log_prob(scores: Real, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
     tensor([-1.3863, -1.3863,    -inf])
     """
-    return softmax.log_prob_of(parts_of(scores), value)
+    return softmax.log_prob_of(softmax.shift(logits_of(scores), None), value)
 
 
 @verb

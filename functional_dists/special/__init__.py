@@ -2,6 +2,7 @@
 
 from functional_dists.special import one_hot, softmax, truncated
 from functional_dists.special.choice import choose
+from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.elementary import (
     expm1,
     log_sech2,
@@ -14,6 +15,7 @@ from functional_dists.special.elementary import (
 )
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
+    log_image_density,
     log_ndtr,
     log_normal_density,
     ndtr,
@@ -37,7 +39,10 @@ __all__ = [
     "expm1",
     "fine_normal_rule",
     "half_line_rule",
+    "is_constant",
+    "is_transformed",
     "log_growth",
+    "log_image_density",
     "log_ndtr",
     "log_normal_density",
     "log_sech2",

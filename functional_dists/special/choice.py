@@ -1,8 +1,8 @@
 """Drawing an outcome by its weight: the inverse of the cumulative sum, in integers.
 
-Weights are rounded to integers before they are summed. Integers add up to the same in any order: an outcome without
-weight is never chosen, nothing is lost among millions of outcomes, and a sum in blocks, in parallel or in a fused
-kernel gives the same choice.
+Weights are rounded down to integers before they are summed, and float64 adds these up exactly, to the same in any
+order: an outcome without weight is never chosen, nothing is lost among millions of outcomes, and a sum in blocks, in
+parallel or in a fused kernel gives the same choice.
 """
 
 import math
@@ -14,40 +14,38 @@ from torch.nn import functional
 # The cumulative sum of a long row is taken of blocks of this many, and then within one block.
 BLOCK, LONG = 256, 1024
 
-_TOTAL_BITS = 62  # of the largest sum: the products below stay within an int64
-_HALF_BITS = _TOTAL_BITS // 2
-_HALF_MASK = 2**_HALF_BITS - 1
+_TOTAL_BITS = 53  # of the largest sum, as many as float64 has
 
 
-def choose(weights: Tensor, words: Tensor) -> Tensor:
-    """Choose an outcome of every row of weights for every random word.
+def choose(weights: Tensor, share: Tensor) -> Tensor:
+    """Choose the outcome of every row of weights at a share of its sum.
 
-    A weight counts to 2^-(62 - log2 N) of the largest possible one: 2^-45 among 131,072 outcomes.
+    A weight counts to 2^-(53 - log2 N) of the largest possible one: 2^-47 among 64 outcomes, 2^-36 among 131,072.
 
     Args:
         weights: ``(*B, N)``, in [0, 1].
-        words: uniform random bits, int64, ``(*S, *B)``.
+        share: uniform draws from [0, 1), float64, ``(*S, *B)``.
 
     Returns:
         Outcomes ``(*S, *B)``, int64; 0 in a row without weight.
 
-    >>> choose(torch.tensor([0.5, 0.0, 1.0]), torch.tensor([0, 2**60, 2**61, 2**62 - 1]))
+    >>> choose(torch.tensor([0.5, 0.0, 1.0]), torch.tensor([0.0, 0.3, 0.4, 0.99], dtype=torch.float64))
     tensor([0, 0, 2, 2])
     """
     count = weights.shape[-1]
     unit = 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
-    integers = (weights * unit).long()
+    integers = torch.floor(weights.double() * unit)
     if count <= LONG:
         sums = integers.cumsum(-1)
         total = sums[..., -1]
-        chosen = _first_above(sums, _scaled(words, total))
+        chosen = _first_above(sums, share * total)  # rounded, it is still below the total
     else:
         blocks = functional.pad(integers, (0, -count % BLOCK)).unflatten(-1, (-1, BLOCK))
         sums = blocks.sum(-1).cumsum(-1)
         total = sums[..., -1]
-        target = _scaled(words, total)
+        target = share * total
         block = _first_above(sums, target)
-        below = torch.where(block > 0, _picked(sums, (block - 1).clamp(min=0)), 0)
+        below = torch.where(block > 0, _picked(sums, (block - 1).clamp(min=0)), 0.0)
         row = block[..., None, None].expand(*block.shape, 1, BLOCK)
         inside = blocks.expand(*block.shape, *blocks.shape[-2:]).gather(-2, row).squeeze(-2)
         chosen = BLOCK * block + _first_above(inside.cumsum(-1), target - below)
@@ -68,17 +66,18 @@ def _first_above(sums: Tensor, target: Tensor) -> Tensor:
 
 
 def _has_lanes_of_its_own(tensor: Tensor, other: Tensor) -> bool:
-    level = torch._C._functorch.maybe_get_level
-    return torch._C._functorch.is_batchedtensor(tensor) and level(tensor) > level(other)
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor) and not _vmap_levels(tensor) <= _vmap_levels(other)
+
+
+def _vmap_levels(tensor: Tensor) -> set[int]:
+    functorch = torch._C._functorch
+    levels: set[int] = set()
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            levels.add(functorch.maybe_get_level(tensor))
+        tensor = functorch.get_unwrapped(tensor)
+    return levels
 
 
 def _picked(table: Tensor, index: Tensor) -> Tensor:
     return table.expand(*index.shape, table.shape[-1]).gather(-1, index[..., None]).squeeze(-1)
-
-
-def _scaled(words: Tensor, total: Tensor) -> Tensor:
-    """Return total * (the low 62 bits of a word) / 2^62, rounded down: the product in halves, as no int64 holds it."""
-    high, low = (words >> _HALF_BITS) & _HALF_MASK, words & _HALF_MASK
-    total_high, total_low = total >> _HALF_BITS, total & _HALF_MASK
-    middle = high * total_low + low * total_high + ((low * total_low) >> _HALF_BITS)
-    return high * total_high + (middle >> _HALF_BITS)

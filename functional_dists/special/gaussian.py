@@ -76,6 +76,15 @@ def log_normal_density(z: Tensor) -> Tensor:
     return -0.5 * z * z - HALF_LOG_2PI
 
 
+def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
+    """Return the log-density of a function of a standard normal z, whose derivative has the log `log_slope`.
+
+    >>> log_image_density(torch.tensor(0.0), torch.tensor(1.0))
+    tensor(-1.9189)
+    """
+    return torch.addcmul(-HALF_LOG_2PI - log_slope, z, z, value=-0.5)
+
+
 def ndtr(z: Tensor) -> Tensor:
     """Return the standard normal cdf, with its lower tail (`torch.special.ndtr` has none).
 

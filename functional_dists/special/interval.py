@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from functional_dists.special.elementary import log_sech2
+from functional_dists.special.constant import is_constant
+from functional_dists.special.elementary import LOG_2, softplus
 
 
 def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -15,9 +16,11 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor([5.0000e-01, 4.2484e-18])
     """
     width = high - low
-    near = x.abs() < 0.5
-    centre = low + 0.5 * width + 0.5 * width * torch.tanh(torch.where(near, x, 0.0))
-    from_end = width * torch.sigmoid(-2 * x.abs())
+    distance = x.abs()
+    near = distance < 0.5
+    half = 0.5 * width
+    centre = low + half + half * torch.tanh(x if is_constant(x) else torch.where(near, x, 0.0))
+    from_end = width * torch.sigmoid(-2 * distance)
     return torch.where(near, centre, torch.where(x < 0, low + from_end, high - from_end))
 
 
@@ -42,6 +45,8 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     (tensor(0.), tensor(0.))
     """
     x, log_slope = _pre_image(value.detach(), low.detach(), high.detach())
+    if is_constant(value, low, high):
+        return x, log_slope
     # The derivatives come from x = 1/2 (log(below) - log(above)): exact, and simpler than those of the accurate value.
     below, above = log_growth(value - low), log_growth(high - value)
     return x + 0.5 * (below - above), log_slope + below + above - log_growth(high - low)
@@ -79,7 +84,8 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> log_squash_slope(torch.tensor(0.0), torch.tensor(-1.0), torch.tensor(1.0))
     tensor(0.)
     """
-    return log_sech2(x) + torch.log(0.5 * (high - low))
+    # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))
+    return torch.sub(torch.log(0.5 * (high - low)) + 2 * LOG_2, x + softplus(-2 * x), alpha=2)
 
 
 def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -91,7 +97,8 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor([True, True])
     """
     fixed = value.detach()
-    return value + (torch.clamp(fixed, next_above(low.detach()), next_below(high.detach())) - fixed)
+    inside = torch.clamp(fixed, next_above(low.detach()), next_below(high.detach()))
+    return inside if is_constant(value) else value + (inside - fixed)
 
 
 def next_above(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
 
 
@@ -37,8 +38,43 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
     top = logits.gather(-1, largest)
     others = support & ~is_top
     shifted = torch.where(others, logits - top, 0.0)
-    weights = torch.where(others, torch.exp(shifted), 0.0)
+    weights = torch.exp(shifted) * others
     return Softmax(support, is_top, top, shifted, weights, weights.sum(-1, keepdim=True))
+
+
+class Shifted(NamedTuple):
+    """Logits ``(*B, N)`` relative to the largest of the support: what a log-probability needs."""
+
+    logits: Tensor  # (*B, N): -inf outside the support
+    weights: Tensor  # (*B, N): their exp, 1 at the largest
+    rest: Tensor  # (*B): the sum of that without the largest
+    largest: Tensor | None  # (*B): which one it is, -1 in a row without support; None where no derivative asks for it
+
+
+def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
+    """Subtract the largest logit of the support, which is where the mask is True, or all, but for logits of -inf.
+
+    >>> shift(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).logits
+    tensor([-2.,  0., -inf])
+    """
+    is_quick = logits.dtype == torch.float32 and is_constant(logits)
+    logits = logits if mask is None else torch.where(mask, logits, -math.inf)
+    if is_quick:
+        top = logits.amax(-1, keepdim=True)
+        is_empty = top == -math.inf
+        shifted = logits - torch.where(is_empty, 0.0, top)
+        weights = torch.exp(shifted)
+        # float64 has digits to spare for what is left of the sum.
+        rest = (weights.sum(-1, dtype=torch.float64) - 1).to(logits.dtype)
+        return Shifted(shifted, weights, torch.where(is_empty.squeeze(-1), 0.0, rest), None)
+    largest = logits.detach().argmax(-1, keepdim=True)
+    top = logits.gather(-1, largest)
+    is_empty = top == -math.inf
+    shifted = logits - torch.where(is_empty, 0.0, top)
+    weights = torch.exp(shifted)
+    is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
+    rest = torch.where(is_top, 0.0, weights).sum(-1)
+    return Shifted(shifted, weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -70,23 +106,31 @@ def log_probs(parts: Softmax) -> Tensor:
     return torch.where(parts.support, parts.shifted - torch.log1p(parts.rest), -math.inf)
 
 
-def log_prob_of(parts: Softmax, index: Tensor) -> Tensor:
+def log_prob_of(parts: Shifted, index: Tensor) -> Tensor:
     """Return the log-probabilities of outcomes ``(*S, *B)``, -inf for those that do not exist.
 
-    >>> log_prob_of(softmax(torch.zeros(2), None), torch.tensor([0, 1, 2, -1]))
+    >>> log_prob_of(shift(torch.zeros(2), None), torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
-    count = parts.support.shape[-1]
     index = index.long()
-    shape = torch.broadcast_shapes(index.shape, parts.support.shape[:-1])
-    exists = (index >= 0) & (index < count)
-    place = torch.where(exists, index, 0).expand(shape)[..., None]
+    exists = (index >= 0) & (index < parts.logits.shape[-1])
+    return torch.where(exists, log_prob_at(parts, torch.where(exists, index, 0)), -math.inf)
 
-    def picked(table: Tensor) -> Tensor:
-        return table.expand(*shape, count).gather(-1, place).squeeze(-1)
 
-    result = picked(parts.shifted) - torch.log1p(parts.rest).squeeze(-1)
-    return torch.where(exists & picked(parts.support), result, -math.inf)
+def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
+    """Return the log-probabilities of outcomes ``(*S, *B)`` that exist, int64.
+
+    >>> log_prob_at(shift(torch.zeros(2), None), torch.tensor([0, 1]))
+    tensor([-0.6931, -0.6931])
+    """
+    shape = torch.broadcast_shapes(index.shape, parts.rest.shape)
+    table = parts.logits.expand(*shape, parts.logits.shape[-1])
+    logit = table.gather(-1, index.expand(shape)[..., None]).squeeze(-1)
+    if parts.largest is not None:
+        # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
+        logit = torch.where(index == parts.largest, 0.0, logit)
+    log_prob = logit - torch.log1p(parts.rest)
+    return torch.where(log_prob > -math.inf, log_prob, -math.inf)  # without a gradient
 
 
 def variance(parts: Softmax) -> Tensor:
