@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from functional_dists import distributions, divergence, parameters, random, special, tree
+    from functional_dists import composite, distributions, divergence, parameters, policy, random, special, tree
     from functional_dists.continuous import (
         delta,
         independent_normal,
@@ -32,6 +32,7 @@ __all__ = [
     "Family",
     "bind",
     "categorical",
+    "composite",
     "delta",
     "distributions",
     "divergence",
@@ -46,6 +47,7 @@ __all__ = [
     "one_hot_ordinal",
     "ordinal",
     "parameters",
+    "policy",
     "random",
     "sparse_categorical",
     "sparse_one_hot_categorical",

@@ -1,0 +1,129 @@
+"""Time a probabilistic step and a whole actor step against tensordict's and TorchRL's, interleaved, on one thread.
+
+    python benchmarks/policy_speed.py
+
+The actions are tanh-normal, of shape (256, 6). The module is eager and draws from a Generator; the actor, a linear
+network or one of two hidden layers before the same draw, is compiled and draws from a key, TorchRL's from the global
+generator. Both networks are the same on both sides, so the linear one shows what the rest costs.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import tensordict
+import torch
+import torchrl
+from tensordict import TensorDict
+from tensordict.nn import InteractionType, NormalParamExtractor, ProbabilisticTensorDictModule, TensorDictModule
+from torch import nn
+from torchrl.modules import ProbabilisticActor, TanhNormal
+
+from functional_dists import policy, random, tanh_normal
+
+BATCH, OBSERVATION, ACTION, HIDDEN = 256, 17, 6, 64
+Calls = dict[str, Callable[[], object]]
+
+
+def module_calls(return_log_prob: bool) -> Calls:
+    ours = policy.ProbabilisticModule(
+        tanh_normal,
+        ["loc", "scale"],
+        ["action"],
+        default_interaction_type="random",
+        return_log_prob=return_log_prob,
+    )
+    theirs = ProbabilisticTensorDictModule(
+        in_keys=["loc", "scale"],
+        out_keys=["action"],
+        distribution_class=TanhNormal,
+        default_interaction_type=InteractionType.RANDOM,
+        return_log_prob=return_log_prob,
+    )
+    generator = torch.Generator().manual_seed(0)
+    data = {"loc": torch.randn(BATCH, ACTION), "scale": torch.rand(BATCH, ACTION) + 0.5}
+    in_tensordict = TensorDict(data, [BATCH])
+    return {
+        "dict": lambda: ours((), generator, data),
+        "TensorDict": lambda: ours((), generator, in_tensordict),
+        "peer": lambda: theirs(in_tensordict.copy()),  # it writes into what it is given
+    }
+
+
+def linear() -> nn.Module:
+    return nn.Linear(OBSERVATION, 2 * ACTION)
+
+
+def two_hidden_layers() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(OBSERVATION, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 2 * ACTION)
+    )
+
+
+def actor_calls(return_log_prob: bool, make_network: Callable[[], nn.Module]) -> Calls:
+    network = make_network()
+    params, step = policy.actor(network, tanh_normal, in_keys=["observation"], return_log_prob=return_log_prob)
+    theirs = ProbabilisticActor(
+        TensorDictModule(
+            nn.Sequential(network, NormalParamExtractor()), in_keys=["observation"], out_keys=["loc", "scale"]
+        ),
+        in_keys=["loc", "scale"],
+        distribution_class=TanhNormal,
+        default_interaction_type=InteractionType.RANDOM,
+        return_log_prob=return_log_prob,
+    )
+    key, data = random.key(42), {"observation": torch.randn(BATCH, OBSERVATION)}
+    in_tensordict = TensorDict(data, [BATCH])
+    compiled, compiled_theirs = torch.compile(step, fullgraph=True), torch.compile(theirs)
+    return {
+        "dict": lambda: compiled(params, key, data),
+        "TensorDict": lambda: compiled(params, key, in_tensordict),
+        "peer": lambda: compiled_theirs(in_tensordict.copy()),
+    }
+
+
+def measure(calls: Calls, rounds: int, repeats: int) -> dict[str, float]:
+    """Median microseconds per call."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeats):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats * 1e6)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=51)
+    parser.add_argument("--repeats", type=int, default=40)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rows: dict[str, Callable[[bool], Calls]] = {
+        "eager module, Generator": module_calls,
+        "compiled actor, linear, key": functools.partial(actor_calls, make_network=linear),
+        "compiled actor, two hidden layers, key": functools.partial(actor_calls, make_network=two_hidden_layers),
+    }
+    print(f"torch {torch.__version__}, tensordict {tensordict.__version__}, torchrl {torchrl.__version__}, 1 thread")
+    print(f"median us of {arguments.rounds} rounds; how many times as fast as the peer, on the same kind of data\n")
+    print("| step | log-prob | dict | TensorDict | peer | dict | TensorDict |\n|---|---|---|---|---|---|---|")
+    for name, make in rows.items():
+        for return_log_prob in (False, True):
+            torch._dynamo.reset()
+            with torch.no_grad():
+                median = measure(make(return_log_prob), arguments.rounds, arguments.repeats)
+            cells: list[Any] = [name, "yes" if return_log_prob else "no"]
+            cells += [f"{median[column]:.0f}" for column in ("dict", "TensorDict", "peer")]
+            cells += [f"{median['peer'] / median[column]:.1f}x" for column in ("dict", "TensorDict")]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

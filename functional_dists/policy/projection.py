@@ -1,0 +1,232 @@
+"""The nearest valid action: onto a space of gymnasium or a spec of torchrl, neither of which is imported."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functional_dists.policy import keys
+from functional_dists.policy.keys import Key
+from functional_dists.policy.steps import FunctionModule
+
+__all__ = ["project", "projection"]
+
+# (value, mask or None) -> the nearest value that is in the space, and allowed by the mask
+_Projection = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def project(spec: Any, action_keys: Sequence[Key], mask_keys: Mapping[Key, Key]) -> FunctionModule:
+    """Make the step that projects actions onto their spaces.
+
+    Args:
+        spec: A space of gymnasium or a spec of torchrl: a composite of both or the one of the first action. A composite
+            is looked up by the key of the action, or by the end of the key.
+        action_keys: Of the actions.
+        mask_keys: The keys of masks by the keys of discrete actions, of shape (*batch, N), True where one is valid.
+
+    Returns:
+        A step that writes the actions; those that the composite does not have stay as they are.
+
+    Raises:
+        KeyError: the composite has none of the actions, or a mask is not that of an action of the spec.
+        TypeError: it is no spec that is known.
+    """
+    if _kind(spec) in _COMPOSITES:
+        spaces = {key: space for key in action_keys if (space := _space_of(spec, key)) is not None}
+    else:
+        spaces = {action_keys[0]: spec}
+    if not spaces:
+        raise KeyError(f"the spec has none of the actions {[*action_keys]}")
+    if alien := [key for key in mask_keys if key not in spaces]:
+        raise KeyError(f"there are masks of {alien}, and specs of {[*spaces]}")
+    masked = tuple(key for key in spaces if key in mask_keys)
+    projections = tuple((key in mask_keys, projection(space)) for key, space in spaces.items())
+    in_keys = (*spaces, *(mask_keys[key] for key in masked))
+    return FunctionModule(_Projections(projections), in_keys, tuple(spaces))
+
+
+@dataclass(frozen=True, eq=False)
+class _Projections:
+    """The function of the step: of the actions, then of the masks that some of them have."""
+
+    projections: tuple[tuple[bool, _Projection], ...]
+
+    def __call__(self, params: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        masks = iter(inputs[len(self.projections) :])
+        values = inputs[: len(self.projections)]
+        return tuple(
+            project(value, next(masks) if has_mask else None)
+            for value, (has_mask, project) in zip(values, self.projections, strict=True)
+        )
+
+
+def projection(space: Any) -> _Projection:
+    """Return the function (value, mask or None) -> nearest valid value of a space.
+
+    A box clamps. Of integers the nearest one that the mask allows is taken, the lower of two; without a mask that of
+    the space counts, if it has one. A row whose mask allows nothing gives the first. A vector that is not one-hot
+    becomes that of its largest element.
+
+    Args:
+        space: Of gymnasium `Box`, `Discrete`, `MultiDiscrete` or `MultiBinary`; of torchrl `Bounded`, `Unbounded`,
+            `Categorical`, `MultiCategorical`, `OneHot`, `MultiOneHot` or `Binary`.
+
+    Raises:
+        TypeError: it is something else.
+
+    >>> class Discrete:
+    ...     __module__, n, start = "gymnasium.spaces", 4, 0
+    >>> projection(Discrete())(torch.tensor([1, 7]), torch.tensor([True, False, True, False]))
+    tensor([0, 2])
+    """
+    kind = _kind(space)
+    if kind not in _MAKERS:
+        known = ", ".join(".".join(name) for name in (*_MAKERS, *_COMPOSITES))
+        raise TypeError(f"spec must be one of {known}, got {type(space).__module__}.{type(space).__name__}")
+    return _MAKERS[kind](space)
+
+
+def _kind(space: Any) -> tuple[str, str] | None:
+    """Return the package and the name of the first class of this object that is known."""
+    for base in type(space).__mro__:
+        kind = (base.__module__.partition(".")[0], base.__name__)
+        if kind in _MAKERS or kind in _COMPOSITES:
+            return kind
+    return None
+
+
+def _space_of(spec: Any, key: Key) -> Any:
+    path = keys.path_of(key)
+    for start in range(len(path)):
+        space = spec
+        for part in path[start:]:
+            space = _part(space, part)
+        if space is not None:
+            return space
+    return None
+
+
+def _part(space: Any, name: str) -> Any:
+    if space is None or _kind(space) not in _COMPOSITES:
+        return None
+    if _kind(space) == ("gymnasium", "Tuple"):
+        parts = dict(enumerate(space.spaces))
+        return parts.get(int(name)) if name.isdigit() else None
+    names = space.spaces if hasattr(space, "spaces") else space.keys()
+    return space[name] if name in names else None
+
+
+# ------------------------------------------------------------------------------------------------------------- spaces
+@dataclass(frozen=True, eq=False)
+class _Box:
+    low: Tensor
+    high: Tensor
+
+    def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        low, high = (_like(bound, value) for bound in (self.low, self.high))
+        return torch.minimum(torch.maximum(value, low), high)
+
+
+@dataclass(frozen=True, eq=False)
+class _Integers:
+    """Integers in ranges of their own, one for each element of the last axis; their masks are joined."""
+
+    sizes: tuple[int, ...]
+    starts: tuple[int, ...]
+    mask: Tensor | None = None
+
+    def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        mask = self.mask if mask is None else mask
+        masks = [None] * len(self.sizes) if mask is None else mask.split(self.sizes, -1)
+        parts = zip(value.unbind(-1), masks, self.sizes, self.starts, strict=True)
+        return torch.stack([_nearest(part, mask, size, start) for part, mask, size, start in parts], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Integer:
+    size: int
+    start: int = 0
+    mask: Tensor | None = None
+
+    def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        return _nearest(value, self.mask if mask is None else mask, self.size, self.start)
+
+
+@dataclass(frozen=True, eq=False)
+class _OneHots:
+    """One-hot vectors joined along the last axis."""
+
+    sizes: tuple[int, ...]
+    mask: Tensor | None = None
+
+    def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        mask = self.mask if mask is None else mask
+        masks = [None] * len(self.sizes) if mask is None else mask.split(self.sizes, -1)
+        parts = zip(value.split(self.sizes, -1), masks, self.sizes, strict=True)
+        return torch.cat([_nearest_one_hot(part, mask, size) for part, mask, size in parts], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bits:
+    def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
+        if value.dtype == torch.bool:
+            return value
+        return _rounded(value).clamp(0, 1)
+
+
+def _anything(value: Tensor, mask: Tensor | None) -> Tensor:
+    return value
+
+
+def _nearest(value: Tensor, mask: Tensor | None, size: int, start: int) -> Tensor:
+    place = (_rounded(value) - start).clamp(0, size - 1)
+    if mask is None:
+        return place + start
+    if mask.shape[-1] != size:
+        raise ValueError(f"the mask must have {size} entries in its last axis, got shape {tuple(mask.shape)}")
+    places = torch.arange(size, device=value.device)
+    gap = places - place[..., None]
+    # Unlike one another, so that no tie is left to the order in which argmin looks.
+    distance = torch.where(mask.to(value.device), 2 * gap.abs() + (gap > 0), 2 * size + places)
+    return distance.argmin(-1).to(value.dtype) + start
+
+
+def _nearest_one_hot(value: Tensor, mask: Tensor | None, size: int) -> Tensor:
+    place = _nearest(value.to(torch.int8 if value.dtype == torch.bool else value.dtype).argmax(-1), mask, size, 0)
+    nearest = (torch.arange(size, device=value.device) == place[..., None]).to(value.dtype)
+    # What is valid passes as it is, with its gradient.
+    return torch.where((value == nearest).all(-1, keepdim=True), value, nearest)
+
+
+def _rounded(value: Tensor) -> Tensor:
+    return value.round() if value.is_floating_point() else value
+
+
+def _like(bound: Tensor, value: Tensor) -> Tensor:
+    if torch.broadcast_shapes(bound.shape, value.shape) != value.shape:
+        raise ValueError(f"a spec of shape {tuple(bound.shape)} does not fit an action of shape {tuple(value.shape)}")
+    return bound.to(value)
+
+
+def _sizes(nvec: Any) -> tuple[int, ...]:
+    if len(nvec.shape) != 1:
+        raise TypeError(f"nvec must have one axis, got shape {tuple(nvec.shape)}")
+    return tuple(int(size) for size in nvec)
+
+
+_COMPOSITES = (("gymnasium", "Dict"), ("gymnasium", "Tuple"), ("torchrl", "Composite"))
+_MAKERS: dict[tuple[str, str], Callable[[Any], _Projection]] = {
+    ("gymnasium", "Box"): lambda space: _Box(torch.as_tensor(space.low), torch.as_tensor(space.high)),
+    ("gymnasium", "Discrete"): lambda space: _Integer(int(space.n), int(space.start)),
+    ("gymnasium", "MultiDiscrete"): lambda space: _Integers(_sizes(space.nvec), tuple(map(int, space.start))),
+    ("gymnasium", "MultiBinary"): lambda space: _Bits(),
+    ("torchrl", "Bounded"): lambda spec: _Box(spec.space.low, spec.space.high),
+    ("torchrl", "Unbounded"): lambda spec: _anything,
+    ("torchrl", "Categorical"): lambda spec: _Integer(int(spec.space.n), 0, spec.mask),
+    ("torchrl", "MultiCategorical"): lambda spec: _Integers(_sizes(spec.nvec), (0,) * len(spec.nvec), spec.mask),
+    ("torchrl", "OneHot"): lambda spec: _OneHots((int(spec.space.n),), spec.mask),
+    ("torchrl", "MultiOneHot"): lambda spec: _OneHots(tuple(int(box.n) for box in spec.space), spec.mask),
+    ("torchrl", "Binary"): lambda spec: _Bits(),
+}
