@@ -57,3 +57,26 @@ def test_ppo_taxi_runs_end_to_end(tmp_path: Path) -> None:
     assert saved["with mask"]["episodes"][:, 2].min() == -200  # a step costs 1, and no refused one 10
 
     assert (tmp_path / "ppo_taxi.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mixed_actions_runs_end_to_end(tmp_path: Path) -> None:
+    printed = run_smoke("mixed_actions.py", tmp_path)
+    assert "passes gymnasium's check of environments" in printed
+    assert "the same returns, bit for bit" in printed
+
+    saved = torch.load(tmp_path / "mixed_actions_policy.pt", weights_only=True)
+    assert saved["kinds"] == ["chain", "amount blind to the move", "chain without mask"]
+    assert saved["returns"].shape == (3, 12)
+    assert saved["returns"].isfinite().all()
+    assert torch.equal(saved["refused"][:, :8], torch.zeros(3, 8))
+    assert (saved["refused"][:, 8:] > 0.1).all()  # it draws from all three moves, one of which is often ruled out
+    weights = [weight for network in ("actor", "critic") for weight in saved["weights"][network].values()]
+    assert all(weight.shape[0] == 12 and weight.isfinite().all() for weight in weights)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        start = torch.nn.Linear(3, 8).weight.detach()  # what the first agent's actor begins with
+    moved = (saved["weights"]["actor"]["0.weight"][0] - start).abs().max()
+    assert 0 < moved < 0.2  # 48 steps of Adam away from its own start
+
+    for plot in ("mixed_actions.png", "mixed_actions_policy.png"):
+        assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")

@@ -1,8 +1,11 @@
 """Objects for code that expects `torch.distributions`: thin, their methods are the verbs of the families.
 
 The classes have the constructors and attributes of TorchRL's classes of the same names, so that changing the import is
-enough; `wrap` makes an object of any family.
+enough; `wrap` makes an object of any family. `CompositeDistribution` and `KeyedModule` need tensordict.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from functional_dists.distributions.base import FamilyDistribution, wrap
 from functional_dists.distributions.continuous import Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal
@@ -16,6 +19,10 @@ from functional_dists.distributions.discrete import (
     ReparamGradientStrategy,
 )
 from functional_dists.distributions.modules import AddStateIndependentNormalScale, NormalParamExtractor
+
+if TYPE_CHECKING:
+    from functional_dists.distributions.composite import CompositeDistribution
+    from functional_dists.distributions.keyed import KeyedModule
 
 _CLASSES: dict[str, tuple[type[FamilyDistribution], ...]] = {
     "continuous": (Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal),
@@ -33,9 +40,11 @@ distributions_maps: dict[str | type[FamilyDistribution], type[FamilyDistribution
 
 __all__ = [
     "AddStateIndependentNormalScale",
+    "CompositeDistribution",
     "Delta",
     "FamilyDistribution",
     "IndependentNormal",
+    "KeyedModule",
     "LLMMaskedCategorical",
     "MaskedCategorical",
     "MaskedOneHotCategorical",
@@ -50,3 +59,11 @@ __all__ = [
     "distributions_maps",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # They are classes of tensordict, which nothing else here needs.
+    needs_tensordict = {"CompositeDistribution": "composite", "KeyedModule": "keyed"}
+    if name not in needs_tensordict:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{needs_tensordict[name]}"), name)

@@ -82,7 +82,8 @@ def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
     >>> log_image_density(torch.tensor(0.0), torch.tensor(1.0))
     tensor(-1.9189)
     """
-    return torch.addcmul(-HALF_LOG_2PI - log_slope, z, z, value=-0.5)
+    # Neither `addcmul` nor `alpha=`: compiled, their forward-mode derivatives crash where one operand has none.
+    return -HALF_LOG_2PI - log_slope - 0.5 * z * z
 
 
 def ndtr(z: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor(0.)
     """
     # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))
-    return torch.sub(torch.log(0.5 * (high - low)) + 2 * LOG_2, x + softplus(-2 * x), alpha=2)
+    return torch.log(0.5 * (high - low)) + 2 * LOG_2 - 2 * (x + softplus(-2 * x))
 
 
 def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:

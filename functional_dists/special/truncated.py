@@ -83,7 +83,7 @@ def energy(slope: Tensor, deviation: Tensor) -> Tensor:
     >>> energy(torch.tensor(1.0), torch.tensor(2.0))
     tensor(4.)
     """
-    return deviation * torch.add(slope, deviation, alpha=0.5)
+    return deviation * (slope + 0.5 * deviation)
 
 
 def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
