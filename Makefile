@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow lint format bench accuracy notebooks clean
+.PHONY: demo test test-slow lint format bench bench-choice accuracy notebooks clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,9 +31,14 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed  ## draws against PyTorch's, to benchmarks/RANDOM_SPEED.md and benchmarks/CHOICE_SPEED.md
-	(OMP_NUM_THREADS=1 $(BIN)/python benchmarks/random_speed.py && \
-	 OMP_NUM_THREADS=2 $(BIN)/python benchmarks/random_speed.py) | tee benchmarks/RANDOM_SPEED.md
+.venv/bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@
+
+bench: .venv/bench  ## beside TorchRL, torch.distributions and JAX, to benchmarks/RESULTS.md and RESULTS.png
+	$(BIN)/python -m benchmarks.compare $(BENCH)
+
+bench-choice: .venv/installed  ## ways to draw an outcome, to benchmarks/CHOICE_SPEED.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choice_speed.py | tee benchmarks/CHOICE_SPEED.md
 
 accuracy: .venv/installed  ## errors against 50 digits, beside torch.distributions and TorchRL, to tests/accuracy/TABLE.md

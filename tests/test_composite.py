@@ -538,6 +538,23 @@ def test_compiled_by_inductor() -> None:
         assert_close(compiled(X, keys), function(X, keys), rtol=1e-4, atol=1e-4)
 
 
+def test_the_gradient_of_several_draws_by_inductor() -> None:
+    families, params = JOINTS[2]
+
+    def loss(x: Tensor, key: Tensor) -> Any:
+        value = composite.sample(key, families, params(x), sample_shape=(5,))
+        # The draws are not returned: what becomes of them is left to the compiler.
+        log_prob = composite.log_prob(families, params(x), value).sum()
+        return log_prob, log_prob
+
+    function = vmap(grad(loss, has_aux=True))
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True)
+    for seed in (0, 1, 2):
+        keys = random.split(random.key(seed), 2)
+        assert_close(compiled(X, keys), function(X, keys), rtol=1e-4, atol=1e-4)
+
+
 def test_tensordicts_compile() -> None:
     families = {"arm": TORQUE, "mode": categorical}
     params = TensorDict({"arm": {"loc": X, "scale": SCALE}, "mode": {"logits": X}}, [2])

@@ -16,7 +16,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_examples_run() -> None:
     namespace: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
     assert namespace["action"].shape == (256, 6)
@@ -25,6 +25,8 @@ def test_examples_run() -> None:
     assert namespace["grads"]["weight"].shape == (8, 12, 17)
     assert namespace["step"]["action_log_prob"].shape == (256,)
     assert namespace["peak"].shape == (256, 6)
+    assert namespace["joint"].shape == namespace["bonus"].shape == namespace["new_log_prob"].shape == (256,)
+    assert namespace["greedy"].shape == (256, 6)
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)(.*?)\)", README.read_text()))

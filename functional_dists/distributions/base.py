@@ -221,7 +221,7 @@ def wrap(
 
     >>> from functional_dists import categorical, random
     >>> wrap(categorical, torch.zeros(3)).sample((4,), key=random.key(42))
-    tensor([1, 0, 2, 0])
+    tensor([1, 2, 2, 1])
     """
     named = {name: options.pop(name) for name in family.Params._fields if name in options}
     if options:

@@ -1,0 +1,156 @@
+"""What is timed: families, verbs and shapes, and their inputs, the same arrays for every contender."""
+
+import fnmatch
+from dataclasses import dataclass
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+VERBS = ("sample", "sample_and_log_prob", "log_prob", "entropy", "kl")
+DRAWING = ("sample", "sample_and_log_prob", "sample_log_prob_entropy")
+LOW, HIGH, IGNORE_INDEX = -1.0, 1.0, -100
+BATCH, OBSERVATION, HIDDEN, ACTION = 32, 17, 64, 6  # of one update of the ensemble
+RATE, TEMPERATURE, TARGET = 1e-2, 0.1, 0.5
+
+PARAMETERS = {
+    "independent_normal": ("loc", "scale"),
+    "tanh_normal": ("loc", "scale"),
+    "truncated_normal": ("loc", "scale"),
+    "masked_categorical": ("logits", "mask"),
+    "one_hot_categorical": ("logits",),
+    "ordinal": ("scores",),
+    "llm_masked_categorical": ("logits", "mask"),
+}
+CONTINUOUS = ("independent_normal", "tanh_normal", "truncated_normal")
+BOUNDED = ("tanh_normal", "truncated_normal")
+LOGITS = "llm_masked_categorical"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of work at one shape.
+
+    `log_prob` is forward and backward: the log-probs, and their sum's gradient by the parameters.
+    """
+
+    family: str
+    verb: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def name(self) -> str:
+        suffix = "" if self.dtype == "float32" else f" {self.dtype}"
+        return f"{self.family} {self.verb} {self.shape}{suffix}"
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+
+COPY = Case("memory", "copy", (2**26,))  # which no cache holds
+ENSEMBLES = tuple(Case("ensemble", "update", (num,)) for num in (1, 8, 64, 512))
+
+
+def work(device: str) -> list[Case]:
+    """Return all cases, on a GPU with larger ones added."""
+    on_gpu = device != "cpu"
+    cases = [COPY]
+    for family in CONTINUOUS:
+        sizes = (1,), (256, 6), (16_384, 6), (262_144, 6), *([(2**24, 6)] if on_gpu else [])
+        cases += [Case(family, verb, shape) for shape in sizes for verb in VERBS]
+    for family in ("masked_categorical", "one_hot_categorical"):
+        cases += [Case(family, verb, shape) for shape in ((256, 64), (16_384, 64), (256, 32_000)) for verb in VERBS]
+    cases += [Case("ordinal", verb, (256, 64)) for verb in VERBS]
+    for dtype in ("float32", "bfloat16"):
+        cases += [Case(LOGITS, verb, (8, 32, size), dtype) for size in (32_000, 128_256) for verb in VERBS]
+    if on_gpu:
+        cases.append(Case("masked_categorical", "sample_log_prob_entropy", (4096, 128_256), "bfloat16"))
+    cases += [Case("random", verb, shape) for verb in ("uniform", "normal") for shape in ((8,), (256, 6), (2**20,))]
+    cases += [Case("random", "split", (num,)) for num in (2, 1024)]
+    return [*cases, *ENSEMBLES]
+
+
+def few(cases: list[Case]) -> list[Case]:
+    """Return a case of every kind, for a quick look."""
+    shapes = ((256, 6), (256, 64), (8, 32, 32_000), (8,))
+    return [
+        case
+        for case in cases
+        if (
+            case.family in PARAMETERS
+            and case.shape in shapes
+            and case.verb in ("sample_and_log_prob", "log_prob")
+            and case.dtype == "float32"
+        )
+        or case in (COPY, Case("random", "normal", (2**20,)), ENSEMBLES[1])
+    ]
+
+
+def matching(cases: list[Case], pattern: str) -> list[Case]:
+    """Return the cases whose name has this in it; `*` and `?` stand for any letters and any letter.
+
+    >>> [case.name for case in matching(work("cpu"), "tanh_normal*(256, 6)")][:2]
+    ['tanh_normal sample (256, 6)', 'tanh_normal sample_and_log_prob (256, 6)']
+    """
+    return [case for case in cases if fnmatch.fnmatchcase(case.name, f"*{pattern}*")]
+
+
+# --------------------------------------------------------------------------------------------------------------- inputs
+def inputs(case: Case) -> Arrays:
+    """Return the parameters by name, those of a second distribution as `q_...`, and a `value` to score."""
+    source = np.random.default_rng(0)
+    if case.family == "ensemble":
+        return _ensemble(source, case.shape[0])
+    if case.family not in PARAMETERS:
+        return {}
+    arrays = _continuous(source, case) if case.family in CONTINUOUS else _discrete(source, case)
+    if case.dtype == "bfloat16":
+        arrays = {name: _rounded(array) if array.dtype == np.float32 else array for name, array in arrays.items()}
+    return arrays
+
+
+def _continuous(source: np.random.Generator, case: Case) -> Arrays:
+    loc, q_loc, noise = (source.standard_normal(case.shape, dtype=np.float32) for _ in range(3))
+    scale, q_scale, share = (0.3 + 0.7 * source.random(case.shape, dtype=np.float32) for _ in range(3))
+    loc *= 0.5
+    x = loc + scale * noise
+    values = {"independent_normal": x, "tanh_normal": np.tanh(x), "truncated_normal": 2 * (share - 0.65)}
+    q_loc = loc + 0.3 * q_loc
+    return {"loc": loc, "scale": scale, "q_loc": q_loc, "q_scale": q_scale, "value": values[case.family]}
+
+
+def _discrete(source: np.random.Generator, case: Case) -> Arrays:
+    table, q_table = (source.standard_normal(case.shape, dtype=np.float32) for _ in range(2))
+    first = PARAMETERS[case.family][0]
+    arrays: Arrays = {first: table, f"q_{first}": q_table}
+    value = source.integers(case.shape[-1], size=case.shape[:-1])
+    if case.family == LOGITS:
+        arrays["mask"] = source.random(case.shape[:-1], dtype=np.float32) < 0.9
+    elif case.family == "masked_categorical":
+        arrays["mask"] = source.random(case.shape, dtype=np.float32) < 0.7
+        np.put_along_axis(arrays["mask"], value[..., None], True, -1)
+    elif case.family == "one_hot_categorical":
+        index, value = value[..., None], np.zeros(case.shape, np.int64)
+        np.put_along_axis(value, index, 1, -1)
+    return {**arrays, "value": value}
+
+
+def _ensemble(source: np.random.Generator, num: int) -> Arrays:
+    def weights(*shape: int) -> np.ndarray:
+        return source.standard_normal((num, *shape), dtype=np.float32) / np.float32(shape[0] ** 0.5)
+
+    return {
+        "w1": weights(OBSERVATION, HIDDEN),
+        "b1": np.zeros((num, HIDDEN), np.float32),
+        "w2": weights(HIDDEN, 2 * ACTION),
+        "b2": np.zeros((num, 2 * ACTION), np.float32),
+        "observation": source.standard_normal((num, BATCH, OBSERVATION), dtype=np.float32),
+    }
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """Return the nearest numbers that bfloat16 has."""
+    bits = array.view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)

@@ -1,0 +1,48 @@
+"""Medians, quartiles, and the exponent with which a time grows."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Summary(NamedTuple):
+    """Seconds a call, over so many rounds."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+def summary(seconds: Sequence[float]) -> Summary:
+    """Return the median and the quartiles.
+
+    >>> summary([3.0, 1.0, 2.0, 5.0, 4.0])
+    Summary(median=3.0, low=2.0, high=4.0, rounds=5)
+    """
+    if len(seconds) == 1:
+        return Summary(seconds[0], seconds[0], seconds[0], 1)
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Summary(median, low, high, len(seconds))
+
+
+def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the exponent k of time ~ size^k by least squares on logarithms.
+
+    >>> round(slope([1, 10, 100], [2, 20, 200]), 6)
+    1.0
+    """
+    fit = statistics.linear_regression([math.log(size) for size in sizes], [math.log(s) for s in seconds])
+    return fit.slope
+
+
+def steepest(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the largest exponent from one size to the next.
+
+    >>> round(steepest([1, 10, 100], [1, 1, 100]), 6)
+    2.0
+    """
+    points = sorted(zip(sizes, seconds, strict=True))
+    return max(slope((a[0], b[0]), (a[1], b[1])) for a, b in itertools.pairwise(points))

@@ -1,0 +1,141 @@
+"""The benchmark harness: its statistics, its checks, and one tiny run."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import cases, compare, goals, reference, report
+from benchmarks.cases import Case
+from benchmarks.contenders import CONTENDERS
+from benchmarks.statistics import slope, steepest, summary
+from benchmarks.worker import Failure, Readiness, Worker
+
+ENTROPY = Case("independent_normal", "entropy", (256, 6))
+SAMPLE = Case("independent_normal", "sample", (16_384, 6))
+PAIR = Case("tanh_normal", "sample_and_log_prob", (256, 6))
+
+
+# ----------------------------------------------------------------------------------------------------------- statistics
+def test_summary_is_the_median_and_the_quartiles() -> None:
+    seconds = list(np.random.default_rng(0).exponential(size=50))
+    assert summary(seconds) == pytest.approx((*np.quantile(seconds, (0.5, 0.25, 0.75)), 50))
+    assert summary([2.0]) == (2.0, 2.0, 2.0, 1)
+
+
+def test_slope_is_the_exponent() -> None:
+    sizes = [10, 300, 7000]
+    assert slope(sizes, [3e-6 * size**1.3 for size in sizes]) == pytest.approx(1.3)
+    assert steepest(sizes, [1.0, 1.0, 7000 / 300]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4e-7, "0.4 us"), (0.0123, "12.3 ms"), (75.0, "75 s")])
+def test_seconds_have_a_unit_that_suits_them(seconds: float, text: str) -> None:
+    assert report.seconds_as_text(seconds) == text
+
+
+# ---------------------------------------------------------------------------------------------------------------- cases
+def test_the_goals_are_of_cases_that_are_timed_by_contenders_that_are_there() -> None:
+    assert {goal.case for goal in goals.GOALS} <= set(cases.work("cpu"))
+    for goal in goals.GOALS:
+        named = (*goal.ours, *goal.peers) if isinstance(goal, goals.Goal) else (goal.slower, goal.faster)
+        assert set(named) <= set(CONTENDERS)
+
+
+def test_cases_have_names_of_their_own() -> None:
+    names = [case.name for case in cases.work("cuda")]
+    assert len(set(names)) == len(names)
+    assert set(cases.few(cases.work("cpu"))) < set(cases.work("cpu")) < set(cases.work("cuda"))
+
+
+def test_inputs_are_the_same_every_time() -> None:
+    case = Case("masked_categorical", "kl", (8, 5), "bfloat16")
+    first, second = cases.inputs(case), cases.inputs(case)
+    assert first.keys() == second.keys() == {"logits", "q_logits", "mask", "value"}
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert not (first["logits"].view(np.uint32) & 0xFFFF).any()  # bfloat16 has the upper half of the bits
+    assert np.take_along_axis(first["mask"], first["value"][:, None], -1).all()
+
+
+# --------------------------------------------------------------------------------------------------------------- checks
+def test_wrong_numbers_are_found() -> None:
+    arrays = cases.inputs(ENTROPY)
+    right = (0.5 * math.log(2 * math.pi * math.e) + np.log(arrays["scale"])).sum(-1)
+    assert reference.verdict(ENTROPY, arrays, (right,)) == ""
+    assert reference.verdict(ENTROPY, arrays, (right * 1.01,)).startswith("entropy off by")
+    assert reference.verdict(ENTROPY, arrays, (right[:, None],)) == "entropy of shape (256, 1)"
+
+
+def test_wrong_draws_are_found() -> None:
+    arrays = cases.inputs(SAMPLE)
+    noise = np.random.default_rng(1).standard_normal(SAMPLE.shape)
+    assert reference.verdict(SAMPLE, arrays, (arrays["loc"] + arrays["scale"] * noise,)) == ""
+    assert "sigma" in reference.verdict(SAMPLE, arrays, (arrays["loc"] + 1.05 * arrays["scale"] * noise,))
+
+
+def test_draws_that_are_masked_are_found() -> None:
+    case = Case("masked_categorical", "sample", (16, 5))
+    arrays = cases.inputs(case)
+    masked = arrays["mask"].argmin(-1)
+    assert reference.verdict(case, arrays, (masked,)) == "samples that are masked"
+
+
+def test_a_goal_is_met_or_not() -> None:
+    goal = goals.Goal(PAIR, ("ours/eager",), ("torchrl/eager", "torchrl/compiled"), 3)
+    times = {"ours/eager": 1.0, "torchrl/eager": 9.0, "torchrl/compiled": 2.0}
+    assert goal.outcome(times) == ("2.00x", False)
+    assert goal.outcome({**times, "torchrl/compiled": 4.0}) == ("4.00x", True)
+    assert goal.outcome({"ours/eager": 1.0}) is None
+    excess = goals.Excess(PAIR, "ours/key", "ours/eager", 150e-6)
+    assert excess.outcome({"ours/key": 200e-6, "ours/eager": 100e-6}) == ("100 us", True)
+
+
+# --------------------------------------------------------------------------------------------------------------- report
+def test_the_report_compares_with_the_best_of_a_peer_and_tells_what_is_wrong(tmp_path: Path) -> None:
+    timed = report.Timed(PAIR, 1, failures={"jax/jit": "ImportError: no jax"})
+    for name, seconds, wrong in (
+        ("ours/eager", 1e-3, ""),
+        ("torchrl/eager", 5e-3, ""),
+        ("torchrl/compiled", 2e-3, "log-prob off by 1"),
+    ):
+        timed.summaries[name] = summary([seconds] * 3)
+        timed.readiness[name] = Readiness(seconds, seconds, wrong, "", 10)
+    assert timed.ratio("torchrl") == 2
+    assert timed.ratio("jax") is None
+    report.write(report.Results("cpu", list(CONTENDERS), [timed]), tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text()
+    for told in ("2.00 ms†", "log-prob off by 1", "ImportError: no jax", "**not met**", "2.00x"):
+        assert told in text
+    assert (tmp_path / "RESULTS.png").stat().st_size > 1000
+
+
+# -------------------------------------------------------------------------------------------------------------- process
+def test_a_library_that_is_not_there_is_told() -> None:
+    worker = Worker("nothing", 1, "cpu")
+    with pytest.raises(Failure, match="ModuleNotFoundError"):
+        worker.ask("prepare", "eager", ENTROPY)
+    worker.stop()
+
+
+def test_a_process_that_died_is_told_and_started_again() -> None:
+    worker = Worker("ours", 1, "cpu")
+    worker.process.kill()
+    with pytest.raises(Failure, match="died"):
+        worker.ask("prepare", "eager", ENTROPY)
+    with pytest.raises(Failure, match="lost with its process"):
+        worker.ask("time", "eager", 1)
+    assert worker.ask("prepare", "eager", ENTROPY).wrong == ""
+    assert worker.ask("time", "eager", 1) > 0
+    worker.stop()
+
+
+def test_one_run(tmp_path: Path) -> None:
+    only = ["--only", ENTROPY.name, "--contenders", "ours/eager"]
+    compare.main(["--quick", "--rounds", "3", *only, "--output", str(tmp_path)])
+    text = (tmp_path / "RESULTS.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith(f"| {ENTROPY.name}"))
+    assert row.endswith("| 3 |")
+    assert "us" in row
+    assert "## Remarks" not in text
