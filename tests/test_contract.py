@@ -45,9 +45,10 @@ def total(function: Any) -> Any:
     return lambda *tensors: sum(part.sum() for part in parts(function(*tensors)))
 
 
-def of_distinct(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Leave the families that share no code with another."""
-    return [(name, verb) for name, verb in pairs if name in DISTINCT]
+def distinct_first(pairs: list[tuple[str, str]]) -> list[Any]:
+    """Mark as slow the families that share their code with others, which takes a quarter of an hour."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, verb, marks=[slow] * (name not in DISTINCT)) for name, verb in pairs]
 
 
 def along_ones(function: Any, call: Any) -> Any:
@@ -220,7 +221,7 @@ def test_compiles_once_for_all_values(name: str, verb: str) -> None:
     assert count.frame_count == 1
 
 
-@pytest.mark.parametrize(("name", "verb"), of_distinct(VERBS))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(VERBS))
 def test_compiles_under_vmap(name: str, verb: str) -> None:
     call = call_of(name, verb, batch=BATCH)
     mapped = vmap(call.function)
@@ -228,7 +229,7 @@ def test_compiles_under_vmap(name: str, verb: str) -> None:
 
 
 @pytest.mark.parametrize("transform", ["vmap_grad", "jvp", "jacrev", "jacrev_jacrev"])
-@pytest.mark.parametrize(("name", "verb"), of_distinct(DIFFERENTIABLE))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(DIFFERENTIABLE))
 def test_derivatives_compile(name: str, verb: str, transform: str) -> None:
     call = call_of(name, verb, batch=BATCH if transform == "vmap_grad" else ())
     function, argnums = total(call.function), call.real
@@ -241,7 +242,7 @@ def test_derivatives_compile(name: str, verb: str, transform: str) -> None:
     assert_same(compiled(transformed)(*call.tensors), transformed(*call.tensors), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize(("name", "verb"), of_distinct(VERBS))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(VERBS))
 def test_inductor_gives_value_and_gradient(name: str, verb: str) -> None:
     """In float32; the accuracy tests compile float64 too."""
     call = call_of(name, verb, torch.float32, BATCH)
@@ -388,7 +389,7 @@ def test_value_may_only_add_leading_axes(name: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- randomness
-@pytest.mark.parametrize(("name", "verb"), of_distinct(DRAWS))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(DRAWS))
 def test_draws_are_the_same_in_every_mode(name: str, verb: str) -> None:
     call = keyed_call_of(name, verb, torch.float32)
     eager = call.function(*call.tensors)
