@@ -104,7 +104,9 @@ def test_a_composite_of_heads():
 def test_a_chain_gets_what_the_network_puts_out():
     chain = composite.chain(
         unit=Head(masked_categorical),
-        arm=Head(TORQUE, lambda params, earlier: parameters.normal_params(params["arm"] + earlier["unit"][..., None])),
+        arm=Head(
+            TORQUE, lambda params, earlier: parameters.normal_params(params["arm"] + 0.1 * earlier["unit"][..., None])
+        ),
     )
     params, act = actor(
         Heads(), chain, in_keys=["observation"], data_keys={"unit": {"mask": "valid"}}, return_log_prob=True
