@@ -28,7 +28,7 @@ from tqdm import tqdm
 from benchmarks import cases, goals, report
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS
-from benchmarks.statistics import summary
+from benchmarks.measures import summary
 from benchmarks.worker import ENOUGH, Failure, Readiness, Worker, environment
 
 LEAST_ROUNDS = 7

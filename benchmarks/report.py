@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import goals
 from benchmarks.cases import COPY, Case
 from benchmarks.contenders import FORMS
-from benchmarks.statistics import Summary, slope, steepest
+from benchmarks.measures import Summary, slope, steepest
 from benchmarks.worker import Readiness
 
 OURS = "ours"

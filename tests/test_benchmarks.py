@@ -9,7 +9,7 @@ import pytest
 from benchmarks import cases, compare, goals, reference, report
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS
-from benchmarks.statistics import slope, steepest, summary
+from benchmarks.measures import slope, steepest, summary
 from benchmarks.worker import Failure, Readiness, Worker
 
 ENTROPY = Case("independent_normal", "entropy", (256, 6))
