@@ -462,8 +462,9 @@ def _half_line(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return nodes x > 0, and the weights of x and of -x under Normal(loc, scale)."""
     x, weight = special.half_line_rule(loc)
     loc, scale = loc[..., None], scale[..., None]
-    log_weight = torch.log(weight) - scale.log()
-    positive, negative = (torch.exp(log_normal_density((side * x - loc) / scale) + log_weight) for side in (1, -1))
+    # The exponent alone: what a sum with the logarithms of the other factors rounds off, exp would magnify.
+    energies = (0.5 * ((side * x - loc) / scale).square() for side in (1, -1))
+    positive, negative = (weight / (math.sqrt(2 * math.pi) * scale) * torch.exp(-energy) for energy in energies)
     return x, positive, negative
 
 
