@@ -39,7 +39,7 @@ bench: .venv/bench  ## beside TorchRL, torch.distributions and JAX, to benchmark
 	$(BIN)/python -m benchmarks.compare $(BENCH)
 
 bench-choice: .venv/installed  ## ways to draw an outcome, to benchmarks/CHOICE_SPEED.md
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choice_speed.py | tee benchmarks/CHOICE_SPEED.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.choice_speed | tee benchmarks/CHOICE_SPEED.md
 
 accuracy: .venv/installed  ## errors against 50 digits, beside torch.distributions and TorchRL, to tests/accuracy/TABLE.md
 	$(SERIAL) $(BIN)/python -m tests.accuracy.table --peer torch --peer torchrl | tee tests/accuracy/TABLE.md

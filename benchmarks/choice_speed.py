@@ -1,6 +1,6 @@
 """Time ways to draw one outcome of every row of masked logits, interleaved, eager and compiled, on one thread.
 
-    python benchmarks/choice_speed.py
+    python -m benchmarks.choice_speed
 
 `integers` is what the package does: the inverse cdf of weights rounded to integers. `float64` is the same in floating
 point, where a sum in another order is another sum. The other two need a random number for every outcome instead of one
@@ -8,13 +8,12 @@ for every row.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from benchmarks.measures import medians
 from functional_dists import random
 from functional_dists.special import choose, softmax
 
@@ -43,18 +42,6 @@ def multinomial(key: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     return torch.multinomial(softmax.weights(logits, mask), 1)
 
 
-def measure(calls: dict[str, Callable[[], object]], rounds: int, repeats: int) -> dict[str, float]:
-    """Median microseconds per call."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            times[name].append((time.perf_counter() - start) / repeats * 1e6)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -74,7 +61,7 @@ def main() -> None:
             compiled = torch.compile(way, fullgraph=True)
             compiled(key, logits, mask)
             calls[f"compiled {way.__name__}"] = lambda f=compiled, logits=logits, mask=mask: f(key, logits, mask)
-        median = measure(calls, rounds, max(1, 200_000 // logits.numel()))
+        median = medians(calls, rounds, max(1, 200_000 // logits.numel()))
         cells = [f"{median[w.__name__]:.0f} / {median[f'compiled {w.__name__}']:.0f}" for w in ways]
         print(f"| {shape} | {' | '.join(cells)} | {median['multinomial']:.0f} |", flush=True)
 

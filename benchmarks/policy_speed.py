@@ -1,6 +1,6 @@
 """Time a probabilistic step and a whole actor step against tensordict's and TorchRL's, interleaved, on one thread.
 
-    python benchmarks/policy_speed.py
+    python -m benchmarks.policy_speed
 
 The actions are tanh-normal, of shape (256, 6). The module is eager and draws from a Generator; the actor, a linear
 network or one of two hidden layers before the same draw, is compiled and draws from a key, TorchRL's from the global
@@ -9,8 +9,6 @@ generator. Both networks are the same on both sides, so the linear one shows wha
 
 import argparse
 import functools
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +21,7 @@ from tensordict.nn import InteractionType, NormalParamExtractor, ProbabilisticTe
 from torch import nn
 from torchrl.modules import ProbabilisticActor, TanhNormal
 
+from benchmarks.measures import medians
 from functional_dists import policy, random, tanh_normal
 
 BATCH, OBSERVATION, ACTION, HIDDEN = 256, 17, 6, 64
@@ -86,18 +85,6 @@ def actor_calls(return_log_prob: bool, make_network: Callable[[], nn.Module]) ->
     }
 
 
-def measure(calls: Calls, rounds: int, repeats: int) -> dict[str, float]:
-    """Median microseconds per call."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            times[name].append((time.perf_counter() - start) / repeats * 1e6)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=51)
@@ -118,7 +105,7 @@ def main() -> None:
         for return_log_prob in (False, True):
             torch._dynamo.reset()
             with torch.no_grad():
-                median = measure(make(return_log_prob), arguments.rounds, arguments.repeats)
+                median = medians(make(return_log_prob), arguments.rounds, arguments.repeats)
             cells: list[Any] = [name, "yes" if return_log_prob else "no"]
             cells += [f"{median[column]:.0f}" for column in ("dict", "TensorDict", "peer")]
             cells += [f"{median['peer'] / median[column]:.1f}x" for column in ("dict", "TensorDict")]

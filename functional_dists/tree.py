@@ -10,6 +10,7 @@ from torch import Tensor
 
 from functional_dists import docs, random
 from functional_dists.random import Source
+from functional_dists.special.constant import scalar
 
 __all__ = [
     "Index",
@@ -249,12 +250,13 @@ def _lift(
         return on_tensors(key, tensors, options, dtype)
 
     draws, kinds = signature.draws, signature.kinds
+    is_bound = tuple(name in ("low", "high") for name in signature.names)
 
     def lifted(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count:
             arguments, options = _by_position(signature, arguments, options)
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
-        ready = _ready(kinds, arguments)
+        ready = _ready(kinds, is_bound, arguments)
         if ready is not None:
             return on_tensors(key, ready, options)
         if _has_tree(arguments):
@@ -363,8 +365,11 @@ def _has_tree(arguments: Sequence[Any]) -> bool:
     return any(not isinstance(a, (Tensor, *_NUMBERS)) for a in arguments)
 
 
-def _ready(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
-    """Return the arguments if all are tensors as a function wants them, or numbers; almost every call ends here."""
+def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
+    """Return the arguments if all are tensors as a function wants them, or numbers; almost every call ends here.
+
+    Of the numbers the bounds are remembered as tensors. Others are not, as results such as a mean may be views of them.
+    """
     shared, has_number = None, False
     for kind, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
         if not isinstance(argument, Tensor):
@@ -375,8 +380,7 @@ def _ready(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] |
         dtype = argument.dtype
         if kind is _REAL:
             if shared is None:
-                shared = dtype
-                device = argument.device
+                shared, like = dtype, argument
             elif dtype is not shared:
                 return None
         elif (dtype is not _BOOL) if kind is _MASK else dtype.is_floating_point:
@@ -385,7 +389,14 @@ def _ready(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] |
         return None
     if not has_number:
         return arguments
-    return [a if isinstance(a, Tensor) else torch.full((), a, dtype=shared, device=device) for a in arguments]
+    return [
+        a
+        if isinstance(a, Tensor)
+        else scalar(a, like)
+        if bound
+        else torch.full((), a, dtype=shared, device=like.device)
+        for a, bound in zip(arguments, is_bound, strict=True)
+    ]
 
 
 def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:
@@ -450,13 +461,16 @@ def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Si
 def _broadcast_parameters(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
     if signature.fit is not None:
         return _fitted(signature, tensors)
-    rows = zip(signature.names, signature.parameters, signature.per_row, tensors, strict=True)
-    parameters = [(name, (*t.shape[:-1], 1) if per_row else t.shape) for name, is_one, per_row, t in rows if is_one]
+    rows = zip(signature.parameters, signature.per_row, tensors, strict=True)
+    shapes = [torch.Size((*t.shape[:-1], 1)) if per_row else t.shape for is_one, per_row, t in rows if is_one]
+    if all(shape == shapes[0] for shape in shapes[1:]):
+        return shapes[0]  # PyTorch takes 20 us to say so
     try:
-        return torch.broadcast_shapes(*(shape for _, shape in parameters))
+        return torch.broadcast_shapes(*shapes)
     except RuntimeError:
-        shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in parameters)
-        raise ValueError(f"{signature.function}: the shapes of the parameters do not broadcast: {shapes}") from None
+        names = [name for name, is_one in zip(signature.names, signature.parameters, strict=True) if is_one]
+        given = ", ".join(f"{name} {tuple(shape)}" for name, shape in zip(names, shapes, strict=True))
+        raise ValueError(f"{signature.function}: the shapes of the parameters do not broadcast: {given}") from None
 
 
 def _fitted(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:

@@ -5,11 +5,15 @@ import torch
 from torch import Tensor
 
 from functional_dists import masked_categorical, normal, random, special, tanh_normal
+from functional_dists.family import verbs
+from functional_dists.special import constant
+from tests.families import BY_NAME, VERBS, call_of
 
 KEY = random.key(3)
 LOC = torch.linspace(-30.0, 30.0, 400).reshape(-1, 4)
 SCALE = torch.logspace(-4, 1, 400).reshape(-1, 4).flip(0)
 BOUNDS = torch.tensor(-2.0), torch.tensor(3.0)
+MIRRORED = torch.tensor(-2.0), torch.tensor(2.0)
 VALUE = tanh_normal.rsample(random.key(4), LOC / 10, SCALE, *BOUNDS)
 LOGITS = torch.cat([3 * random.normal(KEY, (50, 9)), 1e4 * random.normal(KEY, (50, 9)), torch.zeros(50, 9)])
 MASK = random.bernoulli(KEY, (150, 9), 0.6).index_fill(0, torch.tensor([7]), False)
@@ -18,6 +22,8 @@ CALLS = {
     "normal.sample_and_log_prob": (lambda *p: normal.sample_and_log_prob(KEY, *p), (LOC, SCALE)),
     "tanh_normal.sample_and_log_prob": (lambda *p: tanh_normal.sample_and_log_prob(KEY, *p), (LOC, SCALE, *BOUNDS)),
     "tanh_normal.rsample": (lambda *p: tanh_normal.rsample(KEY, *p), (LOC, SCALE, *BOUNDS)),
+    "tanh_normal.rsample, mirrored": (lambda *p: tanh_normal.rsample(KEY, *p), (LOC, SCALE, *MIRRORED)),
+    "tanh_normal.log_prob, mirrored": (lambda *p: tanh_normal.log_prob(*p, VALUE / 2), (LOC, SCALE, *MIRRORED)),
     "tanh_normal.log_prob": (lambda *p: tanh_normal.log_prob(*p, VALUE), (LOC, SCALE, *BOUNDS)),
     "masked_categorical.sample_and_log_prob": (
         lambda logits: masked_categorical.sample_and_log_prob(KEY, logits, MASK),
@@ -66,3 +72,61 @@ def test_whose_derivative_can_be_asked_for() -> None:
         look(plain)
     assert seen == [False] * len(seen)
     assert len(seen) >= 6
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
+def test_bounds_that_are_numbers_change_no_bit() -> None:
+    """What is remembered of numbers is what is computed of tables of them."""
+    for verb in ("rsample", "sample_and_log_prob", "icdf", "log_prob"):
+        key = (KEY,) if "sample" in verb else ()
+        last = {"icdf": (torch.linspace(0, 1, 400).reshape(-1, 4),), "log_prob": (VALUE,)}.get(verb, ())
+        of_numbers = getattr(tanh_normal, verb)(*key, LOC, SCALE, -2.0, 3.0, *last)
+        of_tables = getattr(tanh_normal, verb)(*key, LOC, SCALE, *(b.expand_as(LOC) for b in BOUNDS), *last)
+        for a, b in zip(_parts(of_numbers), _parts(of_tables), strict=True):
+            assert torch.equal(a, b), verb
+
+
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if "low" in BY_NAME[n].parameters and v != "kl"])
+def test_no_result_is_a_bound_that_is_remembered(name: str, verb: str) -> None:
+    """Who writes into a result must not write into the bounds of the next call."""
+    call = call_of(name, verb)
+    numbers = {"low": -1.0, "high": 1.0}
+    arguments = [numbers.get(n, t) for n, t in zip(call.names, call.tensors, strict=True)]
+    result = verbs(BY_NAME[name].family)[verb](*((KEY,) if "sample" in verb else ()), *arguments)
+    remembered = {known.untyped_storage().data_ptr() for known in constant._literals.values()}
+    assert remembered
+    assert all(part.untyped_storage().data_ptr() not in remembered for part in _parts(result))
+
+
+def test_literals_belong_to_no_mode() -> None:
+    constant._literals.clear()
+    x = torch.ones(2)
+    seen = []
+
+    def use(x: Tensor) -> Tensor:
+        seen.append(constant.literal(0.3, x))
+        return (constant.scalar(0.3, x) * x).sum()
+
+    torch.vmap(use)(x[None])
+    torch.func.grad(use)(x)
+    torch.fx.experimental.proxy_tensor.make_fx(use)(x)
+    assert seen == [0.3] * 3
+    with torch.inference_mode():
+        assert constant.literal(0.3, x) is constant.literal(0.3, x)
+    tracked = x.clone().requires_grad_()
+    use(tracked).backward()  # needs 0.3, which inference mode would not let it keep
+    assert torch.equal(tracked.grad, torch.full((2,), 0.3))
+    torch.func.grad(use)(x)
+    assert isinstance(seen[-1], Tensor)
+    assert torch.equal(torch.compile(use, backend="aot_eager", fullgraph=True)(x), use(x))
+
+
+def test_literals_are_forgotten_before_they_are_too_many() -> None:
+    x = torch.ones(2)
+    for i in range(2 * constant._MOST_LITERALS):
+        constant.scalar(float(i), x)
+    assert len(constant._literals) <= constant._MOST_LITERALS
+
+
+def _parts(result: object) -> tuple[Tensor, ...]:
+    return tuple(part for part in (result if isinstance(result, tuple) else (result,)) if isinstance(part, Tensor))

@@ -157,8 +157,8 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     >>> log_prob(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]), event_dims=0)
     tensor([-0.7821,    -inf])
     """
-    inside = (value > low) & (value < high)
-    x, log_slope = special.pre_image(torch.where(inside, value, low + 0.5 * (high - low)), low, high)
+    inside, safe = special.inside_or_middle(value, low, high)
+    x, log_slope = special.pre_image(safe, low, high)
     density = special.log_image_density((x - loc) / scale, scale.log() + log_slope)
     return sum_event(torch.where(inside, density, -math.inf), event_dims)
 
@@ -273,8 +273,8 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
 
 def _standardized(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
     """Return the noise that makes `value`; a finite number stands in where none does."""
-    inside = (value > low) & (value < high)
-    x, _ = special.pre_image(torch.where(inside, value, low + 0.5 * (high - low)), low, high)
+    _, safe = special.inside_or_middle(value, low, high)
+    x, _ = special.pre_image(safe, low, high)
     return (x - loc) / scale
 
 

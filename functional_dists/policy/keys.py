@@ -47,7 +47,9 @@ def find(data: Any, key: Key) -> Any:
     >>> find({"arm": {"loc": 1}}, ("arm", "loc"))
     1
     """
-    for part in path_of(key):
+    if isinstance(key, str):
+        return data.get(key, None)
+    for part in key:
         if data is None or not hasattr(data, "get"):
             return None
         data = data.get(part, None)

@@ -23,6 +23,7 @@ from functional_dists.special.gaussian import (
     normal_kl,
 )
 from functional_dists.special.interval import (
+    inside_or_middle,
     log_growth,
     log_squash_slope,
     next_above,
@@ -39,6 +40,7 @@ __all__ = [
     "expm1",
     "fine_normal_rule",
     "half_line_rule",
+    "inside_or_middle",
     "is_constant",
     "is_transformed",
     "log_growth",

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from functional_dists.special.constant import literal
+
 # The cumulative sum of a long row is taken of blocks of this many, and then within one block.
 BLOCK, LONG = 256, 1024
 
@@ -34,35 +36,37 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     """
     count = weights.shape[-1]
     unit = 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
-    integers = torch.floor(weights.double() * unit)
+    integers = torch.floor(weights * literal(unit, weights))  # exact in the dtype of the weights
     if count <= LONG:
-        sums = integers.cumsum(-1)
+        sums = integers.cumsum(-1, dtype=torch.float64)
         total = sums[..., -1]
         chosen = _first_above(sums, share * total)  # rounded, it is still below the total
     else:
         blocks = functional.pad(integers, (0, -count % BLOCK)).unflatten(-1, (-1, BLOCK))
-        sums = blocks.sum(-1).cumsum(-1)
+        sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
         total = sums[..., -1]
         target = share * total
         block = _first_above(sums, target)
         below = torch.where(block > 0, _picked(sums, (block - 1).clamp(min=0)), 0.0)
         row = block[..., None, None].expand(*block.shape, 1, BLOCK)
         inside = blocks.expand(*block.shape, *blocks.shape[-2:]).gather(-2, row).squeeze(-2)
-        chosen = BLOCK * block + _first_above(inside.cumsum(-1), target - below)
-    return torch.where(total > 0, chosen, 0)
+        chosen = BLOCK * block + _first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
+    return chosen * (total > literal(0.0, total))
 
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, the last if none does."""
-    rows = sums.shape[:-1]
+    rows, last = sums.shape[:-1], sums.shape[-1] - 1
     if (target.shape == rows) if torch.compiler.is_compiling() else _has_lanes_of_its_own(target, sums):
         # The same position. Compiled, a comparison fuses with what makes the target, and a search does not; and where
         # lanes of vmap share the sums, PyTorch's search warns of the layout that its own batching gives the targets.
-        return (sums <= target[..., None]).sum(-1).clamp(max=sums.shape[-1] - 1)
+        return (sums <= target[..., None]).sum(-1).clamp(max=last)
+    if target.shape == rows:
+        return torch.searchsorted(sums, target[..., None], right=True).squeeze(-1).clamp(max=last)
     draws = math.prod(target.shape[: target.ndim - len(rows)])
     searched = target.reshape(draws, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
-    return found.movedim(-1, 0).reshape(target.shape).clamp(max=sums.shape[-1] - 1)
+    return found.movedim(-1, 0).reshape(target.shape).clamp(max=last)
 
 
 def _has_lanes_of_its_own(tensor: Tensor, other: Tensor) -> bool:

@@ -1,8 +1,14 @@
-"""Whether a derivative can be asked for: what is there for derivatives alone costs eager code a third of its time."""
+"""What eager code need not compute: what is there for derivatives alone, and what numbers already say."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_constant(*tensors: Tensor) -> bool:
@@ -13,9 +19,88 @@ def is_constant(*tensors: Tensor) -> bool:
     >>> torch.vmap(lambda x: x + is_constant(x))(torch.zeros(1))
     tensor([0.])
     """
-    if torch.compiler.is_compiling() or is_transformed() or torch._C._len_torch_dispatch_stack() > 0:
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or is_transformed():
         return False
-    return not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in tensors)
+    if torch.is_grad_enabled():
+        for tensor in tensors:  # a generator expression would take longer than all the rest
+            if tensor.requires_grad:
+                return False
+    return True
+
+
+_MOST_LITERALS = 4096
+_literals: dict[tuple[float, torch.dtype], Tensor] = {}
+
+
+def literal(number: float, like: Tensor) -> Any:
+    """Return a number as what eager code on a CPU combines with `like` in half the time: a tensor without axes.
+
+    >>> torch.ones(2) * literal(0.5, torch.ones(2))
+    tensor([0.5000, 0.5000])
+    """
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or not like.is_cpu:
+        return number
+    known = _literals.get((number, like.dtype))
+    if known is None:
+        if is_transformed():
+            return number  # what is made now would belong to the transform
+        if len(_literals) >= _MOST_LITERALS:
+            _literals.clear()
+        known = _literals[number, like.dtype] = _scalar(number, like.dtype)
+    return known
+
+
+def scalar(number: float, like: Tensor) -> Tensor:
+    """Return a number as a tensor without axes, of the dtype and on the device of `like`; nobody may write into it.
+
+    >>> scalar(0.5, torch.ones(2))
+    tensor(0.5000)
+    """
+    known = literal(number, like)
+    return known if isinstance(known, Tensor) else torch.full((), number, dtype=like.dtype, device=like.device)
+
+
+def _scalar(number: float, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # it will be met outside of that mode too
+        return torch.tensor(number, dtype=dtype, device="cpu")
+
+
+def are_numbers(*tensors: Tensor) -> bool:
+    """Say whether `tensors` are but numbers, which Python may look at: constant, without axes, on the CPU.
+
+    >>> are_numbers(torch.tensor(1.0)), are_numbers(torch.zeros(2))
+    (True, False)
+    """
+    for tensor in tensors:
+        if tensor.ndim or not tensor.is_cpu:
+            return False
+    return is_constant(*tensors)
+
+
+def once_per_number(function: F) -> F:
+    """Make a function of parameters remember its results for `are_numbers`.
+
+    Operations on these take as long as those on a small batch.
+
+    Args:
+        function: of tensors of one dtype; it returns a tensor or a tuple.
+
+    >>> once_per_number(torch.nextafter)(torch.tensor(0.0), torch.tensor(1.0))
+    tensor(1.4013e-45)
+    """
+
+    @functools.lru_cache(maxsize=1024)
+    def remembered(dtype: torch.dtype, *numbers: float) -> Any:
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*[_scalar(number, dtype) for number in numbers])
+
+    @functools.wraps(function)
+    def of_tensors(*tensors: Tensor) -> Any:
+        if not are_numbers(*tensors):
+            return function(*tensors)
+        return remembered(tensors[0].dtype, *[tensor.item() for tensor in tensors])
+
+    return of_tensors  # type: ignore[return-value]
 
 
 def is_transformed() -> bool:

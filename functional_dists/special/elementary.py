@@ -40,6 +40,25 @@ def x_minus_log1p(x: Tensor) -> Tensor:
     return x * x * (weight * u / (1 + x[..., None] * u)).sum(-1)
 
 
+# Compiled, the forward-mode derivatives of `alpha=` and `addcmul` crash where one operand has none (PyTorch 2.13).
+def plus_scaled(x: Tensor, y: Tensor, factor: float) -> Tensor:
+    """Return x + factor y.
+
+    >>> plus_scaled(torch.tensor(1.0), torch.tensor(2.0), -3.0)
+    tensor(-5.)
+    """
+    return x + factor * y if torch.compiler.is_compiling() else torch.add(x, y, alpha=factor)
+
+
+def plus_scaled_square(x: Tensor, y: Tensor, factor: float) -> Tensor:
+    """Return x + factor y^2.
+
+    >>> plus_scaled_square(torch.tensor(1.0), torch.tensor(2.0), -3.0)
+    tensor(-11.)
+    """
+    return x + factor * y * y if torch.compiler.is_compiling() else torch.addcmul(x, y, y, value=factor)
+
+
 def softplus(x: Tensor) -> Tensor:
     """Return log(1 + exp(x)); it is x to the last digit above 40, and not yet above PyTorch's threshold of 20.
 

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from functional_dists.special.elementary import horner, x_minus_log1p
+from functional_dists.special.constant import literal
+from functional_dists.special.elementary import horner, plus_scaled_square, x_minus_log1p
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 SQRT_HALF = math.sqrt(0.5)
@@ -73,7 +74,7 @@ def log_normal_density(z: Tensor) -> Tensor:
     >>> log_normal_density(torch.tensor(0.0))
     tensor(-0.9189)
     """
-    return -0.5 * z * z - HALF_LOG_2PI
+    return literal(-0.5, z) * z * z - literal(HALF_LOG_2PI, z)
 
 
 def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
@@ -82,8 +83,7 @@ def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
     >>> log_image_density(torch.tensor(0.0), torch.tensor(1.0))
     tensor(-1.9189)
     """
-    # Neither `addcmul` nor `alpha=`: compiled, their forward-mode derivatives crash where one operand has none.
-    return -HALF_LOG_2PI - log_slope - 0.5 * z * z
+    return plus_scaled_square(literal(-HALF_LOG_2PI, z) - log_slope, z, -0.5)
 
 
 def ndtr(z: Tensor) -> Tensor:

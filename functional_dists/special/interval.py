@@ -1,12 +1,13 @@
 """Between the real line and an open interval: the tanh map from its nearer end, and the floats next to the bounds."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant
-from functional_dists.special.elementary import LOG_2, softplus
+from functional_dists.special.constant import are_numbers, is_constant, literal, once_per_number
+from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
 
 def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -15,13 +16,29 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> squash(torch.tensor([0.0, -20.0]), torch.tensor(0.0), torch.tensor(1.0))
     tensor([5.0000e-01, 4.2484e-18])
     """
-    width = high - low
+    span, constant = _span(low, high), is_constant(x)
+    if span.is_mirrored and constant:  # as exact where both bounds are as far from 0, but for the derivatives
+        return span.half * torch.tanh(x)
     distance = x.abs()
-    near = distance < 0.5
+    near = distance < literal(0.5, x)
+    centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
+    from_end = span.width * torch.sigmoid(literal(-2.0, x) * distance)
+    tail = torch.where(x < literal(0.0, x), low + from_end, high - from_end)
+    return torch.where(near, centre, tail)
+
+
+class _Span(NamedTuple):
+    width: Tensor
+    half: Tensor
+    middle: Tensor
+    is_mirrored: bool  # whether the bounds are known to be -high and high
+
+
+@once_per_number
+def _span(low: Tensor, high: Tensor) -> _Span:
+    width = high - low
     half = 0.5 * width
-    centre = low + half + half * torch.tanh(x if is_constant(x) else torch.where(near, x, 0.0))
-    from_end = width * torch.sigmoid(-2 * distance)
-    return torch.where(near, centre, torch.where(x < 0, low + from_end, high - from_end))
+    return _Span(width, half, low + half, are_numbers(low, high) and low.item() == -high.item())
 
 
 def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -33,9 +50,19 @@ def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> unsquash(torch.tensor([0.5, 1.0 - 2.0**-24]), torch.tensor(-1.0), torch.tensor(1.0))
     tensor([0.5493, 8.6643])
     """
-    inside = (value > low) & (value < high)
-    x, _ = pre_image(torch.where(inside, value, low + 0.5 * (high - low)), low, high)
+    inside, safe = inside_or_middle(value, low, high)
+    x, _ = pre_image(safe, low, high)
     return torch.where(inside, x, torch.where(value > low, math.inf, -math.inf))
+
+
+def inside_or_middle(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where `value` lies inside of the interval, and it, with the middle elsewhere.
+
+    >>> inside_or_middle(torch.tensor([0.5, 1.0]), torch.tensor(0.0), torch.tensor(1.0))
+    (tensor([ True, False]), tensor([0.5000, 0.5000]))
+    """
+    inside = (value > low) & (value < high)
+    return inside, torch.where(inside, value, _span(low, high).middle)
 
 
 def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,18 +80,25 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    below, above, width = value - low, high - value, high - low
+    below, above, width = value - low, high - value, _span(low, high).width
+    total, lost = _two_sum(low, high)
+    two, half = literal(2.0, value), literal(0.5, value)
+    excess = (two * value - total) - lost  # below - above, exact near the centre, where their difference cancels
+    nearer, farther = torch.minimum(below, above), torch.maximum(below, above)
+    share = farther / width
+    central = farther < literal(4.0, value) * nearer
+    of_excess = torch.log1p(excess.abs() / nearer)
+    of_quotient = torch.log(share) - torch.log(nearer / width)  # as good away from the centre, no overflow
+    x = half * torch.copysign(torch.where(central, of_excess, of_quotient), excess)
+    return x, torch.log(two * nearer * share)
+
+
+@once_per_number
+def _two_sum(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the bounds, and what its rounding took (Knuth)."""
     total = low + high
     part = total - low
-    lost = (low - (total - part)) + (high - part)  # what the sum's rounding took (Knuth's two-sum)
-    excess = (2 * value - total) - lost  # below - above, exact near the centre, where their difference cancels
-    upper = below > above
-    nearer, farther = torch.where(upper, above, below), torch.where(upper, below, above)
-    side = torch.where(upper, 0.5, -0.5).to(value.dtype)
-    central = farther < 4 * nearer
-    of_excess = torch.log1p(2 * side * excess / nearer)
-    of_quotient = torch.log(farther / width) - torch.log(nearer / width)  # as good away from the centre, no overflow
-    return side * torch.where(central, of_excess, of_quotient), torch.log(2 * nearer * (farther / width))
+    return total, (low - (total - part)) + (high - part)
 
 
 def log_growth(x: Tensor) -> Tensor:
@@ -85,7 +119,12 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor(0.)
     """
     # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))
-    return torch.log(0.5 * (high - low)) + 2 * LOG_2 - 2 * (x + softplus(-2 * x))
+    return plus_scaled(_log_slope_at_0(low, high), x + softplus(literal(-2.0, x) * x), -2)
+
+
+@once_per_number
+def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
+    return torch.log(0.5 * (high - low)) + 2 * LOG_2
 
 
 def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -96,9 +135,16 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> strictly_inside(torch.tensor([0.5, 1.0]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([True, True])
     """
+    first, last = _ends(low, high)
+    if is_constant(value):
+        return torch.clamp(value, first, last)
     fixed = value.detach()
-    inside = torch.clamp(fixed, next_above(low.detach()), next_below(high.detach()))
-    return inside if is_constant(value) else value + (inside - fixed)
+    return value + (torch.clamp(fixed, first, last) - fixed)
+
+
+@once_per_number
+def _ends(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    return next_above(low.detach()), next_below(high.detach())
 
 
 def next_above(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant
+from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus
 
 
@@ -58,15 +58,14 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     tensor([-2.,  0., -inf])
     """
     is_quick = logits.dtype == torch.float32 and is_constant(logits)
-    logits = logits if mask is None else torch.where(mask, logits, -math.inf)
+    logits = logits if mask is None else torch.where(mask, logits, literal(-math.inf, logits))
     if is_quick:
-        top = logits.amax(-1, keepdim=True)
-        is_empty = top == -math.inf
-        shifted = logits - torch.where(is_empty, 0.0, top)
+        shifted = logits - _finite(logits.amax(-1, keepdim=True))
         weights = torch.exp(shifted)
-        # float64 has digits to spare for what is left of the sum.
-        rest = (weights.sum(-1, dtype=torch.float64) - 1).to(logits.dtype)
-        return Shifted(shifted, weights, torch.where(is_empty.squeeze(-1), 0.0, rest), None)
+        # float64 has digits to spare for what is left of the sum; it is not less than its largest term, 1, or nothing.
+        total = weights.sum(-1, dtype=torch.float64)
+        rest = (total - literal(1.0, total)).clamp(min=0)
+        return Shifted(shifted, weights, rest.to(logits.dtype), None)
     largest = logits.detach().argmax(-1, keepdim=True)
     top = logits.gather(-1, largest)
     is_empty = top == -math.inf
@@ -83,9 +82,13 @@ def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     tensor([1., 1., 0.])
     """
-    logits = logits.detach() if mask is None else torch.where(mask, logits.detach(), -math.inf)
-    largest = logits.amax(-1, keepdim=True)
-    return torch.exp(logits - torch.where(largest == -math.inf, 0.0, largest))
+    logits = logits.detach() if mask is None else torch.where(mask, logits.detach(), literal(-math.inf, logits))
+    return torch.exp(logits - _finite(logits.amax(-1, keepdim=True)))
+
+
+def _finite(top: Tensor) -> Tensor:
+    """Return the largest logits, a number for those of rows without support: what is -inf then stays it, less that."""
+    return top.clamp(min=torch.finfo(top.dtype).min)
 
 
 def probs(parts: Softmax) -> Tensor:
@@ -113,8 +116,10 @@ def log_prob_of(parts: Shifted, index: Tensor) -> Tensor:
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
     index = index.long()
-    exists = (index >= 0) & (index < parts.logits.shape[-1])
-    return torch.where(exists, log_prob_at(parts, torch.where(exists, index, 0)), -math.inf)
+    zero = literal(0, index)
+    exists = (index >= zero) & (index < literal(parts.logits.shape[-1], index))
+    log_prob = log_prob_at(parts, torch.where(exists, index, zero))
+    return torch.where(exists, log_prob, literal(-math.inf, log_prob))
 
 
 def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
@@ -123,13 +128,15 @@ def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
     >>> log_prob_at(shift(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    shape = torch.broadcast_shapes(index.shape, parts.rest.shape)
-    table = parts.logits.expand(*shape, parts.logits.shape[-1])
-    logit = table.gather(-1, index.expand(shape)[..., None]).squeeze(-1)
-    if parts.largest is not None:
-        # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
-        logit = torch.where(index == parts.largest, 0.0, logit)
-    log_prob = logit - torch.log1p(parts.rest)
+    table = parts.logits
+    if index.shape != parts.rest.shape:
+        shape = torch.broadcast_shapes(index.shape, parts.rest.shape)
+        table, index = table.expand(*shape, table.shape[-1]), index.expand(shape)
+    logit = table.gather(-1, index[..., None]).squeeze(-1)
+    if parts.largest is None:
+        return logit - torch.log1p(parts.rest)
+    # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
+    log_prob = torch.where(index == parts.largest, 0.0, logit) - torch.log1p(parts.rest)
     return torch.where(log_prob > -math.inf, log_prob, -math.inf)  # without a gradient
 
 

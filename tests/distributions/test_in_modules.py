@@ -143,21 +143,26 @@ def observations(in_keys: list[str]) -> TensorDict:
     return data.set("observation", torch.linspace(-1, 1, 4 * BATCH).reshape(BATCH, 4))
 
 
+def actor_of(name: str, **options: Any) -> ProbabilisticActor:
+    made, in_keys, made_with = CLASSES[name]
+    return ProbabilisticActor(
+        network(in_keys),
+        in_keys={key: key for key in in_keys},
+        distribution_class=made,
+        distribution_kwargs=made_with,
+        return_log_prob=True,
+        default_interaction_type=InteractionType.RANDOM,
+        **options,
+    )
+
+
 @pytest.mark.parametrize("name", list(CLASSES))
 def test_in_an_actor(name: str) -> None:
     made, in_keys, options = CLASSES[name]
     spec = Bounded(-2.0, 2.0, (SIZE,)) if "low" in options else None
     if spec is None and in_keys[0] in ("logits", "probs", "scores"):
         spec = OneHot(SIZE) if "OneHot" in name else Categorical(SIZE)
-    actor = ProbabilisticActor(
-        network(in_keys),
-        in_keys={key: key for key in in_keys},
-        spec=spec,
-        distribution_class=made,
-        distribution_kwargs=options,
-        return_log_prob=True,
-        default_interaction_type=InteractionType.RANDOM,
-    )
+    actor = actor_of(name, spec=spec)
     out = actor(observations(in_keys))
     dist = actor.get_dist(observations(in_keys))
     assert type(dist) is made
@@ -235,15 +240,11 @@ def test_nested_keys_num_samples_and_cached_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", ["IndependentNormal", "TanhNormal", "TruncatedNormal", "Delta", "TanhDelta"])
 @pytest.mark.parametrize("bound", [0.5, 2.0])
 def test_a_safe_actor_stays_within_its_spec(name: str, bound: float) -> None:
-    made, in_keys, options = CLASSES[name]
-    made_with: dict[str, Any] = {"distribution_class": made, "distribution_kwargs": options, "return_log_prob": True}
-    made_with |= {"in_keys": in_keys, "default_interaction_type": InteractionType.RANDOM}
+    _, in_keys, options = CLASSES[name]
     data = observations(in_keys).set("observation", torch.linspace(-20, 20, 4 * BATCH).reshape(BATCH, 4))
     found = []
     for safe in (False, True):
-        actor = ProbabilisticActor(
-            network(in_keys), spec=Bounded(-bound, bound, (SIZE,)) if safe else None, safe=safe, **made_with
-        )
+        actor = actor_of(name, spec=Bounded(-bound, bound, (SIZE,)) if safe else None, safe=safe)
         torch.manual_seed(2)
         found.append(actor(data.clone()))
     free, safe_one = found
@@ -256,17 +257,9 @@ def test_a_safe_actor_stays_within_its_spec(name: str, bound: float) -> None:
 @pytest.mark.parametrize("name", ["OneHotCategorical", "MaskedCategorical", "MaskedOneHotCategorical", "Ordinal"])
 def test_a_safe_actor_of_choices(name: str) -> None:
     """What is drawn is an outcome of the spec already, of its dtype and shape."""
-    made, in_keys, options = CLASSES[name]
+    _, in_keys, _ = CLASSES[name]
     spec = OneHot(SIZE) if "OneHot" in name else Categorical(SIZE)
-    actor = ProbabilisticActor(
-        network(in_keys),
-        in_keys={key: key for key in in_keys},
-        spec=spec,
-        safe=True,
-        distribution_class=made,
-        distribution_kwargs=options,
-        default_interaction_type=InteractionType.RANDOM,
-    )
+    actor = actor_of(name, spec=spec, safe=True)
     actions = actor(observations(in_keys))["action"]
     assert all(spec.is_in(action.to(spec.dtype)) for action in actions)
     assert actor.get_dist(observations(in_keys)).log_prob(actions).isfinite().all()
