@@ -1,6 +1,12 @@
 """One run of the tests is like another: hypothesis draws its examples from the tests themselves."""
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("reproducible")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take a minute, for which the other worker would wait at the end."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")

@@ -29,6 +29,10 @@ from functional_dists import (
 )
 from functional_dists.family import verbs
 
+# Where values lie in every dtype, eager and compiled: the two halves, and the two others, share the code for it.
+EAGER_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+IN_MODES = [*(("eager", dtype) for dtype in EAGER_DTYPES), ("inductor", torch.float32), ("inductor", torch.bfloat16)]
+
 EVENT = 3  # the size of the event axis of every example
 
 

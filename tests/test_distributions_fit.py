@@ -8,7 +8,7 @@ import torch
 from mpmath import mp
 
 from functional_dists import normal, random, tanh_normal
-from tests.families import BY_NAME, CONTINUOUS, EVENT, call_of
+from tests.families import BY_NAME, CONTINUOUS, EVENT, IN_MODES, call_of
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -110,13 +110,11 @@ def test_mode_is_the_largest_density(name: str) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- tanh_normal
 BOUNDS = [(-1.0, 1.0), (-2.0, 3.0), (1000.0, 1001.0), (0.0, 1e-3)]
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("mode", ["eager", "inductor"])
-def test_tanh_normal_values_lie_strictly_inside(bounds: tuple[float, float], dtype: torch.dtype, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "dtype"), IN_MODES, ids=str)
+def test_tanh_normal_values_lie_strictly_inside(bounds: tuple[float, float], mode: str, dtype: torch.dtype) -> None:
     low, high = (torch.tensor(bound, dtype=dtype) for bound in bounds)
     loc = torch.tensor([-1e4, -50.0, -9.0, 0.0, 9.0, 50.0, 1e4], dtype=dtype).repeat(3)
     scale = torch.tensor([1e-3, 1.0, 100.0], dtype=dtype).repeat_interleave(7)
