@@ -8,7 +8,8 @@ fill two milliseconds, on the same inputs, while the others sleep: whatever else
 Before that its result is checked against float64. A case runs for the given number of rounds, or fewer where it would
 take longer than `--seconds`, unless a goal speaks of it.
 
-The results are RESULTS.md and RESULTS.png: in benchmarks/ those of a whole run, in outputs/ those of a part.
+The results are RESULTS.md, RESULTS.png and RESULTS.json: in benchmarks/ those of a whole run, in outputs/ those of a
+part. With `--update` a part takes the place of the same cases in benchmarks/, and leaves the others there.
 """
 
 import argparse
@@ -65,12 +66,13 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0, help="most for one case no goal speaks of")
     parser.add_argument("--threads", type=int, nargs="+", help="1 2, or with --quick 1")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--update", action="store_true", help="keep the results of other cases that are there")
     parser.add_argument("--output", type=Path, help="folder of the results")
     options = parser.parse_args(given)
     options.rounds = options.rounds or (5 if options.quick else 50)
     options.threads = options.threads or ([1] if options.quick else [1, 2])
     is_whole = not options.quick and options.only is None and options.contenders == "*"
-    options.output = options.output or Path("benchmarks" if is_whole else "outputs")
+    options.output = options.output or Path("benchmarks" if is_whole or options.update else "outputs")
     return options
 
 
@@ -87,12 +89,17 @@ def main(given: Sequence[str] | None = None) -> None:
     if options.quick:
         settings.must_have_all_rounds = frozenset()
     options.output.mkdir(parents=True, exist_ok=True)
-    results = report.Results(options.device, contenders)
-    with tqdm(total=len(chosen) * len(options.threads), unit="case", mininterval=1) as bar:
-        for threads in options.threads:
-            for timed in measure(chosen, threads, settings, bar):
-                results.cases.append(timed)
-            report.write(results, options.output)
+    earlier = options.output / "RESULTS.json"
+    results = (
+        report.load(earlier) if options.update and earlier.exists() else report.Results(options.device, contenders)
+    )
+    try:
+        with tqdm(total=len(chosen) * len(options.threads), unit="case", mininterval=1) as bar:
+            for threads in options.threads:
+                for timed in measure(chosen, threads, settings, bar):
+                    results.put(timed)
+    finally:
+        report.write(results, options.output)  # what an interrupted run has measured too
     if options.only is None:
         results.imports = import_times(5 if not options.quick else 1)
         results.compile_times = compile_times(settings, 3 if not options.quick else 1)

@@ -4,7 +4,9 @@
 
 The actions are tanh-normal, of shape (256, 6). The module is eager and draws from a Generator; the actor, a linear
 network or one of two hidden layers before the same draw, is compiled and draws from a key, TorchRL's from the global
-generator. Both networks are the same on both sides, so the linear one shows what the rest costs.
+generator. Both networks are the same on both sides, so the linear one shows what the rest costs. What a compiled call
+takes at the least is beside it: that of the network alone, and that of the shortest function of a dict that draws with
+a key, by `torch.tanh` and without a log-prob.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import torch
 import torchrl
 from tensordict import TensorDict
 from tensordict.nn import InteractionType, NormalParamExtractor, ProbabilisticTensorDictModule, TensorDictModule
-from torch import nn
+from torch import Tensor, nn
 from torchrl.modules import ProbabilisticActor, TanhNormal
 
 from benchmarks.measures import medians
@@ -26,6 +28,7 @@ from functional_dists import policy, random, tanh_normal
 
 BATCH, OBSERVATION, ACTION, HIDDEN = 256, 17, 6, 64
 Calls = dict[str, Callable[[], object]]
+COLUMNS = ("dict", "TensorDict", "peer", "network alone", "shortest")
 
 
 def module_calls(return_log_prob: bool) -> Calls:
@@ -77,11 +80,20 @@ def actor_calls(return_log_prob: bool, make_network: Callable[[], nn.Module]) ->
     )
     key, data = random.key(42), {"observation": torch.randn(BATCH, OBSERVATION)}
     in_tensordict = TensorDict(data, [BATCH])
+
+    def shortest(key: Tensor, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        loc, raw = network(data["observation"]).chunk(2, -1)
+        scale = torch.nn.functional.softplus(raw)
+        return {**data, "action": torch.tanh(loc + scale * random.normal(key, loc.shape))}
+
     compiled, compiled_theirs = torch.compile(step, fullgraph=True), torch.compile(theirs)
+    alone, by_hand = torch.compile(network, fullgraph=True), torch.compile(shortest, fullgraph=True)
     return {
         "dict": lambda: compiled(params, key, data),
         "TensorDict": lambda: compiled(params, key, in_tensordict),
         "peer": lambda: compiled_theirs(in_tensordict.copy()),
+        "network alone": lambda: alone(data["observation"]),
+        "shortest": lambda: by_hand(key, data),
     }
 
 
@@ -100,14 +112,14 @@ def main() -> None:
     }
     print(f"torch {torch.__version__}, tensordict {tensordict.__version__}, torchrl {torchrl.__version__}, 1 thread")
     print(f"median us of {arguments.rounds} rounds; how many times as fast as the peer, on the same kind of data\n")
-    print("| step | log-prob | dict | TensorDict | peer | dict | TensorDict |\n|---|---|---|---|---|---|---|")
+    print(f"| step | log-prob | {' | '.join(COLUMNS)} | dict | TensorDict |\n|{'---|' * (len(COLUMNS) + 4)}")
     for name, make in rows.items():
         for return_log_prob in (False, True):
             torch._dynamo.reset()
             with torch.no_grad():
                 median = medians(make(return_log_prob), arguments.rounds, arguments.repeats)
             cells: list[Any] = [name, "yes" if return_log_prob else "no"]
-            cells += [f"{median[column]:.0f}" for column in ("dict", "TensorDict", "peer")]
+            cells += [f"{median[column]:.0f}" if column in median else "" for column in COLUMNS]
             cells += [f"{median['peer'] / median[column]:.1f}x" for column in ("dict", "TensorDict")]
             print(f"| {' | '.join(cells)} |", flush=True)
 

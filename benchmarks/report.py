@@ -1,13 +1,15 @@
-"""The results as a page and as a plot."""
+"""The results as a page, as a plot, and as a file that a later run brings up to date."""
 
+import json
 import platform
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchmarks import goals
-from benchmarks.cases import COPY, Case
+from benchmarks.cases import COPY, Case, work
 from benchmarks.contenders import FORMS
 from benchmarks.measures import Summary, slope, steepest
 from benchmarks.worker import Readiness
@@ -68,8 +70,38 @@ class Results:
     def threads(self) -> list[int]:
         return sorted({timed.threads for timed in self.cases})
 
+    def put(self, timed: Timed) -> None:
+        """Add a case, in the place of what was known of it."""
+        others = [one for one in self.cases if (one.case, one.threads) != (timed.case, timed.threads)]
+        order = {case: i for i, case in enumerate(work(self.device))}
+        self.cases = sorted([*others, timed], key=lambda one: (one.threads, order.get(one.case, len(order))))
+
+
+# ----------------------------------------------------------------------------------------------------------------- file
+def load(file: Path) -> Results:
+    """Return the results that `save` wrote."""
+    told = json.loads(file.read_text())
+    results = Results(told["device"], told["contenders"], imports=told["imports"], memory=told["memory"])
+    for one in told["cases"]:
+        summaries = {name: Summary(*values) for name, values in one["summaries"].items()}
+        readiness = {name: Readiness(*values) for name, values in one["readiness"].items()}
+        results.cases.append(Timed(_case(one["case"]), one["threads"], summaries, readiness, one["failures"]))
+    results.compile_times = {_case(case): times for case, times in told["compile_times"]}
+    return results
+
+
+def save(results: Results, file: Path) -> None:
+    told = {**vars(results), "cases": [{**vars(one), "case": asdict(one.case)} for one in results.cases]}
+    told["compile_times"] = [(asdict(case), times) for case, times in results.compile_times.items()]
+    file.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _case(fields: Mapping[str, Any]) -> Case:
+    return Case(**{**fields, "shape": tuple(fields["shape"])})
+
 
 def write(results: Results, folder: Path) -> None:
+    save(results, folder / "RESULTS.json")
     parts = [_header(results), _goals(results)]
     parts += [_times(results, threads) for threads in results.threads]
     parts += [_growth(results), _fresh(results), _remarks(results)]
@@ -105,7 +137,8 @@ Medians, in brackets the quartiles, of {rounds[-1] if rounds else 0} rounds, or 
 draws from a Generator where it draws; `log_prob` is forward and backward. A ratio is the best of the peer over the best
 of ours: above 1, ours is faster. A peer's result that is wrong is timed all the same, and marked †; ‡ marks code that
 `torch.compile` takes in parts only. Both, and what failed (✗), are told at the end; "-" is what a library does not
-have. In the ensemble `eager` is a Python loop over the policies, and the others are vmapped.
+have. In the ensemble `eager` is a Python loop over the policies, and the others are vmapped. A row is from one run;
+different rows may be from different ones (`--update`) on this machine.
 
 ![ratios](RESULTS.png)"""
 

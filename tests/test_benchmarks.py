@@ -104,7 +104,9 @@ def test_the_report_compares_with_the_best_of_a_peer_and_tells_what_is_wrong(tmp
         timed.readiness[name] = Readiness(seconds, seconds, wrong, "", 10)
     assert timed.ratio("torchrl") == 2
     assert timed.ratio("jax") is None
-    report.write(report.Results("cpu", list(CONTENDERS), [timed]), tmp_path)
+    results = report.Results("cpu", list(CONTENDERS), [timed], {"torch": 2.0}, {PAIR: {"jax/jit": 1.0}})
+    report.write(results, tmp_path)
+    assert report.load(tmp_path / "RESULTS.json") == results
     text = (tmp_path / "RESULTS.md").read_text()
     for told in ("2.00 ms†", "log-prob off by 1", "ImportError: no jax", "**not met**", "2.00x"):
         assert told in text
@@ -139,3 +141,12 @@ def test_one_run(tmp_path: Path) -> None:
     assert row.endswith("| 3 |")
     assert "us" in row
     assert "## Remarks" not in text
+
+
+def test_a_later_run_takes_the_place_of_the_same_cases() -> None:
+    results = report.Results("cpu", list(CONTENDERS), [report.Timed(PAIR, 1), report.Timed(ENTROPY, 2)])
+    newer = report.Timed(PAIR, 1, failures={"jax/jit": "gone"})
+    results.put(newer)
+    results.put(report.Timed(ENTROPY, 1))
+    assert [(one.case, one.threads) for one in results.cases] == [(ENTROPY, 1), (PAIR, 1), (ENTROPY, 2)]
+    assert results.cases[1] is newer

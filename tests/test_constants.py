@@ -75,15 +75,25 @@ def test_whose_derivative_can_be_asked_for() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
-def test_bounds_that_are_numbers_change_no_bit() -> None:
-    """What is remembered of numbers is what is computed of tables of them."""
-    for verb in ("rsample", "sample_and_log_prob", "icdf", "log_prob"):
-        key = (KEY,) if "sample" in verb else ()
-        last = {"icdf": (torch.linspace(0, 1, 400).reshape(-1, 4),), "log_prob": (VALUE,)}.get(verb, ())
-        of_numbers = getattr(tanh_normal, verb)(*key, LOC, SCALE, -2.0, 3.0, *last)
-        of_tables = getattr(tanh_normal, verb)(*key, LOC, SCALE, *(b.expand_as(LOC) for b in BOUNDS), *last)
-        for a, b in zip(_parts(of_numbers), _parts(of_tables), strict=True):
-            assert torch.equal(a, b), verb
+@pytest.mark.parametrize("bounds", [(-2.0, 3.0), (-2.0, 2.0)], ids=["aslant", "mirrored"])
+@pytest.mark.parametrize("verb", ["rsample", "sample_and_log_prob", "icdf", "deterministic", "log_prob"])
+def test_bounds_that_are_numbers_change_no_bit(verb: str, bounds: tuple[float, float]) -> None:
+    """What is remembered of numbers is what is computed of tables of them, and under vmap."""
+    key = (KEY,) if "sample" in verb else ()
+    last = {"icdf": (torch.linspace(0, 1, 400).reshape(-1, 4),), "log_prob": (VALUE / 2,)}.get(verb, ())
+
+    def call(loc: Tensor, scale: Tensor, low: object, high: object) -> tuple[Tensor, ...]:
+        return _parts(getattr(tanh_normal, verb)(*key, loc, scale, low, high, *last))
+
+    of_numbers = call(LOC, SCALE, *bounds)
+    of_tables = call(LOC, SCALE, *(torch.full_like(LOC, bound) for bound in bounds))
+    of_lanes = torch.vmap(lambda loc: call(loc, SCALE, *bounds))(LOC[None])
+    of_tracked = call(LOC.clone().requires_grad_(), SCALE, *bounds)
+    for a, b, c, d in zip(of_numbers, of_tables, of_lanes, of_tracked, strict=True):
+        assert torch.equal(a, b)
+        if verb != "sample_and_log_prob" or a.ndim > 1:  # the log-prob with a gradient anchors the noise again
+            assert torch.equal(a, c[0])
+            assert torch.equal(a, d)
 
 
 @pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if "low" in BY_NAME[n].parameters and v != "kl"])

@@ -14,6 +14,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from functional_dists import random
 from functional_dists.family import verbs
 from functional_dists.tree import fnv1a
+from tests.accuracy.goals import NAMES as MEASURED
 from tests.families import (
     BY_NAME,
     CONTINUOUS,
@@ -45,10 +46,18 @@ def total(function: Any) -> Any:
     return lambda *tensors: sum(part.sum() for part in parts(function(*tensors)))
 
 
-def distinct_first(pairs: list[tuple[str, str]]) -> list[Any]:
-    """Mark as slow the families that share their code with others, which takes a quarter of an hour."""
+def distinct_first(pairs: list[tuple[str, str]], *, seen_elsewhere: Any = lambda name, verb: False) -> list[Any]:
+    """Mark as slow the families that share their code with others, and what is `seen_elsewhere`: half an hour."""
     slow = pytest.mark.slow
-    return [pytest.param(name, verb, marks=[slow] * (name not in DISTINCT)) for name, verb in pairs]
+    return [
+        pytest.param(name, verb, marks=[slow] * (name not in DISTINCT or seen_elsewhere(name, verb)))
+        for name, verb in pairs
+    ]
+
+
+def goes_through_inductor_elsewhere(name: str, verb: str) -> bool:
+    """Whether the accuracy tests measure it compiled, or it is the draw without gradient that is compared below."""
+    return verb == "sample" or any(measured.startswith(f"{name}.{verb}") for measured in MEASURED)
 
 
 def along_ones(function: Any, call: Any) -> Any:
@@ -242,9 +251,8 @@ def test_derivatives_compile(name: str, verb: str, transform: str) -> None:
     assert_same(compiled(transformed)(*call.tensors), transformed(*call.tensors), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize(("name", "verb"), distinct_first(VERBS))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(VERBS, seen_elsewhere=goes_through_inductor_elsewhere))
 def test_inductor_gives_value_and_gradient(name: str, verb: str) -> None:
-    """In float32; the accuracy tests compile float64 too."""
     call = call_of(name, verb, torch.float32, BATCH)
 
     def value_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -196,7 +196,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
 
     def cdf(self, value: TensorDictBase) -> TensorDictBase:
         """Return the values with their cumulative probabilities, of the name of the value with "_cdf"."""
-        found = {_suffixed(name, "_cdf"): dist.cdf(_at(value, name)) for name, dist in self.dists.items()}
+        found = {suffixed(name, "_cdf"): dist.cdf(_at(value, name)) for name, dist in self.dists.items()}
         return value.copy().update(found)
 
     def icdf(self, value: TensorDictBase) -> TensorDictBase:
@@ -213,8 +213,8 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         """
         found = {}
         for name, dist in self.dists.items():
-            given = value.get(_suffixed(name, "_cdf"), None)
-            found[_suffixed(name, "_icdf")] = dist.icdf(dist.cdf(_at(value, name)) if given is None else given)
+            given = value.get(suffixed(name, "_cdf"), None)
+            found[suffixed(name, "_icdf")] = dist.icdf(dist.cdf(_at(value, name)) if given is None else given)
         return value.copy().update(found)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "CompositeDistribution":
@@ -236,7 +236,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
     def _written(
         self, found: TensorDictBase, scores: dict[Name, Tensor], suffix: str, sum_key: Name, include_sum: bool | None
     ) -> TensorDictBase:
-        found.update({_suffixed(name, suffix): score for name, score in scores.items()})
+        found.update({suffixed(name, suffix): score for name, score in scores.items()})
         if composite_lp_aggregate() if include_sum is None else include_sum:
             found.set(sum_key, _sum(scores, found.ndim))
         return found
@@ -258,7 +258,12 @@ def _check_names(argument: str, given: Mapping[Name, Any] | None, known: Mapping
         raise KeyError(f"{argument} has {unknown}, the distributions are {list(known)}")
 
 
-def _suffixed(name: Name, suffix: str) -> Name:
+def suffixed(name: Name, suffix: str) -> Name:
+    """Return the name of a value with a suffix on its last part.
+
+    >>> suffixed(("arm", "angle"), "_log_prob")
+    ('arm', 'angle_log_prob')
+    """
     return name + suffix if isinstance(name, str) else (*name[:-1], name[-1] + suffix)
 
 

@@ -20,7 +20,7 @@ try:
     )
     from tensordict.nn.probabilistic import interaction_type
 
-    from functional_dists.distributions.composite import CompositeDistribution
+    from functional_dists.distributions.composite import CompositeDistribution, suffixed
 except ModuleNotFoundError as error:
     raise ImportError("KeyedModule needs tensordict: pip install functional_dists[tensordict]") from error
 
@@ -198,7 +198,8 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
             names = [(dist.log_prob_key, self.log_prob_key)]
         else:
             names = [
-                (_with_suffix(name), key) for name, key in zip(self.dist_sample_keys, self.log_prob_keys, strict=True)
+                (suffixed(name, "_log_prob"), key)
+                for name, key in zip(self.dist_sample_keys, self.log_prob_keys, strict=True)
             ]
         for given, wanted in names:
             if given != wanted:
@@ -239,7 +240,3 @@ def _keyed(dist: Any) -> Any:
     if not isinstance(dist, (FamilyDistribution, CompositeDistribution)):
         raise TypeError(f"{type(dist).__name__} takes no key, as it draws from the global generator")
     return dist
-
-
-def _with_suffix(name: Name) -> Name:
-    return f"{name}_log_prob" if isinstance(name, str) else (*name[:-1], f"{name[-1]}_log_prob")

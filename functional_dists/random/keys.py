@@ -65,7 +65,7 @@ def key_from(generator: torch.Generator) -> Tensor:
     """
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {_description(generator)}")
-    return _as_keys(generator_words(generator, WORDS_PER_BLOCK)).squeeze(0)
+    return _as_key(generator_words(generator, WORDS_PER_BLOCK))
 
 
 def split(key: Source, num: int = 2) -> Tensor:
@@ -114,7 +114,7 @@ def fold_in(key: Source, data: int | Tensor) -> Tensor:
     """
     parent = checked_key(key) if isinstance(key, Tensor) else key_from(checked_generator(key))
     skip = _as_int64(data, parent.device)
-    return _as_keys(ops.words(parent.expand(*skip.shape, 2), WORDS_PER_BLOCK, skip)).squeeze(-2)
+    return _as_key(ops.words(parent.expand(*skip.shape, 2), WORDS_PER_BLOCK, skip))
 
 
 def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
@@ -203,7 +203,12 @@ def signed_64(value: int) -> int:
 
 def _as_keys(words: Tensor) -> Tensor:
     """Words ``(*B, 4 * num)`` to keys ``(*B, num, 2)``."""
-    return words.reshape(*words.shape[:-1], -1, WORDS_PER_BLOCK).view(torch.uint64)  # low word first, as memory has it
+    return _as_key(words.reshape(*words.shape[:-1], -1, WORDS_PER_BLOCK))
+
+
+def _as_key(words: Tensor) -> Tensor:
+    """Words ``(*B, 4)`` to keys ``(*B, 2)``; inductor drops the view where a draw views them as words again."""
+    return words.view(torch.uint64)  # low word first, as memory has it
 
 
 def _as_int64(data: int | Tensor, device: torch.device) -> Tensor:

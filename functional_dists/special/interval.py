@@ -17,28 +17,34 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor([5.0000e-01, 4.2484e-18])
     """
     span, constant = _span(low, high), is_constant(x)
-    if span.is_mirrored and constant:  # as exact where both bounds are as far from 0, but for the derivatives
+    if span.is_mirrored and constant:
         return span.half * torch.tanh(x)
     distance = x.abs()
     near = distance < literal(0.5, x)
     centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
     from_end = span.width * torch.sigmoid(literal(-2.0, x) * distance)
     tail = torch.where(x < literal(0.0, x), low + from_end, high - from_end)
-    return torch.where(near, centre, tail)
+    value = torch.where(near, centre, tail)
+    if span.is_mirrored is False or torch.compiler.is_compiling():
+        return value
+    # The digits that constants get above, with these derivatives, which those of tanh are not as good as.
+    mirrored = span.half * torch.tanh(x.detach())
+    known = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
+    return known if constant else known + (value - value.detach())
 
 
 class _Span(NamedTuple):
     width: Tensor
     half: Tensor
     middle: Tensor
-    is_mirrored: bool  # whether the bounds are known to be -high and high
+    is_mirrored: bool | None  # whether the bounds are -high and high, None if Python may not look at them
 
 
 @once_per_number
 def _span(low: Tensor, high: Tensor) -> _Span:
     width = high - low
     half = 0.5 * width
-    return _Span(width, half, low + half, are_numbers(low, high) and low.item() == -high.item())
+    return _Span(width, half, low + half, low.item() == -high.item() if are_numbers(low, high) else None)
 
 
 def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
