@@ -20,7 +20,7 @@ test: lint  ## lint, types and tests
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: .venv/installed  ## the tests that take minutes, which `make test` leaves out
-	$(SERIAL) $(BIN)/python -m pytest -m slow
+	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     if span.is_mirrored is False or torch.compiler.is_compiling():
         return value
     # The digits that constants get above, with these derivatives, which those of tanh are not as good as.
-    mirrored = span.half * torch.tanh(x.detach())
+    mirrored = span.half.detach() * torch.tanh(x.detach())
     known = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
     return known if constant else known + (value - value.detach())
 
