@@ -108,6 +108,10 @@ def test_no_result_is_a_bound_that_is_remembered(name: str, verb: str) -> None:
     assert all(part.untyped_storage().data_ptr() not in remembered for part in _parts(result))
 
 
+class Special(Tensor):
+    """Which might not go together with plain tensors."""
+
+
 def test_literals_belong_to_no_mode() -> None:
     constant._literals.clear()
     x = torch.ones(2)
@@ -123,12 +127,29 @@ def test_literals_belong_to_no_mode() -> None:
     assert seen == [0.3] * 3
     with torch.inference_mode():
         assert constant.literal(0.3, x) is constant.literal(0.3, x)
+    assert constant.literal(0.3, x.as_subclass(Special)) == 0.3
+    assert isinstance(constant.literal(0.3, torch.nn.Parameter(x)), Tensor)
     tracked = x.clone().requires_grad_()
     use(tracked).backward()  # needs 0.3, which inference mode would not let it keep
     assert torch.equal(tracked.grad, torch.full((2,), 0.3))
     torch.func.grad(use)(x)
     assert isinstance(seen[-1], Tensor)
     assert torch.equal(torch.compile(use, backend="aot_eager", fullgraph=True)(x), use(x))
+
+
+@pytest.mark.parametrize("bounds", [(-2.0, 3.0), (-2.0, 2.0)], ids=["aslant", "mirrored"])
+@pytest.mark.parametrize("verb", ["deterministic", "rsample", "sample_and_log_prob", "log_prob"])
+def test_bounds_alone_have_their_derivatives(verb: str, bounds: tuple[float, float]) -> None:
+    key = (KEY,) if "sample" in verb else ()
+    value = (VALUE / 2,) if verb == "log_prob" else ()
+
+    def derivatives(*tracked: bool) -> tuple[Tensor, ...]:
+        arguments = (LOC.double(), SCALE.double(), *(torch.tensor(bound, dtype=torch.float64) for bound in bounds))
+        arguments = [t.clone().requires_grad_(is_tracked) for t, is_tracked in zip(arguments, tracked, strict=True)]
+        result = _parts(getattr(tanh_normal, verb)(*key, *arguments, *(v.double() for v in value)))
+        return torch.autograd.grad(result[-1].sum(), arguments[2:])
+
+    torch.testing.assert_close(derivatives(False, False, True, True), derivatives(True, True, True, True))
 
 
 def test_literals_are_forgotten_before_they_are_too_many() -> None:

@@ -29,6 +29,7 @@ def is_constant(*tensors: Tensor) -> bool:
 
 
 _MOST_LITERALS = 4096
+_PLAIN = (Tensor, torch.nn.Parameter)
 _literals: dict[tuple[float, torch.dtype], Tensor] = {}
 
 
@@ -38,7 +39,9 @@ def literal(number: float, like: Tensor) -> Any:
     >>> torch.ones(2) * literal(0.5, torch.ones(2))
     tensor([0.5000, 0.5000])
     """
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or not like.is_cpu:
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        return number
+    if not like.is_cpu or type(like) not in _PLAIN:  # a subclass may not go together with tensors
         return number
     known = _literals.get((number, like.dtype))
     if known is None:

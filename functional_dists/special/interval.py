@@ -16,7 +16,7 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> squash(torch.tensor([0.0, -20.0]), torch.tensor(0.0), torch.tensor(1.0))
     tensor([5.0000e-01, 4.2484e-18])
     """
-    span, constant = _span(low, high), is_constant(x)
+    span, constant = _span(low, high), is_constant(x, low, high)
     if span.is_mirrored and constant:
         return span.half * torch.tanh(x)
     distance = x.abs()
