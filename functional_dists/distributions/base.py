@@ -198,6 +198,12 @@ class FamilyDistribution(Distribution):
         new.params = type(self.params)(*expanded)
         return new
 
+    def _kl_to(self, q: "FamilyDistribution") -> Tensor:
+        if self._options != q._options and self._options and q._options:
+            raise ValueError(f"the distributions have different events: {self._options} and {q._options}")
+        options = {**q._fixed, **self._fixed, **self._options}
+        return divergence.kl((self.family, self.params), (q.family, q.params), **options)
+
 
 def wrap(
     family: Any, *params: Any, event_dims: int | None = None, validate_args: bool | None = None, **options: Any
@@ -229,11 +235,10 @@ def wrap(
     return FamilyDistribution(family, family.Params(*params, **named), event_dims, validate_args)
 
 
+# The only pair that is registered: `torch.compile` cannot trace PyTorch's choice among several.
 @register_kl(FamilyDistribution, FamilyDistribution)  # type: ignore[untyped-decorator]
 def _kl(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
-    if p._options != q._options and p._options and q._options:
-        raise ValueError(f"the distributions have different events: {p._options} and {q._options}")
-    return divergence.kl((p.family, p.params), (q.family, q.params), **{**q._fixed, **p._fixed, **p._options})
+    return p._kl_to(q)
 
 
 def _as_tensors(params: Any) -> Any:

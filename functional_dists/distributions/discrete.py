@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Categorical, constraints, register_kl
+from torch.distributions import Categorical, constraints
 
 from functional_dists.discrete import (
     llm_masked_categorical,
@@ -165,12 +165,12 @@ class MaskedCategorical(_Discrete):
         logits, choice = self.params
         return logits, mask_from_indices(choice, self.num_samples, **self._fixed) if self._is_sparse else choice
 
-
-@register_kl(MaskedCategorical, MaskedCategorical)  # type: ignore[untyped-decorator]
-def _kl_of_choices(p: MaskedCategorical, q: MaskedCategorical) -> Tensor:
-    if isinstance(p, _OneHot) != isinstance(q, _OneHot):
-        raise NotImplementedError("there is no KL divergence between vectors and integers")
-    return masked_categorical.kl(p._over_all_outcomes(), q._over_all_outcomes())  # type: ignore[arg-type]
+    def _kl_to(self, q: FamilyDistribution) -> Tensor:
+        if not isinstance(q, MaskedCategorical):
+            return super()._kl_to(q)
+        if isinstance(self, _OneHot) != isinstance(q, _OneHot):
+            raise NotImplementedError("there is no KL divergence between vectors and integers")
+        return masked_categorical.kl(self._over_all_outcomes(), q._over_all_outcomes())  # type: ignore[arg-type]
 
 
 class _OneHot(_Discrete):
