@@ -10,7 +10,7 @@ from torch import Tensor
 
 from functional_dists import docs, random
 from functional_dists.random import Source
-from functional_dists.special.constant import scalar
+from functional_dists.special.constant import full, scalar
 
 __all__ = [
     "Index",
@@ -389,14 +389,12 @@ def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[A
         return None
     if not has_number:
         return arguments
-    return [
-        a
-        if isinstance(a, Tensor)
-        else scalar(a, like)
-        if bound
-        else torch.full((), a, dtype=shared, device=like.device)
-        for a, bound in zip(arguments, is_bound, strict=True)
-    ]
+    tensors = list(arguments)
+    for i, argument in enumerate(arguments):
+        if not isinstance(argument, Tensor):
+            make = scalar if is_bound[i] else full
+            tensors[i] = make(argument, like)
+    return tensors
 
 
 def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mpmath
+import pytest
 import torch
 from torch import Tensor
 
@@ -31,7 +32,11 @@ from functional_dists.family import verbs
 
 # Where values lie in every dtype, eager and compiled: the two halves, and the two others, share the code for it.
 EAGER_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-IN_MODES = [*(("eager", dtype) for dtype in EAGER_DTYPES), ("inductor", torch.float32), ("inductor", torch.bfloat16)]
+IN_MODES = [
+    *(("eager", dtype) for dtype in EAGER_DTYPES),
+    *(("inductor", dtype) for dtype in (torch.float32, torch.bfloat16)),
+    *(pytest.param("inductor", dtype, marks=pytest.mark.slow) for dtype in (torch.float64, torch.float16)),
+]
 
 EVENT = 3  # the size of the event axis of every example
 

@@ -514,8 +514,9 @@ def test_compiled() -> None:
     assert_close(compiled(X[0], KEY), run(X[0], KEY))
 
 
-def test_vmap_of_grad_compiled() -> None:
-    families, params = JOINTS[3]
+@pytest.mark.parametrize("joint", [pytest.param(1, marks=pytest.mark.slow, id="pytree"), pytest.param(3, id="mixed")])
+def test_vmap_of_grad_compiled(joint: int) -> None:
+    families, params = JOINTS[joint]
     function = vmap(grad(_everything(families, params), has_aux=True))
     keys = random.split(KEY, 2)
     torch._dynamo.reset()

@@ -33,8 +33,8 @@ class Body(NamedTuple):
     ],
     ids=["dict", "nested", "tuple", "list", "named_tuple", "ordered_dict"],
 )
-@pytest.mark.parametrize("is_compiled", [False, True], ids=["eager", "compiled"])
-def test_containers_keep_their_type(container: object, is_compiled: bool) -> None:
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_containers_keep_their_type(container: object, backend: str) -> None:
     loc = container(torch.zeros(3), torch.ones(2, 4))
 
     def draw(loc: object, scale: torch.Tensor) -> object:
@@ -44,9 +44,9 @@ def test_containers_keep_their_type(container: object, is_compiled: bool) -> Non
     assert type(value) is type(loc)
     flat = torch.utils._pytree.tree_leaves(log_prob)
     assert [tuple(leaf.shape) for leaf in flat] == [(), (2,)]
-    if is_compiled:
+    if backend != "eager":
         torch._dynamo.reset()
-        compiled = torch.compile(draw, backend="aot_eager", fullgraph=True)(loc, torch.ones(()))
+        compiled = torch.compile(draw, backend=backend, fullgraph=True)(loc, torch.ones(()))
         torch.testing.assert_close(
             torch.utils._pytree.tree_leaves(compiled), torch.utils._pytree.tree_leaves((value, log_prob))
         )

@@ -235,7 +235,7 @@ def wrap(
     return FamilyDistribution(family, family.Params(*params, **named), event_dims, validate_args)
 
 
-# The only pair that is registered: `torch.compile` cannot trace PyTorch's choice among several.
+# The only pair of these classes that is registered: `torch.compile` cannot trace PyTorch's choice among several.
 @register_kl(FamilyDistribution, FamilyDistribution)  # type: ignore[untyped-decorator]
 def _kl(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
     return p._kl_to(q)

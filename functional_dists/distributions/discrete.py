@@ -161,16 +161,17 @@ class MaskedCategorical(_Discrete):
         """What marks the unused slots of the indices."""
         return 0 if self._padding_value is None else self._padding_value
 
-    def _over_all_outcomes(self) -> tuple[Tensor, Tensor]:
+    def _over_all_outcomes(self) -> masked_categorical.Params:
         logits, choice = self.params
-        return logits, mask_from_indices(choice, self.num_samples, **self._fixed) if self._is_sparse else choice
+        mask = mask_from_indices(choice, self.num_samples, **self._fixed) if self._is_sparse else choice
+        return masked_categorical.Params(logits, mask)
 
     def _kl_to(self, q: FamilyDistribution) -> Tensor:
         if not isinstance(q, MaskedCategorical):
             return super()._kl_to(q)
         if isinstance(self, _OneHot) != isinstance(q, _OneHot):
             raise NotImplementedError("there is no KL divergence between vectors and integers")
-        return masked_categorical.kl(self._over_all_outcomes(), q._over_all_outcomes())  # type: ignore[arg-type]
+        return masked_categorical.kl(self._over_all_outcomes(), q._over_all_outcomes())
 
 
 class _OneHot(_Discrete):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -60,7 +60,16 @@ def scalar(number: float, like: Tensor) -> Tensor:
     tensor(0.5000)
     """
     known = literal(number, like)
-    return known if isinstance(known, Tensor) else torch.full((), number, dtype=like.dtype, device=like.device)
+    return known if isinstance(known, Tensor) else full(number, like)
+
+
+def full(number: float, like: Tensor) -> Tensor:
+    """Return a number as a new tensor without axes, of the dtype and on the device of `like`.
+
+    >>> full(0.5, torch.ones(2))
+    tensor(0.5000)
+    """
+    return torch.full((), number, dtype=like.dtype, device=like.device)
 
 
 def _scalar(number: float, dtype: torch.dtype) -> Tensor:
@@ -103,7 +112,7 @@ def once_per_number(function: F) -> F:
             return function(*tensors)
         return remembered(tensors[0].dtype, *[tensor.item() for tensor in tensors])
 
-    return of_tensors  # type: ignore[return-value]
+    return cast(F, of_tensors)
 
 
 def is_transformed() -> bool:

@@ -332,6 +332,11 @@ def test_compiled(name: str) -> None:
     assert legacy(LOGITS).shape == MADE[name](LOGITS).sample((3,)).shape
 
 
+def test_vectors_have_no_divergence_from_integers() -> None:
+    with pytest.raises(NotImplementedError, match="between vectors and integers"):
+        kl_divergence(MADE["MaskedCategorical"](LOGITS), MADE["MaskedOneHotCategorical"](LOGITS))
+
+
 @pytest.mark.parametrize("made", [ours.IndependentNormal, ours.TanhNormal, ours.TruncatedNormal])
 def test_pathwise_draws_under_vmap(made: Any) -> None:
     def draw(loc: Tensor, key: Tensor | None = None) -> Tensor:
