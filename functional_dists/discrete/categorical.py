@@ -149,7 +149,7 @@ def mode(logits: Real) -> Tensor:
     >>> mode(torch.tensor([1.0, 3.0, 3.0]))
     tensor(1)
     """
-    return logits.argmax(-1)
+    return softmax.mode(logits, None)
 
 
 @verb
@@ -159,4 +159,4 @@ def deterministic(logits: Real) -> Tensor:
     >>> deterministic(torch.tensor([1.0, 3.0, 3.0]))
     tensor(1)
     """
-    return logits.argmax(-1)
+    return softmax.mode(logits, None)

@@ -8,7 +8,7 @@ not harm the others: its probabilities, entropy and draws are 0, its log-probs -
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
+import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
@@ -145,7 +145,7 @@ def mode(logits: Real, mask: Mask) -> Tensor:
     >>> mode(torch.tensor([1.0, 3.0, 3.0]), torch.tensor([True, False, True]))
     tensor(2)
     """
-    return torch.where(mask, logits, -torch.inf).argmax(-1)
+    return softmax.mode(logits, mask)
 
 
 @verb
@@ -155,4 +155,4 @@ def deterministic(logits: Real, mask: Mask) -> Tensor:
     >>> deterministic(torch.tensor([1.0, 3.0, 3.0]), torch.tensor([True, False, True]))
     tensor(2)
     """
-    return torch.where(mask, logits, -torch.inf).argmax(-1)
+    return softmax.mode(logits, mask)

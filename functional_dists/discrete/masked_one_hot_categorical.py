@@ -321,5 +321,5 @@ def deterministic(logits: Real, mask: Mask) -> Tensor:
 
 def most_probable(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Return the most probable one-hot vector, int64."""
-    kept = logits if mask is None else torch.where(mask, logits, -torch.inf)
-    return one_hot.encoded(kept.argmax(-1), kept.shape[-1])
+    table = softmax.masked(logits, mask)
+    return one_hot.encoded(softmax.mode(table, None), table.shape[-1])

@@ -296,7 +296,7 @@ def mode(scores: Real) -> Tensor:
     >>> mode(torch.zeros(4))
     tensor(0)
     """
-    return logits_of(scores).argmax(-1)
+    return softmax.mode(logits_of(scores), None)
 
 
 @verb
@@ -306,4 +306,4 @@ def deterministic(scores: Real) -> Tensor:
     >>> deterministic(torch.zeros(4))
     tensor(0)
     """
-    return logits_of(scores).argmax(-1)
+    return softmax.mode(logits_of(scores), None)

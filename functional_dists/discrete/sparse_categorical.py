@@ -220,4 +220,4 @@ def deterministic(logits: Real, indices: Index, *, padding_value: int | None = N
 def most_probable(logits: Tensor, indices: Tensor, padding_value: int | None) -> Tensor:
     """Return the most probable outcome of every row."""
     table, is_used = listed(logits, indices, padding_value)
-    return chosen(indices, torch.where(is_used, table, -torch.inf).argmax(-1), is_used, padding_value)
+    return chosen(indices, softmax.mode(table, is_used), is_used, padding_value)

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from functional_dists.special.constant import literal
 
-# The cumulative sum of a long row is taken of blocks of this many, and then within one block.
-BLOCK, LONG = 256, 1024
+# The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
+LONG, BLOCK = 1024, 256
+LONG_COMPILED, BLOCK_COMPILED = 32, 16  # there every table has to be written to memory for its cumulative sum
 
 _TOTAL_BITS = 53  # of the largest sum, as many as float64 has
 
@@ -37,21 +38,47 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     count = weights.shape[-1]
     unit = 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
     integers = torch.floor(weights * literal(unit, weights))  # exact in the dtype of the weights
-    if count <= LONG:
+    size = _block_size(weights, share)
+    if size is None:
         sums = integers.cumsum(-1, dtype=torch.float64)
         total = sums[..., -1]
         chosen = _first_above(sums, share * total)  # rounded, it is still below the total
     else:
-        blocks = functional.pad(integers, (0, -count % BLOCK)).unflatten(-1, (-1, BLOCK))
-        sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+        blocks = functional.pad(integers, (0, -count % size)).unflatten(-1, (-1, size))
+        sums = _block_sums(blocks).cumsum(-1)
         total = sums[..., -1]
         target = share * total
         block = _first_above(sums, target)
         below = torch.where(block > 0, _picked(sums, (block - 1).clamp(min=0)), 0.0)
-        row = block[..., None, None].expand(*block.shape, 1, BLOCK)
+        row = block[..., None, None].expand(*block.shape, 1, size)
         inside = blocks.expand(*block.shape, *blocks.shape[-2:]).gather(-2, row).squeeze(-2)
-        chosen = BLOCK * block + _first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
+        # The difference is exact: a multiple of the target's last digit, and not larger.
+        chosen = size * block + _first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
     return chosen * (total > literal(0.0, total))
+
+
+def _block_size(weights: Tensor, share: Tensor) -> int | None:
+    """Return how many weights make a block, None where a row is one. The choice is the same."""
+    if torch.compiler.is_compiling() and weights.is_cpu and share.shape == weights.shape[:-1]:
+        is_short = weights.shape[-1] <= LONG_COMPILED
+        return None if is_short else BLOCK_COMPILED if weights.shape[-1] <= LONG else BLOCK
+    return None if weights.shape[-1] <= LONG else BLOCK
+
+
+def _block_sums(blocks: Tensor) -> Tensor:
+    """Add up the integers of every block, in float64."""
+    if not (torch.compiler.is_compiling() and blocks.is_cpu and blocks.dtype == torch.float32):
+        return blocks.sum(-1, dtype=torch.float64)
+    # Compiled, the lanes of a float64 sum are added up one by one. Parts of 16 bits can be summed in float32, exactly.
+    high, rest = _split(blocks, 2.0**32)
+    middle, low = _split(rest, 2.0**16)
+    return high.sum(-1).double() * 2.0**32 + middle.sum(-1).double() * 2.0**16 + low.sum(-1).double()
+
+
+def _split(integers: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """Return how many units there are in the integers, and what is left."""
+    units = torch.floor(integers * (1 / unit))
+    return units, integers - units * unit
 
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
@@ -60,7 +87,9 @@ def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     if (target.shape == rows) if torch.compiler.is_compiling() else _has_lanes_of_its_own(target, sums):
         # The same position. Compiled, a comparison fuses with what makes the target, and a search does not; and where
         # lanes of vmap share the sums, PyTorch's search warns of the layout that its own batching gives the targets.
-        return (sums <= target[..., None]).sum(-1).clamp(max=last)
+        # A sum in float32, exact to 2^24, is compiled well, and one in int64 is not.
+        below = (sums <= target[..., None]).to(torch.float32).sum(-1)
+        return below.long().clamp(max=last)
     if target.shape == rows:
         return torch.searchsorted(sums, target[..., None], right=True).squeeze(-1).clamp(max=last)
     draws = math.prod(target.shape[: target.ndim - len(rows)])

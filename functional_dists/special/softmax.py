@@ -12,6 +12,16 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus
+from functional_dists.special.vectorized import argmax, quick_mask
+
+
+def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the logits, -inf where the mask is not True.
+
+    >>> masked(torch.tensor([1.0, math.nan]), torch.tensor([True, False]))
+    tensor([1., -inf])
+    """
+    return logits if mask is None else torch.where(quick_mask(mask), logits, literal(-math.inf, logits))
 
 
 class Softmax(NamedTuple):
@@ -32,8 +42,8 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
     tensor([-2.,  0.,  0.])
     """
     possible = logits != -math.inf
-    logits, support = torch.broadcast_tensors(logits, possible if mask is None else mask & possible)
-    largest = torch.where(support, logits.detach(), -math.inf).argmax(-1, keepdim=True)
+    logits, support = torch.broadcast_tensors(logits, possible if mask is None else quick_mask(mask) & possible)
+    largest = argmax(torch.where(support, logits.detach(), -math.inf))
     is_top = (torch.arange(logits.shape[-1], device=logits.device) == largest) & support
     top = logits.gather(-1, largest)
     others = support & ~is_top
@@ -43,37 +53,39 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
 
 
 class Shifted(NamedTuple):
-    """Logits ``(*B, N)`` relative to the largest of the support: what a log-probability needs."""
+    """Logits ``(*B, N)`` and what is relative to the largest of the support: what a log-probability needs."""
 
     logits: Tensor  # (*B, N): -inf outside the support
-    weights: Tensor  # (*B, N): their exp, 1 at the largest
+    top: Tensor  # (*B): the largest, a number in a row without support
+    weights: Tensor  # (*B, N): exp of the logits less the largest, where it is 1
     rest: Tensor  # (*B): the sum of that without the largest
     largest: Tensor | None  # (*B): which one it is, -1 in a row without support; None where no derivative asks for it
 
 
 def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
-    """Subtract the largest logit of the support, which is where the mask is True, or all, but for logits of -inf.
+    """Compare logits with the largest of the support, which is where the mask is True, or all, but for logits of -inf.
 
-    >>> shift(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).logits
-    tensor([-2.,  0., -inf])
+    >>> parts = shift(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
+    >>> parts.logits, parts.top, parts.largest
+    (tensor([1., 3., -inf]), tensor(3.), None)
     """
     is_quick = logits.dtype == torch.float32 and is_constant(logits)
-    logits = logits if mask is None else torch.where(mask, logits, literal(-math.inf, logits))
+    logits = masked(logits, mask)
     if is_quick:
-        shifted = logits - _finite(logits.amax(-1, keepdim=True))
-        weights = torch.exp(shifted)
+        top = _finite(logits.amax(-1, keepdim=True))
+        weights = torch.exp(logits - top)
         # float64 has digits to spare for what is left of the sum; it is not less than its largest term, 1, or nothing.
         total = weights.sum(-1, dtype=torch.float64)
         rest = (total - literal(1.0, total)).clamp(min=0)
-        return Shifted(shifted, weights, rest.to(logits.dtype), None)
-    largest = logits.detach().argmax(-1, keepdim=True)
+        return Shifted(logits, top.squeeze(-1), weights, rest.to(logits.dtype), None)
+    largest = argmax(logits.detach())
     top = logits.gather(-1, largest)
     is_empty = top == -math.inf
-    shifted = logits - torch.where(is_empty, 0.0, top)
-    weights = torch.exp(shifted)
+    top = torch.where(is_empty, 0.0, top)
+    weights = torch.exp(logits - top)
     is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
     rest = torch.where(is_top, 0.0, weights).sum(-1)
-    return Shifted(shifted, weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
+    return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -82,7 +94,7 @@ def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     tensor([1., 1., 0.])
     """
-    logits = logits.detach() if mask is None else torch.where(mask, logits.detach(), literal(-math.inf, logits))
+    logits = masked(logits.detach(), mask)
     return torch.exp(logits - _finite(logits.amax(-1, keepdim=True)))
 
 
@@ -132,12 +144,21 @@ def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
     if index.shape != parts.rest.shape:
         shape = torch.broadcast_shapes(index.shape, parts.rest.shape)
         table, index = table.expand(*shape, table.shape[-1]), index.expand(shape)
-    logit = table.gather(-1, index[..., None]).squeeze(-1)
+    logit = table.gather(-1, index[..., None]).squeeze(-1) - parts.top
     if parts.largest is None:
         return logit - torch.log1p(parts.rest)
     # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
     log_prob = torch.where(index == parts.largest, 0.0, logit) - torch.log1p(parts.rest)
     return torch.where(log_prob > -math.inf, log_prob, -math.inf)  # without a gradient
+
+
+def mode(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return where the largest logit of the support is ``(*B)``, the first of equals.
+
+    >>> mode(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
+    tensor(1)
+    """
+    return argmax(masked(logits, mask)).squeeze(-1)
 
 
 def variance(parts: Softmax) -> Tensor:

@@ -1,0 +1,65 @@
+"""The same results by operations that compiled code on a CPU does on many elements at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_MOST_EXACT = 2**24  # positions that float32 tells apart
+
+
+def quick_mask(mask: Tensor) -> Tensor:
+    """Return the mask, compiled as a comparison of its bytes: bools are loaded one by one, in seven times the time.
+
+    >>> quick_mask(torch.tensor([True, False]))
+    tensor([ True, False])
+    """
+    if not (torch.compiler.is_compiling() and mask.is_cpu):
+        return mask
+    return _operation(mask).to(torch.float32) > 0.5
+
+
+def argmax(table: Tensor) -> Tensor:
+    """Return where the largest of the last axis is, the first of equals, with that axis kept.
+
+    Compiled it is the smallest of the positions that hold the largest, a fifth of the time.
+
+    >>> argmax(torch.tensor([1.0, 3.0, 3.0]))
+    tensor([1])
+    """
+    count = table.shape[-1]
+    if not (torch.compiler.is_compiling() and table.is_cpu and count <= _MOST_EXACT):
+        return table.argmax(-1, keepdim=True)
+    position = torch.arange(count, dtype=torch.float32, device=table.device)
+    held = torch.where(table == table.amax(-1, keepdim=True), position, float(count))
+    return held.amin(-1, keepdim=True).long().clamp(max=count - 1)  # NaN is equal to nothing
+
+
+# --- The operation ---------------------------------------------------------------------------------------------------
+# A view of the mask as bytes would do, but inductor fuses it with the load, and is slower still.
+def _bytes_on_cpu(mask: Tensor) -> Tensor:
+    return mask.contiguous().view(torch.int8).clone()
+
+
+def _bytes_elsewhere(mask: Tensor) -> Tensor:
+    return mask.to(torch.int8, memory_format=torch.contiguous_format)
+
+
+_library = torch.library.Library("functional_dists", "FRAGMENT")
+_library.define("mask_bytes(Tensor mask) -> Tensor")
+_library.impl("mask_bytes", _bytes_on_cpu, "CPU")
+_library.impl("mask_bytes", _bytes_elsewhere, "CompositeExplicitAutograd")
+_operation: Callable[[Tensor], Tensor] = torch.ops.functional_dists.mask_bytes.default
+
+
+def _fake(mask: Tensor) -> Tensor:
+    return mask.new_empty(mask.shape, dtype=torch.int8)
+
+
+def _vmap(info: Any, in_dims: tuple[int | None], mask: Tensor) -> tuple[Tensor, int | None]:
+    return _operation(mask), in_dims[0]
+
+
+torch.library.register_fake("functional_dists::mask_bytes", _fake, lib=_library)
+torch.library.register_vmap("functional_dists::mask_bytes", _vmap, lib=_library)
