@@ -17,6 +17,9 @@ from functional_dists.random.philox import LOW_32, WORDS_PER_BLOCK, Words, encry
 # Up to about this many blocks Python integers are faster than NumPy, which needs a hundred calls for any number.
 TINY = 8
 
+Floats = npt.NDArray[Any]
+_WORD, _LOW_WORD = np.uint64(32), np.uint64(LOW_32)
+
 
 def words(key: Tensor, num: int) -> Tensor:
     """The first ``num`` int32 words ``(*B, num)`` of keys ``(*B, 2)``."""
@@ -27,9 +30,18 @@ def normals(key: Tensor, num: int, *, double: bool) -> Tensor:
     """The first ``num`` standard normals ``(*B, num)`` of keys ``(*B, 2)``, in float64 or float32."""
     if key.dim() == 1 and num <= TINY * WORDS_PER_BLOCK and not double:
         return torch.tensor(_tiny_normals(key.tolist(), num), dtype=torch.float32, device="cpu")
-    even = num + num % 2
-    uniforms = _double_uniforms(_word_array(key, 2 * even)) if double else _uniforms(_word_array(key, even))
-    return torch.from_numpy(np.ascontiguousarray(_box_muller(uniforms)[..., :num]))
+    if double:
+        uniforms = _double_uniforms(_word_array(key, 2 * (num + num % 2)))
+        normals = np.empty_like(uniforms)
+        _box_muller(uniforms[..., 0::2], uniforms[..., 1::2], normals[..., 0::2], normals[..., 1::2])
+    else:
+        key_words, blocks = key.numpy(), -(-num // WORDS_PER_BLOCK)
+        high, low = _halves(_encrypted(key_words, blocks))
+        normals = np.empty((*key_words.shape[:-1], blocks, 2, 2), dtype=np.float32)
+        by_half = np.moveaxis(normals, -2, 0)
+        _box_muller(_uniforms(high), _uniforms(low), by_half[..., 0], by_half[..., 1])
+        normals = normals.reshape(*key_words.shape[:-1], blocks * WORDS_PER_BLOCK)
+    return torch.from_numpy(np.ascontiguousarray(normals[..., :num]))
 
 
 def advance(key: Tensor, skip: Tensor) -> Tensor:
@@ -52,24 +64,34 @@ def tiny_words(key: list[int], blocks: int) -> list[int]:
     return words
 
 
-def _many_words(key: Words, blocks: int) -> npt.NDArray[np.uint32]:
-    """The words ``(*B, 4 * blocks)`` of keys ``(*B, 2)``."""
-    shift, low_32 = np.uint64(32), np.uint64(LOW_32)
-    seed, offset = key[..., 0:1], key[..., 1:2]
-    counter = np.add(offset, np.arange(blocks, dtype=np.uint64), dtype=np.uint64)
-    packed = np.stack([(counter << shift) | (counter >> shift), np.zeros_like(counter)])
-    first, second = encrypt_arrays(packed, np.stack([seed & low_32, seed >> shift]))
-    words = np.empty((*counter.shape, WORDS_PER_BLOCK), dtype=np.uint32)
-    words[..., 0], words[..., 1] = first >> shift, first & low_32
-    words[..., 2], words[..., 3] = second >> shift, second & low_32
-    return words.reshape(*key.shape[:-1], blocks * WORDS_PER_BLOCK)
+def _encrypted(key: Words, blocks: int) -> Words:
+    """The first blocks of keys ``(*B, 2)`` as `encrypt_arrays` packs them, ``(2, *B, blocks)``."""
+    seed, offset = key[..., :1], key[..., 1:]
+    packed = np.zeros((2, *key.shape[:-1], blocks), dtype=np.uint64)
+    counter = np.add(offset, np.arange(blocks, dtype=np.uint64), out=packed[1])
+    np.left_shift(counter, _WORD, out=packed[0])
+    packed[0] |= counter >> _WORD
+    counter[...] = 0
+    cipher_key = np.empty((2, *seed.shape), dtype=np.uint64)
+    np.bitwise_and(seed, _LOW_WORD, out=cipher_key[0])
+    np.right_shift(seed, _WORD, out=cipher_key[1])
+    return encrypt_arrays(packed, cipher_key)
+
+
+def _halves(packed: Words) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """The high and the low words, which memory has after each other."""
+    words = packed.view(np.uint32)
+    return words[..., 1::2], words[..., 0::2]
 
 
 def _word_array(key: Tensor, num: int) -> npt.NDArray[np.uint32]:
     blocks = -(-num // WORDS_PER_BLOCK)
     if key.dim() == 1 and blocks <= TINY:
         return np.array(tiny_words(key.tolist(), blocks)[:num], dtype=np.uint32)
-    return np.ascontiguousarray(_many_words(key.numpy(), blocks)[..., :num])
+    words = np.empty((*key.shape[:-1], blocks, 2, 2), dtype=np.uint32)
+    by_half = np.moveaxis(words, -2, 0)
+    by_half[..., 0], by_half[..., 1] = _halves(_encrypted(key.numpy(), blocks))
+    return np.ascontiguousarray(words.reshape(*key.shape[:-1], blocks * WORDS_PER_BLOCK)[..., :num])
 
 
 # --- Normals ---------------------------------------------------------------------------------------------------------
@@ -89,16 +111,14 @@ def _tiny_normals(key: list[int], num: int) -> list[float]:
     return normals[:num]
 
 
-def _box_muller(uniforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Normals in place of pairs of uniforms ``(*B, 2 * pairs)``."""
-    turn = uniforms.dtype.type(2 * math.pi)
-    angle = (uniforms[..., 1::2] * turn).astype(np.float64)
-    radius = np.log(uniforms[..., 0::2], dtype=np.float64)
+def _box_muller(first: Floats, second: Floats, cosines: Floats, sines: Floats) -> None:
+    """Normals from pairs of uniforms, into two arrays."""
+    angle = (second * second.dtype.type(2 * math.pi)).astype(np.float64)
+    radius = np.log(first, dtype=np.float64)
     radius *= -2.0
     np.sqrt(radius, out=radius)
-    np.multiply(radius, np.cos(angle), out=uniforms[..., 0::2], casting="same_kind")
-    np.multiply(radius, np.sin(angle), out=uniforms[..., 1::2], casting="same_kind")
-    return uniforms
+    np.multiply(radius, np.cos(angle), out=cosines, casting="same_kind")
+    np.multiply(radius, np.sin(angle), out=sines, casting="same_kind")
 
 
 def _uniforms(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus
-from functional_dists.special.vectorized import argmax, quick_mask
+from functional_dists.special.vectorized import argmax, picked, quick_mask
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -44,8 +44,9 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
     possible = logits != -math.inf
     logits, support = torch.broadcast_tensors(logits, possible if mask is None else quick_mask(mask) & possible)
     largest = argmax(torch.where(support, logits.detach(), -math.inf))
-    is_top = (torch.arange(logits.shape[-1], device=logits.device) == largest) & support
-    top = logits.gather(-1, largest)
+    is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
+    top = picked(logits, largest, is_top)
+    is_top = is_top & support
     others = support & ~is_top
     shifted = torch.where(others, logits - top, 0.0)
     weights = torch.exp(shifted) * others
@@ -79,11 +80,11 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
         rest = (total - literal(1.0, total)).clamp(min=0)
         return Shifted(logits, top.squeeze(-1), weights, rest.to(logits.dtype), None)
     largest = argmax(logits.detach())
-    top = logits.gather(-1, largest)
+    is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
+    top = picked(logits, largest, is_top)
     is_empty = top == -math.inf
     top = torch.where(is_empty, 0.0, top)
     weights = torch.exp(logits - top)
-    is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
     rest = torch.where(is_top, 0.0, weights).sum(-1)
     return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 

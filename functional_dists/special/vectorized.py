@@ -36,6 +36,20 @@ def argmax(table: Tensor) -> Tensor:
     return held.amin(-1, keepdim=True).long().clamp(max=count - 1)  # NaN is equal to nothing
 
 
+def picked(table: Tensor, index: Tensor, is_it: Tensor) -> Tensor:
+    """Return what a table holds at an index ``(*B, 1)``, which is where `is_it` ``(*B, N)`` is True.
+
+    Compiled it is a sum. The derivative of `gather` is a scatter, which no other operation fuses with; and once inductor
+    (PyTorch 2.13) put it after what reads its result.
+
+    >>> picked(torch.tensor([5.0, 7.0]), torch.tensor([1]), torch.tensor([False, True]))
+    tensor([7.])
+    """
+    if not (torch.compiler.is_compiling() and table.is_cpu):
+        return table.gather(-1, index)
+    return torch.where(is_it, table, 0.0).sum(-1, keepdim=True)
+
+
 # --- The operation ---------------------------------------------------------------------------------------------------
 # A view of the mask as bytes would do, but inductor fuses it with the load, and is slower still.
 def _bytes_on_cpu(mask: Tensor) -> Tensor:
