@@ -39,8 +39,8 @@ def argmax(table: Tensor) -> Tensor:
 def picked(table: Tensor, index: Tensor, is_it: Tensor) -> Tensor:
     """Return what a table holds at an index ``(*B, 1)``, which is where `is_it` ``(*B, N)`` is True.
 
-    Compiled it is a sum. The derivative of `gather` is a scatter, which no other operation fuses with; and once inductor
-    (PyTorch 2.13) put it after what reads its result.
+    Compiled it is a sum. The derivative of `gather` is a scatter, which nothing else fuses with; and once inductor
+    (PyTorch 2.13) put one after what reads its result.
 
     >>> picked(torch.tensor([5.0, 7.0]), torch.tensor([1]), torch.tensor([False, True]))
     tensor([7.])
