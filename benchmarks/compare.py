@@ -60,6 +60,7 @@ class Settings:
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="PATTERN", help="cases whose name has this in it, * and ? allowed")
+    parser.add_argument("--rest", action="store_true", help="no case, but import times, compile times and memory")
     parser.add_argument("--contenders", metavar="PATTERN", default="*", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread and, without --only, few cases")
     parser.add_argument("--rounds", type=int, help="50, or with --quick 5")
@@ -71,7 +72,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(given)
     options.rounds = options.rounds or (5 if options.quick else 50)
     options.threads = options.threads or ([1] if options.quick else [1, 2])
-    is_whole = not options.quick and options.only is None and options.contenders == "*"
+    is_whole = not options.quick and not options.rest and options.only is None and options.contenders == "*"
     options.output = options.output or Path("benchmarks" if is_whole or options.update else "outputs")
     return options
 
@@ -80,10 +81,12 @@ def main(given: Sequence[str] | None = None) -> None:
     options = arguments(given)
     everything = cases.work(options.device)
     chosen = cases.matching(everything, options.only) if options.only is not None else everything
-    if options.quick and options.only is None:
+    if options.rest:
+        chosen = []
+    elif options.quick and options.only is None:
         chosen = cases.few(everything)
     contenders = [name for name in CONTENDERS if fnmatch.fnmatchcase(name, options.contenders)]
-    if not chosen or not contenders:
+    if not (chosen or options.rest) or not contenders:
         raise SystemExit("nothing has such a name")
     settings = Settings(options.rounds, options.seconds, contenders, options.device)
     if options.quick:

@@ -1,5 +1,7 @@
 """What is left out where no derivative can be asked for changes no value, but for the last digits."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,12 +68,52 @@ def test_whose_derivative_can_be_asked_for() -> None:
     torch.vmap(look)(torch.zeros(3, 2))
     torch.func.grad(look)(plain)
     torch.func.jvp(look, (plain,), (plain,))
-    torch.compile(look, backend="eager", fullgraph=True)(plain)
     torch.fx.experimental.proxy_tensor.make_fx(look)(plain)
     with torch.autograd.forward_ad.dual_level():
         look(plain)
+    torch.export.export(Looking(look), (plain,))
     assert seen == [False] * len(seen)
     assert len(seen) >= 6
+
+
+class Looking(torch.nn.Module):
+    def __init__(self, look: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.look = look
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.look(x)
+
+
+def test_compiled_code_is_traced_again_where_a_derivative_can_be_asked_for() -> None:
+    def marked(x: Tensor) -> Tensor:
+        return x.sum() if special.is_constant(x) else 3 * x.sum()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(marked, backend="aot_eager", fullgraph=True)
+    plain, tracked = torch.ones(2), torch.ones(2, requires_grad=True)
+    assert compiled(plain) == 2
+    assert compiled(tracked) == 6
+    assert compiled(tracked.detach()) == 2
+    assert compiled(2 * tracked) == 12
+    with torch.no_grad():
+        assert compiled(tracked) == 2
+    assert torch.autograd.grad(compiled(tracked), tracked)[0].tolist() == [3, 3]
+    transforms = {"grad": torch.func.grad(marked), "jvp": lambda x: torch.func.jvp(marked, (x,), (x,))[1]}
+    assert torch.compile(transforms["grad"], backend="aot_eager", fullgraph=True)(plain).tolist() == [3, 3]
+    assert torch.compile(transforms["jvp"], backend="aot_eager", fullgraph=True)(plain) == 6
+    assert compiled(plain) == 2
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_compiled_values_without_derivatives_are_those_with(name: str) -> None:
+    function, parameters = CALLS[name]
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True)
+    alone = compiled(*parameters)
+    tracked = compiled(*(parameter.clone().requires_grad_() for parameter in parameters))
+    for a, b in zip(*(r if isinstance(r, tuple) else (r,) for r in (alone, tracked)), strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-6, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers

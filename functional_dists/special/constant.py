@@ -1,4 +1,4 @@
-"""What eager code need not compute: what is there for derivatives alone, and what numbers already say."""
+"""What need not be computed: what is there for derivatives alone, and in eager code what numbers already say."""
 
 import functools
 from collections.abc import Callable
@@ -12,14 +12,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_constant(*tensors: Tensor) -> bool:
-    """Say whether nobody can ask for a derivative by `tensors`: False while a transform or a tracer is at work.
+    """Say whether nobody can ask for a derivative by `tensors`: False where a transform is at work, or a tracer.
+
+    But `torch.compile` guards what is asked here, and traces again where the answer is another one.
 
     >>> is_constant(torch.zeros(2)), is_constant(torch.zeros(2, requires_grad=True))
     (True, False)
     >>> torch.vmap(lambda x: x + is_constant(x))(torch.zeros(1))
     tensor([0.])
     """
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or is_transformed():
+    if is_transformed():
+        return False
+    if torch.compiler.is_compiling():
+        if torch.compiler.is_exporting():
+            return False
+    elif torch._C._len_torch_dispatch_stack() > 0:
         return False
     if torch.is_grad_enabled():
         for tensor in tensors:  # a generator expression would take longer than all the rest
@@ -83,6 +90,8 @@ def are_numbers(*tensors: Tensor) -> bool:
     >>> are_numbers(torch.tensor(1.0)), are_numbers(torch.zeros(2))
     (True, False)
     """
+    if torch.compiler.is_compiling():
+        return False
     for tensor in tensors:
         if tensor.ndim or not tensor.is_cpu:
             return False
