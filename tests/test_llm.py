@@ -444,6 +444,18 @@ def test_compiled_by_inductor(kind: str) -> None:
     assert leaf.grad.isfinite().all()
 
 
+@KINDS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_compiled_log_prob_of_one_token_and_of_many(kind: str, dtype: torch.dtype) -> None:
+    """One token of every row is scored without the table of all of them."""
+    table, mask, value = example(kind, dtype)
+    value[0, 2], value[1, 0] = TOKENS, -1
+    log_prob = compiled(family.log_prob, "inductor")
+    wanted = family.log_prob(table, mask, value)
+    torch.testing.assert_close(log_prob(table, mask, value), wanted)
+    torch.testing.assert_close(log_prob(table, mask, torch.stack([value, value])), torch.stack([wanted, wanted]))
+
+
 # ------------------------------------------------------------------------------------------------------- half precision
 @KINDS
 @pytest.mark.parametrize("dtype", HALF)

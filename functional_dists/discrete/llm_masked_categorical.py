@@ -26,7 +26,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from functional_dists import random
 from functional_dists.random import Source
-from functional_dists.special import choose, is_transformed, softmax
+from functional_dists.special import choose, is_transformed, softmax, vectorized
 from functional_dists.tree import Index, Mask, Real, require, verb
 
 __all__ = [
@@ -158,9 +158,30 @@ def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Te
 def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
     """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist."""
     exists = (value >= 0) & (value < logits.shape[-1])
-    table, is_scored = _log_softmax(logits, mask, exists.any(-1))
-    picked = table.gather(-1, torch.where(exists, value, 0))
+    token = torch.where(exists, value, 0)
+    if torch.compiler.is_compiling() and logits.is_cpu and value.shape[-1] == 1:
+        picked, is_scored = _log_softmax_at(logits, mask, token, exists.squeeze(-1))
+    else:
+        table, is_scored = _log_softmax(logits, mask, exists.any(-1))
+        picked = table.gather(-1, token)
     return torch.where(exists & is_scored[..., None] & (picked != -math.inf), picked, -math.inf)
+
+
+def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `_log_softmax` has at tokens ``(*B, 1)``, and in which rows it has something.
+
+    Compiled these are two passes over the logits and one over their gradient, instead of four and two.
+    """
+    if mask.ndim == logits.ndim:
+        logits = softmax.masked(logits, mask)
+    else:
+        rows = mask & rows
+    top = logits.detach().amax(-1, keepdim=True)
+    rows = (top.squeeze(-1) != -math.inf) & rows
+    logits, top = (_full(torch.where(rows[..., None], table, 0.0)) for table in (logits, top))
+    position = torch.arange(logits.shape[-1], dtype=torch.float32, device=logits.device)
+    picked = vectorized.picked(logits, token, position == token.to(torch.float32))
+    return (picked - top) - torch.exp(logits - top).sum(-1, keepdim=True).log(), rows
 
 
 @_verb

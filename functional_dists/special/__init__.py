@@ -1,6 +1,6 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
-from functional_dists.special import one_hot, softmax, truncated
+from functional_dists.special import one_hot, softmax, truncated, vectorized
 from functional_dists.special.choice import choose
 from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.elementary import (
@@ -66,5 +66,6 @@ __all__ = [
     "tanh",
     "truncated",
     "unsquash",
+    "vectorized",
     "x_minus_log1p",
 ]
