@@ -5,6 +5,7 @@
 
 Every library has a process of its own. In a round each contender of a case makes one measurement, of as many calls as
 fill two milliseconds, on the same inputs, while the others sleep: whatever else the machine does befalls all alike.
+Memory that a process has got it keeps.
 Before that its result is checked against float64. A case runs for the given number of rounds, or fewer where it would
 take longer than `--seconds`, unless a goal speaks of it.
 

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 ENOUGH = 2e-3  # seconds of work in one measurement
 PATIENCE = 900  # seconds that a reply may take
+# For the GNU allocator. Memory that went back to the system is got again page by page, which takes as long as several
+# passes over it; and which process gives what back when is chance.
+MEMORY_KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 class Readiness(NamedTuple):
@@ -46,7 +49,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.process", str(theirs.fileno()), framework, str(threads), device],
-            env={**os.environ, **environment(threads), **self.variables},
+            env={**os.environ, **environment(threads), **MEMORY_KEPT, **self.variables},
             pass_fds=[theirs.fileno()],
             stdout=self.errors,
             stderr=self.errors,
