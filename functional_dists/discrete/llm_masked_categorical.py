@@ -179,8 +179,8 @@ def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -
     top = logits.detach().amax(-1, keepdim=True)
     rows = (top.squeeze(-1) != -math.inf) & rows
     logits, top = (_full(torch.where(rows[..., None], table, 0.0)) for table in (logits, top))
-    position = torch.arange(logits.shape[-1], dtype=torch.float32, device=logits.device)
-    picked = vectorized.picked(logits, token, position == token.to(torch.float32))
+    position = vectorized.positions(logits)
+    picked = vectorized.picked(logits, token, position == token.to(position.dtype))
     return (picked - top) - torch.exp(logits - top).sum(-1, keepdim=True).log(), rows
 
 
