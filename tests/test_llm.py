@@ -512,6 +512,7 @@ def peak(call: str, direction: str, dtype: str, run: int = 0) -> float:
 def test_memory_is_at_most_that_of_cross_entropy(call: str) -> None:
     for dtype in ("float32", "bfloat16"):
         direction = "forward" if "sample" in call else "backward"
-        limit = peak("cross_entropy", direction, dtype) + 0.5
-        # What the allocator has not given back yet counts too: where the machine is busy it is half a table, at times.
+        # What the allocator has not given back yet counts too, half a table at times where the machine is busy: of both
+        # sides the least of three runs is compared.
+        limit = min(peak("cross_entropy", direction, dtype, run) for run in range(3)) + 0.5
         assert any(peak(call, direction, dtype, run) < limit for run in range(3))
