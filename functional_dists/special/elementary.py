@@ -31,11 +31,15 @@ def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
 def x_minus_log1p(x: Tensor) -> Tensor:
     """Return x - log(1 + x) for -0.3 < x < 0.5, to its last digits at 0.
 
-    It is x^2 times the integral of u / (1 + x u) over (0, 1), all of whose terms are positive.
+    It is x^2 times the integral of u / (1 + x u) over (0, 1), all of whose terms are positive. For a float32 of 1e-8 or
+    more the difference in float64 is as good.
 
     >>> x_minus_log1p(torch.tensor(1e-4, dtype=torch.float64))
     tensor(4.9997e-09, dtype=torch.float64)
     """
+    if x.dtype == torch.float32:
+        wide = x.double()
+        return (wide - torch.log1p(wide)).float()
     u, weight = unit_interval_rule(x)
     return x * x * (weight * u / (1 + x[..., None] * u)).sum(-1)
 
