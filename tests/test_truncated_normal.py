@@ -9,7 +9,7 @@ from mpmath import mp
 from torch import Tensor
 
 from functional_dists import normal, random, truncated_normal
-from functional_dists.special import quadrature, truncated_quantile
+from functional_dists.special import gaussian, quadrature, truncated_quantile
 from tests.families import IN_MODES
 
 WIDE = torch.float64
@@ -142,6 +142,33 @@ def test_quantiles_that_look_for_hard_windows_equal_those_that_do_not(extreme: b
             below[:, 0], 1 - below[:, 0], slope[lane], start[lane], stop[lane], extreme=extreme
         )
         assert torch.equal(alone, everywhere[:, lane])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, WIDE], ids=str)
+def test_compiled_quantiles_are_those_of_eager_code(dtype: torch.dtype) -> None:
+    """Compiled, a formula of ours takes the place of PyTorch's, and an operation puts the hard windows right."""
+    slope = torch.tensor([0.0, 0.0, 3.0, -3.0, 0.0, -40.0, 1e3, 5.0], dtype=dtype)
+    start = torch.tensor([-1.0, -math.inf, 0.0, -1.0, 0.0, -2.0, 0.0, 0.0], dtype=dtype)
+    stop = torch.tensor([2.0, math.inf, 1.0, 0.0, 3.0, 0.0, 1.0, 1e-6], dtype=dtype)
+    below = torch.tensor([2.0**-33, 1e-3, 0.25, 0.5, 0.9, 1 - 2.0**-33], dtype=WIDE)[:, None]
+    torch._dynamo.reset()
+    lanes = torch.vmap(truncated_quantile.standard_quantile, in_dims=(None, None, 0, 0, 0), out_dims=1)
+    for hard in (slice(5), slice(None)):  # none of them, and some
+        operands = below, 1 - below, slope[hard], start[hard], stop[hard]
+        expected = truncated_quantile.standard_quantile(*operands)
+        tolerance = {"rtol": 4 * torch.finfo(dtype).eps, "atol": 1e-15}
+        for function in (truncated_quantile.standard_quantile, lanes):
+            got = torch.compile(function, fullgraph=True, dynamic=False)(*operands)
+            torch.testing.assert_close(got.reshape(expected.shape), expected, **tolerance)
+
+
+def test_lower_quantile_has_all_digits() -> None:
+    tails = torch.cat([torch.logspace(-280, -1, 100, dtype=WIDE), torch.linspace(0.05, 0.5, 100, dtype=WIDE)])
+    with mp.workdps(40):
+        for tail, z in zip(tails.tolist(), gaussian.lower_quantile(tails).tolist(), strict=True):
+            # What z is off by, of a Newton step at 40 digits.
+            off = (mp.ncdf(z) - tail) / mp.npdf(z)
+            assert abs(off) <= 8 * torch.finfo(WIDE).eps * abs(z)
 
 
 def test_quantiles_of_no_windows_are_none() -> None:

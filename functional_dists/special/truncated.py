@@ -14,6 +14,7 @@ from torch import Tensor
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.quadrature import window_rule
 from functional_dists.special.truncated_quantile import standard_quantile
+from functional_dists.special.vectorized import once
 
 # Offsets beyond this energy weigh less than exp(-24) or exp(-45), and are cut off; see `_reach`.
 _ENERGY = {torch.float32: 48.0, torch.float64: 90.0}
@@ -95,8 +96,9 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     """
     reach = _reach(slope, scale)
     first, last = torch.maximum(start, -reach), torch.minimum(stop, reach)
-    deviation, weight = _nodes(first / scale, last / scale, (last - first) / scale)
-    at_nodes = energy(slope, deviation)
+    from_mean = once(slope, first / scale, last / scale, (last - first) / scale)
+    deviation, weight = _nodes(*from_mean[1:])
+    at_nodes = energy(from_mean[0], deviation)
     weight = weight * torch.exp(-at_nodes)
     return Mass(first, last, at_nodes, weight, weight.sum(0))
 
@@ -105,6 +107,10 @@ def _nodes(first: Tensor, last: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nodes between two ends, relatively exact next to either, as one of them may be the anchor."""
     node, weight = window_rule(width)
     axes = (-1, *[1] * width.ndim)
+    if torch.compiler.is_compiling():  # which writes parts that are put together to memory
+        step = torch.cat([node, node]).view(axes) * width
+        from_last = torch.arange(2 * len(node), device=node.device).view(axes) >= len(node)
+        return torch.where(from_last, last - step, first + step), torch.cat([weight, weight]).view(axes)
     steps = width * node.view(axes)
     return torch.cat([first + steps, last - steps]), torch.cat([weight, weight]).view(axes)
 

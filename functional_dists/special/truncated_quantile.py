@@ -2,15 +2,17 @@
 
 In a window in the bulk they come from PyTorch's `ndtri`; one in a far tail, or a narrow one, needs more. On the CPU the
 operation looks which of them there are, which no function that is traced can do, and it spares the compiler the code.
+Compiled code makes those in the bulk itself, and an operation repairs the others.
 """
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from functional_dists.special.gaussian import SQRT_HALF
+from functional_dists.special.gaussian import SQRT_HALF, lower_quantile
 
 # In standard deviations: narrower windows have a density that is exponential to 1e-9; farther ones, no cdf in float64.
 _NARROW, _FAR = 1e-4, 30.0
@@ -34,74 +36,102 @@ def standard_quantile(
     operands = (below.detach(), above.detach(), slope.detach(), start.detach(), stop.detach())
     if torch.compiler.is_compiling() and slope.device.type != "cpu":
         return _quantile_elsewhere(*operands, extreme)
+    if torch.compiler.is_compiling() and not extreme:
+        return _quantile_in_compiled_code(*operands)
     return _operation(*operands, extreme)
 
 
 def _quantile_on_cpu(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
-    def is_needed(width: Tensor, a: Tensor) -> bool:
-        return extreme or (a.numel() > 0 and (width.amin().item() <= _NARROW or a.amax().item() > _FAR))
-
-    return _quantile(below, above, slope, start, stop, extreme, is_needed)
+    problem = _problem(below, above, slope, start, stop, extreme)
+    offset = problem.offset_in_bulk(torch.special.ndtri)
+    is_needed = extreme or (offset.numel() > 0 and bool(problem.is_rare().any()))
+    return (_with_rare(problem, offset, extreme) if is_needed else offset).to(slope.dtype)
 
 
 def _quantile_elsewhere(
     below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool
 ) -> Tensor:
-    return _quantile(below, above, slope, start, stop, extreme, lambda width, a: True)
+    problem = _problem(below, above, slope, start, stop, extreme)
+    return _with_rare(problem, problem.offset_in_bulk(torch.special.ndtri), extreme).to(slope.dtype)
 
 
-def _quantile(
-    below: Tensor,
-    above: Tensor,
-    slope: Tensor,
-    start: Tensor,
-    stop: Tensor,
-    extreme: bool,
-    is_needed: Callable[[Tensor, Tensor], bool],
+def _quantile_in_compiled_code(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+    """Leave to an operation only what is rare, which inductor then need not compile."""
+    problem = _problem(below, above, slope, start, stop, False)
+    offset = problem.offset_in_bulk(lower_quantile).to(slope.dtype)
+    return _repair(torch.where(problem.is_rare(), math.nan, offset), below, above, slope, start, stop)
+
+
+def _repaired_on_cpu(
+    offset: Tensor, below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor
 ) -> Tensor:
-    """Solve Q(z) = after Q(a) + before Q(b), Q the upper tail and a, b the ends: a sum of positive terms.
+    if not offset.isnan().any():
+        return offset.clone()  # an operation may not return what it was given
+    return _repaired_elsewhere(offset, below, above, slope, start, stop)
 
-    The window is reflected so that b is the end farther from 0. `is_needed` says whether any window may be narrow or
-    far out.
+
+def _repaired_elsewhere(
+    offset: Tensor, below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor
+) -> Tensor:
+    return torch.where(offset.isnan(), _quantile_elsewhere(below, above, slope, start, stop, False), offset)
+
+
+class _Problem(NamedTuple):
+    """Find z with Q(z) = after Q(a) + before Q(b), Q the upper tail and a, b the ends: a sum of positive terms.
+
+    All is float64. The window is reflected so that b is the end farther from 0.
     """
-    dtype = slope.dtype
+
+    flipped: Tensor  # bool: it is reflected
+    before: Tensor
+    after: Tensor
+    slope: Tensor  # not reflected
+    width: Tensor
+    a: Tensor
+    tail_a: Tensor  # 2 Q(a)
+    tail_b: Tensor
+    lower: Tensor  # 2 - 2 Q(z)
+    upper: Tensor  # 2 Q(z)
+
+    def is_rare(self) -> Tensor:
+        """Say which windows are narrow or far out."""
+        return (self.width <= _NARROW) | (self.a > _FAR)
+
+    def offset_in_bulk(self, ndtri: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the offset, right in a window that is not rare."""
+        z = torch.copysign(ndtri(torch.minimum(self.lower, self.upper) * 0.5), self.lower - self.upper)
+        return torch.where(self.flipped, -z, z) - self.slope
+
+
+def _problem(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> _Problem:
+    is_float32 = slope.dtype == torch.float32
     below, above, slope, start, stop = (t.double() for t in (below, above, slope, start, stop))
     first, last = slope + start, slope + stop
-    centre = first + last
-    side = torch.copysign(torch.ones_like(centre), centre)
-    a, b = torch.minimum(side * first, side * last), torch.maximum(side * first, side * last)
-    flipped = side < 0
+    flipped = -last > first
+    a, b = torch.maximum(first, -last), torch.maximum(last, -first)
     before, after = torch.where(flipped, above, below), torch.where(flipped, below, above)
-    tail_a, tail_b = torch.special.erfc(a * SQRT_HALF), torch.special.erfc(b * SQRT_HALF)  # twice Q
-    if extreme or dtype == torch.float64:
+    tail_a, tail_b = torch.special.erfc(a * SQRT_HALF), torch.special.erfc(b * SQRT_HALF)
+    if extreme or not is_float32:
         head_a, head_b = torch.special.erfc(a * -SQRT_HALF), torch.special.erfc(b * -SQRT_HALF)
     else:  # shares that are multiples of 2^-33 leave float64 digits to spare
         head_a, head_b = 2 - tail_a, 2 - tail_b
     lower, upper = after * head_a + before * head_b, after * tail_a + before * tail_b
-    z = torch.copysign(torch.special.ndtri(torch.minimum(lower, upper) * 0.5), lower - upper)
-    offset = side * z - slope
-    width = stop - start
-    if is_needed(width, a):
-        width = width.clamp(max=_WIDEST)
-        from_end, distance = _from_end(before, after, a, side * slope, width, tail_a, tail_b, upper, extreme)
-        offset = torch.where(from_end, side * distance, offset)
-    return offset.to(dtype)
+    return _Problem(flipped, before, after, slope, stop - start, a, tail_a, tail_b, lower, upper)
 
 
-def _from_end(
-    before: Tensor,
-    after: Tensor,
-    a: Tensor,
-    anchor: Tensor,
-    width: Tensor,
-    tail_a: Tensor,
-    tail_b: Tensor,
-    upper: Tensor,
-    extreme: bool,
-) -> tuple[Tensor, Tensor]:
+def _with_rare(problem: _Problem, offset: Tensor, extreme: bool) -> Tensor:
+    """Return the offset, with those of the rare windows, and of `extreme` shares, put right."""
+    from_end, distance = _from_end(problem, extreme)
+    return torch.where(from_end, torch.where(problem.flipped, -distance, distance), offset)
+
+
+def _from_end(problem: _Problem, extreme: bool) -> tuple[Tensor, Tensor]:
     """Return where the window is narrow or far out, or `upper` underflows, and how far z is above the anchor there."""
+    _, before, after, _, width, a, tail_a, tail_b, _, upper = problem
+    anchor = torch.where(problem.flipped, -problem.slope, problem.slope)
+    width = width.clamp(max=_WIDEST)
     narrow = width <= _NARROW
-    from_end = narrow | (a > _FAR)
+    from_end = problem.is_rare()
     # Exponential with the rate at the centre of a narrow window, and with the asymptotic tail in a far one.
     rate = torch.where(narrow, (a + 0.5 * width).clamp(min=1e-200), a.clamp(min=_FAR))
     fall = torch.where(narrow, rate * width, width * (rate + 0.5 * width) - _log_far_mills(rate, width))
@@ -146,7 +176,7 @@ def _far_mills(y: Tensor) -> Tensor:
     return (square + 2) / (y * (square + 3))
 
 
-# --- The operation ---------------------------------------------------------------------------------------------------
+# --- The operations --------------------------------------------------------------------------------------------------
 _library = torch.library.Library("functional_dists", "FRAGMENT")
 _library.define(
     "truncated_quantile(Tensor below, Tensor above, Tensor slope, Tensor start, Tensor stop, bool extreme) -> Tensor"
@@ -154,6 +184,13 @@ _library.define(
 _library.impl("truncated_quantile", _quantile_on_cpu, "CPU")
 _library.impl("truncated_quantile", _quantile_elsewhere, "CompositeExplicitAutograd")
 _operation: Callable[..., Tensor] = torch.ops.functional_dists.truncated_quantile.default
+_library.define(  # of offsets that are NaN where the window is rare
+    "truncated_quantile_repair(Tensor offset, Tensor below, Tensor above, Tensor slope, Tensor start, Tensor stop)"
+    " -> Tensor"
+)
+_library.impl("truncated_quantile_repair", _repaired_on_cpu, "CPU")
+_library.impl("truncated_quantile_repair", _repaired_elsewhere, "CompositeExplicitAutograd")
+_repair: Callable[..., Tensor] = torch.ops.functional_dists.truncated_quantile_repair.default
 
 
 def _fake(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
@@ -161,17 +198,30 @@ def _fake(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tens
     return slope.new_empty(torch.broadcast_shapes(*shapes))
 
 
+def _fake_repair(offset: Tensor, *operands: Tensor) -> Tensor:
+    return offset.new_empty(offset.shape)
+
+
 def _vmap(info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> tuple[Tensor, int]:
     *tensors, extreme = operands
+    return _operation(*_aligned(tensors, in_dims), extreme), 0
+
+
+def _vmap_repair(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
+    return _repair(*_aligned(tensors, in_dims)), 0
+
+
+def _aligned(tensors: Sequence[Tensor], in_dims: tuple[int | None, ...]) -> list[Tensor]:
+    """Return tensors whose axis of lanes stays the first one when they are broadcast."""
     lanes = [tensor if dim is None else tensor.movedim(dim, 0) for tensor, dim in zip(tensors, in_dims, strict=False)]
     axes = max(lane.ndim - (dim is not None) for lane, dim in zip(lanes, in_dims, strict=False))
-    # The axis of the lanes stays the first one when the others are broadcast.
-    aligned = [
+    return [
         lane if dim is None else lane.reshape(lane.shape[0], *[1] * (axes + 1 - lane.ndim), *lane.shape[1:])
         for lane, dim in zip(lanes, in_dims, strict=False)
     ]
-    return _operation(*aligned, extreme), 0
 
 
 torch.library.register_fake("functional_dists::truncated_quantile", _fake, lib=_library)
 torch.library.register_vmap("functional_dists::truncated_quantile", _vmap, lib=_library)
+torch.library.register_fake("functional_dists::truncated_quantile_repair", _fake_repair, lib=_library)
+torch.library.register_vmap("functional_dists::truncated_quantile_repair", _vmap_repair, lib=_library)

@@ -60,6 +60,18 @@ def picked(table: Tensor, index: Tensor, is_it: Tensor) -> Tensor:
     return torch.where(is_it, table, 0.0).sum(-1, keepdim=True)
 
 
+def once(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors, broadcast; compiled they are computed before what a table of many nodes makes of them.
+
+    Otherwise inductor computes them for every node again. What is put together it writes to memory.
+
+    >>> once(torch.ones(2), torch.tensor(0.0))
+    (tensor([1., 1.]), tensor([0., 0.]))
+    """
+    tensors = torch.broadcast_tensors(*tensors)
+    return torch.stack(tensors).unbind() if torch.compiler.is_compiling() else tuple(tensors)
+
+
 # --- The operation ---------------------------------------------------------------------------------------------------
 # A view of the mask as bytes would do, but inductor fuses it with the load, and is slower still.
 def _bytes_on_cpu(mask: Tensor) -> Tensor:
