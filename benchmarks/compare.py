@@ -4,7 +4,7 @@
     python -m benchmarks.compare --quick --only "tanh_normal sample" --contenders "ours/*"
 
 Every library has a process of its own. In a round each contender of a case makes one measurement, of as many calls as
-fill two milliseconds, on the same inputs, while the others sleep: whatever else the machine does befalls all alike.
+fill ten milliseconds, on the same inputs, while the others sleep: whatever else the machine does befalls all alike.
 Memory that a process has got it keeps.
 Before that its result is checked against float64. A case runs for the given number of rounds, or fewer where it would
 take longer than `--seconds`, unless a goal speaks of it.
@@ -21,6 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from benchmarks import cases, goals, report
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measures import summary
-from benchmarks.worker import ENOUGH, Failure, Readiness, Worker, environment
+from benchmarks.worker import ENOUGH, PAUSE, Failure, Readiness, Worker, environment
 
 LEAST_ROUNDS = 7
 COMPILED = (
@@ -147,6 +148,7 @@ def of_case(case: Case, threads: int, workers: dict[str, Worker], settings: Sett
     for _ in range(rounds_of(case, round_takes, settings)):
         for name in list(seconds):
             framework, form = name.split("/")
+            time.sleep(PAUSE)
             try:
                 seconds[name].append(workers[framework].ask("time", form, counts[name]))
             except Failure as failure:

@@ -7,7 +7,8 @@ import tempfile
 from multiprocessing import Pipe
 from typing import Any, NamedTuple
 
-ENOUGH = 2e-3  # seconds of work in one measurement
+ENOUGH = 1e-2  # seconds of work in one measurement
+PAUSE = 5e-3  # seconds between measurements, after which threads that spin while they wait have gone to sleep
 PATIENCE = 900  # seconds that a reply may take
 # For the GNU allocator. Memory that went back to the system is got again page by page, which takes as long as several
 # passes over it; and which process gives what back when is chance.
@@ -86,5 +87,4 @@ class Worker:
 def environment(threads: int) -> dict[str, str]:
     """Return the variables that settle the number of threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    # Threads that spin while they wait take the cores from the other processes, and times jump to multiples of 8 ms.
-    return {**dict.fromkeys(names, str(threads)), "GOMP_SPINCOUNT": "0", "PYTHONWARNINGS": "ignore"}
+    return {**dict.fromkeys(names, str(threads)), "PYTHONWARNINGS": "ignore"}

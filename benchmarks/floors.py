@@ -1,0 +1,132 @@
+"""Time the fewest PyTorch operations that could do what a goal speaks of, beside this package and TorchRL.
+
+    python -m benchmarks.floors
+
+Each is written for its inputs alone: bounds of -1 and 1, which an action may reach, shapes that are not checked,
+sums in float32, no derivatives that nobody asks for. No code of PyTorch operations is much faster, so where the
+column of the goal is smaller than that of the fewest operations it cannot be reached by such code. Of an ensemble it
+is the compiled update of the networks alone, with the mean of their squared outputs for a loss.
+"""
+
+import argparse
+import math
+import os
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks import cases
+from benchmarks.cases import RATE, Arrays, Case
+from benchmarks.contenders import ours, tensors, torchrl
+from benchmarks.measures import medians
+
+Call = Callable[[], object]
+
+
+def fewest_of_pair(data: dict[str, Tensor]) -> Call:
+    loc, scale = data["loc"], data["scale"]
+    generator = torch.Generator().manual_seed(0)
+    constant = torch.tensor(-0.5 * math.log(2 * math.pi) - 2 * math.log(2))
+
+    def call() -> tuple[Tensor, Tensor]:
+        noise = torch.randn(loc.shape, generator=generator)
+        x = torch.addcmul(loc, scale, noise)
+        density = torch.addcmul(constant, noise, noise, value=-0.5) - scale.log()
+        density = density.add(x, alpha=2).add(functional.softplus(-2 * x), alpha=2)
+        return torch.tanh(x), density.sum(-1)
+
+    return call
+
+
+def fewest_of_log_prob(data: dict[str, Tensor]) -> Call:
+    value = data["value"]
+    constant = torch.tensor(-0.5 * math.log(2 * math.pi))
+
+    def log_prob(loc: Tensor, scale: Tensor) -> Tensor:
+        x = torch.atanh(value)
+        z = (x - loc) / scale
+        return (torch.addcmul(constant - torch.log1p(-value * value), z, z, value=-0.5) - scale.log()).sum(-1)
+
+    return tensors.with_gradient(log_prob, [data["loc"], data["scale"]]).call
+
+
+def fewest_of_choice(data: dict[str, Tensor]) -> Call:
+    logits, mask = data["logits"], data["mask"]
+    generator = torch.Generator().manual_seed(0)
+    outside = torch.tensor(-math.inf)
+
+    def call() -> tuple[Tensor, Tensor]:
+        probs = torch.softmax(torch.where(mask, logits, outside), -1)
+        uniform = torch.rand(len(probs), 1, generator=generator)
+        drawn = (probs.cumsum(-1) <= uniform).sum(-1, keepdim=True)
+        return drawn, probs.gather(-1, drawn).log()
+
+    return call
+
+
+def fewest_of_update(data: dict[str, Tensor]) -> Call:
+    def loss_of(weights: dict[str, Tensor], observation: Tensor) -> Tensor:
+        loc, scale = tensors.policy(weights, observation)
+        return (loc.square() + scale.square()).mean()
+
+    def update(weights: dict[str, Tensor], observation: Tensor) -> dict[str, Tensor]:
+        gradients = torch.func.grad(loss_of)(weights, observation)
+        return {name: weights[name] - RATE * gradients[name] for name in weights}
+
+    weights = {name: data[name] for name in ("w1", "b1", "w2", "b2")}
+    compiled = torch.compile(torch.vmap(update), fullgraph=True)
+    return lambda: compiled(weights, data["observation"])
+
+
+# What the fewest operations are of; the form of ours, the forms of the peer, and how many times as fast is the goal.
+ROWS: list[tuple[Case, Callable[[dict[str, Tensor]], Call], str, tuple[str, ...], float]] = [
+    (Case("tanh_normal", "sample_and_log_prob", (256, 6)), fewest_of_pair, "eager", ("eager", "compiled"), 3),
+    (Case("tanh_normal", "log_prob", (256, 6)), fewest_of_log_prob, "eager", ("eager", "compiled"), 2),
+    (
+        Case("masked_categorical", "sample_and_log_prob", (256, 64)),
+        fewest_of_choice,
+        "eager",
+        ("eager", "compiled"),
+        5,
+    ),
+    (cases.ENSEMBLES[-1], fewest_of_update, "compiled", ("loop",), 50),
+]
+
+
+def calls_of(case: Case, arrays: Arrays, form: str, peers: tuple[str, ...]) -> dict[str, Call]:
+    """Return ours and the peer's calls; the peer of the ensemble is our own loop over its policies."""
+    named = {"ours": ours.prepare(form, case, arrays, "cpu")}
+    for peer in peers:
+        is_loop = peer == "loop"
+        named[peer] = (ours if is_loop else torchrl).prepare("eager" if is_loop else peer, case, arrays, "cpu")
+    return {name: prepared.call for name, prepared in named.items() if prepared is not None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=51)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(arguments.threads)
+    print(f"torch {torch.__version__}, {arguments.threads} of {os.cpu_count()} cores; medians in us\n")
+    print(
+        "| work | peer's best | goal | fewest operations | ours | the goal is within reach |\n|---|---|---|---|---|---|"
+    )
+    for case, fewest, form, peers, times in ROWS:
+        arrays = cases.inputs(case)
+        calls = calls_of(case, arrays, form, peers)
+        calls["fewest"] = fewest(tensors.from_numpy(arrays, case, "cpu"))
+        is_large = case in cases.ENSEMBLES
+        median = medians(calls, 11 if is_large else arguments.rounds, 1 if is_large else 100)
+        best = min(median[peer] for peer in peers)
+        cells = [case.name, *(f"{us:.0f}" for us in (best, best / times, median["fewest"], median["ours"]))]
+        print(f"| {' | '.join([*cells, 'yes' if median['fewest'] <= best / times else 'no'])} |", flush=True)
+        torch._dynamo.reset()
+
+
+if __name__ == "__main__":
+    main()
