@@ -37,7 +37,7 @@ def is_constant(*tensors: Tensor) -> bool:
 
 _MOST_LITERALS = 4096
 _PLAIN = (Tensor, torch.nn.Parameter)
-_literals: dict[tuple[float, torch.dtype], Tensor] = {}
+_literals: dict[tuple[float | tuple[float, ...], torch.dtype], Tensor] = {}
 
 
 def literal(number: float, like: Tensor) -> Any:
@@ -46,17 +46,33 @@ def literal(number: float, like: Tensor) -> Any:
     >>> torch.ones(2) * literal(0.5, torch.ones(2))
     tensor([0.5000, 0.5000])
     """
+    known = _remembered(number, like)
+    return number if known is None else known
+
+
+def table(numbers: tuple[float, ...], like: Tensor) -> Tensor:
+    """Return numbers as a tensor of one axis, of the dtype and on the device of `like`; nobody may write into it.
+
+    >>> table((1.0, 2.0), torch.ones(()))
+    tensor([1., 2.])
+    """
+    known = _remembered(numbers, like)
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device) if known is None else known
+
+
+def _remembered(numbers: float | tuple[float, ...], like: Tensor) -> Tensor | None:
+    """Return the tensor that was made of the numbers before, or now, in eager code on a CPU; None elsewhere."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
-        return number
+        return None
     if not like.is_cpu or type(like) not in _PLAIN:  # a subclass may not go together with tensors
-        return number
-    known = _literals.get((number, like.dtype))
+        return None
+    known = _literals.get((numbers, like.dtype))
     if known is None:
         if is_transformed():
-            return number  # what is made now would belong to the transform
+            return None  # what is made now would belong to the transform
         if len(_literals) >= _MOST_LITERALS:
             _literals.clear()
-        known = _literals[number, like.dtype] = _scalar(number, like.dtype)
+        known = _literals[numbers, like.dtype] = _on_cpu(numbers, like.dtype)
     return known
 
 
@@ -79,9 +95,9 @@ def full(number: float, like: Tensor) -> Tensor:
     return torch.full((), number, dtype=like.dtype, device=like.device)
 
 
-def _scalar(number: float, dtype: torch.dtype) -> Tensor:
+def _on_cpu(numbers: float | tuple[float, ...], dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # it will be met outside of that mode too
-        return torch.tensor(number, dtype=dtype, device="cpu")
+        return torch.tensor(numbers, dtype=dtype, device="cpu")
 
 
 def are_numbers(*tensors: Tensor) -> bool:
@@ -113,7 +129,7 @@ def once_per_number(function: F) -> F:
     @functools.lru_cache(maxsize=1024)
     def remembered(dtype: torch.dtype, *numbers: float) -> Any:
         with torch.inference_mode(False), torch.no_grad():
-            return function(*[_scalar(number, dtype) for number in numbers])
+            return function(*[_on_cpu(number, dtype) for number in numbers])
 
     @functools.wraps(function)
     def of_tensors(*tensors: Tensor) -> Any:

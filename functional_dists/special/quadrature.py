@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from functional_dists.special.constant import table
+
 
 def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes z and weights w, sum_i w_i f(z_i) = E f(Z) for a standard normal Z.
@@ -71,7 +73,7 @@ def unit_interval_rule(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # Nodes in (0, 1/2) and weights of the rule of Gauss and Legendre with 24 nodes, correctly rounded.
-_GAUSS_NODES = [
+_GAUSS_NODES = (
     0.00240639000148932,
     0.012635722014345251,
     0.030862723998633622,
@@ -84,8 +86,8 @@ _GAUSS_NODES = [
     0.3424786601519183,
     0.40444056626319186,
     0.4679715535686972,
-]
-_GAUSS_WEIGHTS = [
+)
+_GAUSS_WEIGHTS = (
     0.0061706148999936,
     0.014265694314466832,
     0.022138719408709904,
@@ -98,7 +100,7 @@ _GAUSS_WEIGHTS = [
     0.060835236463901696,
     0.06291872817341415,
     0.06396909767337608,
-]
+)
 
 
 def window_rule(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +114,7 @@ def window_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     tensor(0.3333)
     """
     if like.dtype == torch.float32 and like.device.type == "cpu":
-        return torch.tensor(_GAUSS_NODES, dtype=like.dtype), torch.tensor(_GAUSS_WEIGHTS, dtype=like.dtype)
+        return table(_GAUSS_NODES, like), table(_GAUSS_WEIGHTS, like)
     return fejer_rule(like)
 
 

@@ -61,15 +61,14 @@ def picked(table: Tensor, index: Tensor, is_it: Tensor) -> Tensor:
 
 
 def once(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the tensors, broadcast; compiled they are computed before what a table of many nodes makes of them.
+    """Return the tensors; compiled they are computed before what a table of many nodes makes of them.
 
     Otherwise inductor computes them for every node again. What is put together it writes to memory.
 
     >>> once(torch.ones(2), torch.tensor(0.0))
-    (tensor([1., 1.]), tensor([0., 0.]))
+    (tensor([1., 1.]), tensor(0.))
     """
-    tensors = torch.broadcast_tensors(*tensors)
-    return torch.stack(tensors).unbind() if torch.compiler.is_compiling() else tuple(tensors)
+    return torch.stack(torch.broadcast_tensors(*tensors)).unbind() if torch.compiler.is_compiling() else tensors
 
 
 # --- The operation ---------------------------------------------------------------------------------------------------
