@@ -61,7 +61,10 @@ class Settings:
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="PATTERN", help="cases whose name has this in it, * and ? allowed")
+    parser.add_argument(
+        "--only", metavar="PATTERN", nargs="+", help="cases whose name has one of these in it, * and ? allowed"
+    )
+    parser.add_argument("--missing", action="store_true", help="with --update: only what has no result yet")
     parser.add_argument("--rest", action="store_true", help="no case, but import times, compile times and memory")
     parser.add_argument("--contenders", metavar="PATTERN", default="*", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread and, without --only, few cases")
@@ -74,7 +77,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(given)
     options.rounds = options.rounds or (5 if options.quick else 50)
     options.threads = options.threads or ([1] if options.quick else [1, 2])
-    is_whole = not options.quick and not options.rest and options.only is None and options.contenders == "*"
+    is_part = options.quick or options.rest or options.missing or options.only is not None
+    is_whole = not is_part and options.contenders == "*"
     options.output = options.output or Path("benchmarks" if is_whole or options.update else "outputs")
     return options
 
@@ -82,7 +86,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     options = arguments(given)
     everything = cases.work(options.device)
-    chosen = cases.matching(everything, options.only) if options.only is not None else everything
+    chosen = everything
+    if options.only is not None:
+        found = {case for pattern in options.only for case in cases.matching(everything, pattern)}
+        chosen = [case for case in everything if case in found]
     if options.rest:
         chosen = []
     elif options.quick and options.only is None:
@@ -98,17 +105,20 @@ def main(given: Sequence[str] | None = None) -> None:
     results = (
         report.load(earlier) if options.update and earlier.exists() else report.Results(options.device, contenders)
     )
+    known = {(timed.case, timed.threads) for timed in results.cases} if options.missing else set()
+    pending = {threads: [case for case in chosen if (case, threads) not in known] for threads in options.threads}
     try:
-        with tqdm(total=len(chosen) * len(options.threads), unit="case", mininterval=1) as bar:
-            for threads in options.threads:
-                for timed in measure(chosen, threads, settings, bar):
+        with tqdm(total=sum(map(len, pending.values())), unit="case", mininterval=1) as bar:
+            for threads in (threads for threads in options.threads if pending[threads]):
+                for timed in measure(pending[threads], threads, settings, bar):
                     results.put(timed)
+                    report.save(results, earlier)
     finally:
         report.write(results, options.output)  # what an interrupted run has measured too
-    if options.only is None:
+    if options.only is None and not options.missing:
         results.imports = import_times(5 if not options.quick else 1)
         results.compile_times = compile_times(settings, 3 if not options.quick else 1)
-    if options.only is None and not options.quick and options.device == "cpu":
+    if options.only is None and not (options.quick or options.missing) and options.device == "cpu":
         results.memory = memory()
     report.write(results, options.output)
     print(f"{options.output}/RESULTS.md, {options.output}/RESULTS.png")
