@@ -2,7 +2,7 @@
 
     python -m benchmarks.policy_speed
 
-The actions are tanh-normal, of shape (256, 6). The module is eager and draws from a Generator; the actor, a linear
+The actions are tanh-normal, of shape (`--batch`, 6). The module is eager and draws from a Generator; the actor, a linear
 network or one of two hidden layers before the same draw, is compiled and draws from a key, TorchRL's from the global
 generator. Both networks are the same on both sides, so the linear one shows what the rest costs. What a compiled call
 takes at the least is beside it: that of the network alone, and that of the shortest function of a dict that draws with
@@ -26,12 +26,12 @@ from torchrl.modules import ProbabilisticActor, TanhNormal
 from benchmarks.measures import medians
 from functional_dists import policy, random, tanh_normal
 
-BATCH, OBSERVATION, ACTION, HIDDEN = 256, 17, 6, 64
+OBSERVATION, ACTION, HIDDEN = 17, 6, 64
 Calls = dict[str, Callable[[], object]]
 COLUMNS = ("dict", "TensorDict", "peer", "network alone", "shortest")
 
 
-def module_calls(return_log_prob: bool) -> Calls:
+def module_calls(return_log_prob: bool, batch: int) -> Calls:
     ours = policy.ProbabilisticModule(
         tanh_normal,
         ["loc", "scale"],
@@ -47,8 +47,8 @@ def module_calls(return_log_prob: bool) -> Calls:
         return_log_prob=return_log_prob,
     )
     generator = torch.Generator().manual_seed(0)
-    data = {"loc": torch.randn(BATCH, ACTION), "scale": torch.rand(BATCH, ACTION) + 0.5}
-    in_tensordict = TensorDict(data, [BATCH])
+    data = {"loc": torch.randn(batch, ACTION), "scale": torch.rand(batch, ACTION) + 0.5}
+    in_tensordict = TensorDict(data, [batch])
     return {
         "dict": lambda: ours((), generator, data),
         "TensorDict": lambda: ours((), generator, in_tensordict),
@@ -66,7 +66,7 @@ def two_hidden_layers() -> nn.Module:
     )
 
 
-def actor_calls(return_log_prob: bool, make_network: Callable[[], nn.Module]) -> Calls:
+def actor_calls(return_log_prob: bool, batch: int, make_network: Callable[[], nn.Module]) -> Calls:
     network = make_network()
     params, step = policy.actor(network, tanh_normal, in_keys=["observation"], return_log_prob=return_log_prob)
     theirs = ProbabilisticActor(
@@ -78,8 +78,8 @@ def actor_calls(return_log_prob: bool, make_network: Callable[[], nn.Module]) ->
         default_interaction_type=InteractionType.RANDOM,
         return_log_prob=return_log_prob,
     )
-    key, data = random.key(42), {"observation": torch.randn(BATCH, OBSERVATION)}
-    in_tensordict = TensorDict(data, [BATCH])
+    key, data = random.key(42), {"observation": torch.randn(batch, OBSERVATION)}
+    in_tensordict = TensorDict(data, [batch])
 
     def shortest(key: Tensor, data: dict[str, Tensor]) -> dict[str, Tensor]:
         loc, raw = network(data["observation"]).chunk(2, -1)
@@ -99,25 +99,28 @@ def actor_calls(return_log_prob: bool, make_network: Callable[[], nn.Module]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=51)
     parser.add_argument("--repeats", type=int, default=40)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    rows: dict[str, Callable[[bool], Calls]] = {
+    rows: dict[str, Callable[[bool, int], Calls]] = {
         "eager module, Generator": module_calls,
         "compiled actor, linear, key": functools.partial(actor_calls, make_network=linear),
         "compiled actor, two hidden layers, key": functools.partial(actor_calls, make_network=two_hidden_layers),
     }
-    print(f"torch {torch.__version__}, tensordict {tensordict.__version__}, torchrl {torchrl.__version__}, 1 thread")
+    print(
+        f"torch {torch.__version__}, tensordict {tensordict.__version__}, torchrl {torchrl.__version__}, batch {arguments.batch}, 1 thread"
+    )
     print(f"median us of {arguments.rounds} rounds; how many times as fast as the peer, on the same kind of data\n")
     print(f"| step | log-prob | {' | '.join(COLUMNS)} | dict | TensorDict |\n|{'---|' * (len(COLUMNS) + 4)}")
     for name, make in rows.items():
         for return_log_prob in (False, True):
             torch._dynamo.reset()
             with torch.no_grad():
-                median = medians(make(return_log_prob), arguments.rounds, arguments.repeats)
+                median = medians(make(return_log_prob, arguments.batch), arguments.rounds, arguments.repeats)
             cells: list[Any] = [name, "yes" if return_log_prob else "no"]
             cells += [f"{median[column]:.0f}" if column in median else "" for column in COLUMNS]
             cells += [f"{median['peer'] / median[column]:.1f}x" for column in ("dict", "TensorDict")]
