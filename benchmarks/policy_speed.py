@@ -2,7 +2,7 @@
 
     python -m benchmarks.policy_speed
 
-The actions are tanh-normal, of shape (`--batch`, 6). The module is eager and draws from a Generator; the actor, a linear
+The actions are tanh-normal, of shape (`--batch`, 6). The module is eager, drawing from a Generator; the actor, a linear
 network or one of two hidden layers before the same draw, is compiled and draws from a key, TorchRL's from the global
 generator. Both networks are the same on both sides, so the linear one shows what the rest costs. What a compiled call
 takes at the least is beside it: that of the network alone, and that of the shortest function of a dict that draws with
@@ -111,9 +111,8 @@ def main() -> None:
         "compiled actor, linear, key": functools.partial(actor_calls, make_network=linear),
         "compiled actor, two hidden layers, key": functools.partial(actor_calls, make_network=two_hidden_layers),
     }
-    print(
-        f"torch {torch.__version__}, tensordict {tensordict.__version__}, torchrl {torchrl.__version__}, batch {arguments.batch}, 1 thread"
-    )
+    print(f"torch {torch.__version__}, tensordict {tensordict.__version__}, torchrl {torchrl.__version__}, 1 thread")
+    print(f"actions of shape ({arguments.batch}, {ACTION})")
     print(f"median us of {arguments.rounds} rounds; how many times as fast as the peer, on the same kind of data\n")
     print(f"| step | log-prob | {' | '.join(COLUMNS)} | dict | TensorDict |\n|{'---|' * (len(COLUMNS) + 4)}")
     for name, make in rows.items():
