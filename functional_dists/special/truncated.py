@@ -96,9 +96,9 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     """
     reach = _reach(slope, scale)
     first, last = torch.maximum(start, -reach), torch.minimum(stop, reach)
-    from_mean = once(slope, first / scale, last / scale, (last - first) / scale)
-    deviation, weight = _nodes(*from_mean[1:])
-    at_nodes = energy(from_mean[0], deviation)
+    slope, *ends_and_width = once(slope, first / scale, last / scale, (last - first) / scale)
+    deviation, weight = _nodes(*ends_and_width)
+    at_nodes = energy(slope, deviation)
     weight = weight * torch.exp(-at_nodes)
     return Mass(first, last, at_nodes, weight, weight.sum(0))
 

@@ -44,7 +44,7 @@ def standard_quantile(
 def _quantile_on_cpu(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
     problem = _problem(below, above, slope, start, stop, extreme)
     offset = problem.offset_in_bulk(torch.special.ndtri)
-    is_needed = extreme or (offset.numel() > 0 and bool(problem.is_rare().any()))
+    is_needed = extreme or problem.is_rare().any()
     return (_with_rare(problem, offset, extreme) if is_needed else offset).to(slope.dtype)
 
 
@@ -127,9 +127,9 @@ def _with_rare(problem: _Problem, offset: Tensor, extreme: bool) -> Tensor:
 
 def _from_end(problem: _Problem, extreme: bool) -> tuple[Tensor, Tensor]:
     """Return where the window is narrow or far out, or `upper` underflows, and how far z is above the anchor there."""
-    _, before, after, _, width, a, tail_a, tail_b, _, upper = problem
+    before, after, a = problem.before, problem.after, problem.a
     anchor = torch.where(problem.flipped, -problem.slope, problem.slope)
-    width = width.clamp(max=_WIDEST)
+    width = problem.width.clamp(max=_WIDEST)
     narrow = width <= _NARROW
     from_end = problem.is_rare()
     # Exponential with the rate at the centre of a narrow window, and with the asymptotic tail in a far one.
@@ -139,9 +139,9 @@ def _from_end(problem: _Problem, extreme: bool) -> tuple[Tensor, Tensor]:
     if not extreme:
         return from_end, torch.where(narrow, log_tail / rate, _far_distance(rate, log_tail)) + (a - anchor)
     # So far out that ndtri ends: from there as from an end at _FAR.
-    deep = ~from_end & (upper < _DEEPEST)
-    tail_a = tail_a.clamp(min=_DEEPEST)
-    log_upper = torch.log(0.5 * tail_a) + torch.log(after + before * (tail_b / tail_a))
+    deep = ~from_end & (problem.upper < _DEEPEST)
+    tail_a = problem.tail_a.clamp(min=_DEEPEST)
+    log_upper = torch.log(0.5 * tail_a) + torch.log(after + before * (problem.tail_b / tail_a))
     log_tail = torch.where(deep, _LOG_TAIL_AT_FAR - log_upper, log_tail)
     distance = torch.where(narrow, log_tail / rate, _far_distance(rate, log_tail))
     return from_end | deep, torch.where(deep, rate - anchor, a - anchor) + distance
