@@ -1,6 +1,7 @@
 """What is timed: families, verbs and shapes, and their inputs, the same arrays for every contender."""
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,13 +89,13 @@ def few(cases: list[Case]) -> list[Case]:
     ]
 
 
-def matching(cases: list[Case], pattern: str) -> list[Case]:
-    """Return the cases whose name has this in it; `*` and `?` stand for any letters and any letter.
+def matching(cases: list[Case], patterns: Sequence[str]) -> list[Case]:
+    """Return the cases whose name has one of these in it; `*` and `?` stand for any letters and any letter.
 
-    >>> [case.name for case in matching(work("cpu"), "tanh_normal*(256, 6)")][:2]
+    >>> [case.name for case in matching(work("cpu"), ["tanh_normal*(256, 6)"])][:2]
     ['tanh_normal sample (256, 6)', 'tanh_normal sample_and_log_prob (256, 6)']
     """
-    return [case for case in cases if fnmatch.fnmatchcase(case.name, f"*{pattern}*")]
+    return [case for case in cases if any(fnmatch.fnmatchcase(case.name, f"*{pattern}*") for pattern in patterns)]
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs

@@ -75,6 +75,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--update", action="store_true", help="keep the results of other cases that are there")
     parser.add_argument("--output", type=Path, help="folder of the results")
     options = parser.parse_args(given)
+    if options.missing and not options.update:
+        parser.error("--missing needs --update")
     options.rounds = options.rounds or (5 if options.quick else 50)
     options.threads = options.threads or ([1] if options.quick else [1, 2])
     is_part = options.quick or options.rest or options.missing or options.only is not None
@@ -86,10 +88,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     options = arguments(given)
     everything = cases.work(options.device)
-    chosen = everything
-    if options.only is not None:
-        found = {case for pattern in options.only for case in cases.matching(everything, pattern)}
-        chosen = [case for case in everything if case in found]
+    chosen = cases.matching(everything, options.only) if options.only is not None else everything
     if options.rest:
         chosen = []
     elif options.quick and options.only is None:
@@ -101,10 +100,8 @@ def main(given: Sequence[str] | None = None) -> None:
     if options.quick:
         settings.must_have_all_rounds = frozenset()
     options.output.mkdir(parents=True, exist_ok=True)
-    earlier = options.output / "RESULTS.json"
-    results = (
-        report.load(earlier) if options.update and earlier.exists() else report.Results(options.device, contenders)
-    )
+    file = options.output / "RESULTS.json"
+    results = report.load(file) if options.update and file.exists() else report.Results(options.device, contenders)
     known = {(timed.case, timed.threads) for timed in results.cases} if options.missing else set()
     pending = {threads: [case for case in chosen if (case, threads) not in known] for threads in options.threads}
     try:
@@ -112,13 +109,14 @@ def main(given: Sequence[str] | None = None) -> None:
             for threads in (threads for threads in options.threads if pending[threads]):
                 for timed in measure(pending[threads], threads, settings, bar):
                     results.put(timed)
-                    report.save(results, earlier)
+                    report.save(results, file)
     finally:
         report.write(results, options.output)  # what an interrupted run has measured too
-    if options.only is None and not options.missing:
+    has_rest = options.only is None and not options.missing
+    if has_rest:
         results.imports = import_times(5 if not options.quick else 1)
         results.compile_times = compile_times(settings, 3 if not options.quick else 1)
-    if options.only is None and not (options.quick or options.missing) and options.device == "cpu":
+    if has_rest and not options.quick and options.device == "cpu":
         results.memory = memory()
     report.write(results, options.output)
     print(f"{options.output}/RESULTS.md, {options.output}/RESULTS.png")

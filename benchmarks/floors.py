@@ -21,6 +21,7 @@ from torch.nn import functional
 from benchmarks import cases
 from benchmarks.cases import RATE, Arrays, Case
 from benchmarks.contenders import ours, tensors, torchrl
+from benchmarks.goals import COMPILED, EAGER, GOALS, Goal
 from benchmarks.measures import medians
 
 Call = Callable[[], object]
@@ -81,28 +82,19 @@ def fewest_of_update(data: dict[str, Tensor]) -> Call:
     return lambda: compiled(weights, data["observation"])
 
 
-# What the fewest operations are of; the form of ours, the forms of the peer, and how many times as fast is the goal.
-ROWS: list[tuple[Case, Callable[[dict[str, Tensor]], Call], str, tuple[str, ...], float]] = [
-    (Case("tanh_normal", "sample_and_log_prob", (256, 6)), fewest_of_pair, "eager", ("eager", "compiled"), 3),
-    (Case("tanh_normal", "log_prob", (256, 6)), fewest_of_log_prob, "eager", ("eager", "compiled"), 2),
-    (
-        Case("masked_categorical", "sample_and_log_prob", (256, 64)),
-        fewest_of_choice,
-        "eager",
-        ("eager", "compiled"),
-        5,
-    ),
-    (cases.ENSEMBLES[-1], fewest_of_update, "compiled", ("loop",), 50),
-]
+FEWEST: dict[tuple[Case, tuple[str, ...]], Callable[[dict[str, Tensor]], Call]] = {
+    (Case("tanh_normal", "sample_and_log_prob", (256, 6)), EAGER): fewest_of_pair,
+    (Case("tanh_normal", "log_prob", (256, 6)), EAGER): fewest_of_log_prob,
+    (Case("masked_categorical", "sample_and_log_prob", (256, 64)), EAGER): fewest_of_choice,
+    (cases.ENSEMBLES[-1], COMPILED): fewest_of_update,
+}
 
 
-def calls_of(case: Case, arrays: Arrays, form: str, peers: tuple[str, ...]) -> dict[str, Call]:
-    """Return ours and the peer's calls; the peer of the ensemble is our own loop over its policies."""
-    named = {"ours": ours.prepare(form, case, arrays, "cpu")}
-    for peer in peers:
-        is_loop = peer == "loop"
-        named[peer] = (ours if is_loop else torchrl).prepare("eager" if is_loop else peer, case, arrays, "cpu")
-    return {name: prepared.call for name, prepared in named.items() if prepared is not None}
+def prepared(contender: str, case: Case, arrays: Arrays) -> Call:
+    framework, form = contender.split("/")
+    call = {"ours": ours, "torchrl": torchrl}[framework].prepare(form, case, arrays, "cpu")
+    assert call is not None
+    return call.call
 
 
 def main() -> None:
@@ -116,15 +108,18 @@ def main() -> None:
     print(
         "| work | peer's best | goal | fewest operations | ours | the goal is within reach |\n|---|---|---|---|---|---|"
     )
-    for case, fewest, form, peers, times in ROWS:
-        arrays = cases.inputs(case)
-        calls = calls_of(case, arrays, form, peers)
+    for goal in GOALS:
+        fewest = FEWEST.get((goal.case, goal.ours)) if isinstance(goal, Goal) else None
+        if fewest is None or not isinstance(goal, Goal):
+            continue
+        case, arrays = goal.case, cases.inputs(goal.case)
+        calls = {name: prepared(name, case, arrays) for name in (*goal.ours, *goal.peers)}
         calls["fewest"] = fewest(tensors.from_numpy(arrays, case, "cpu"))
         is_large = case in cases.ENSEMBLES
         median = medians(calls, 11 if is_large else arguments.rounds, 1 if is_large else 100)
-        best = min(median[peer] for peer in peers)
-        cells = [case.name, *(f"{us:.0f}" for us in (best, best / times, median["fewest"], median["ours"]))]
-        print(f"| {' | '.join([*cells, 'yes' if median['fewest'] <= best / times else 'no'])} |", flush=True)
+        peer = min(median[name] for name in goal.peers)
+        cells = [case.name, *(f"{us:.0f}" for us in (peer, peer / goal.times, median["fewest"], median[goal.ours[0]]))]
+        print(f"| {' | '.join([*cells, 'yes' if median['fewest'] <= peer / goal.times else 'no'])} |", flush=True)
         torch._dynamo.reset()
 
 

@@ -143,6 +143,19 @@ def test_one_run(tmp_path: Path) -> None:
     assert "## Remarks" not in text
 
 
+def test_what_is_missing_is_measured_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["--quick", "--rounds", "2", "--contenders", "ours/eager", "--output", str(tmp_path)]
+    compare.main([*run, "--only", ENTROPY.name])
+    first = report.load(tmp_path / "RESULTS.json").cases
+    compare.main([*run, "--update", "--missing", "--only", ENTROPY.name, PAIR.name])
+    both = report.load(tmp_path / "RESULTS.json").cases
+    assert {one.case for one in both} == {ENTROPY, PAIR}
+    assert first[0] in both
+    with pytest.raises(SystemExit):
+        compare.main([*run, "--missing"])
+    assert "--missing needs --update" in capsys.readouterr().err
+
+
 def test_a_later_run_takes_the_place_of_the_same_cases() -> None:
     results = report.Results("cpu", list(CONTENDERS), [report.Timed(PAIR, 1), report.Timed(ENTROPY, 2)])
     newer = report.Timed(PAIR, 1, failures={"jax/jit": "gone"})
