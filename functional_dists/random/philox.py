@@ -24,6 +24,10 @@ KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 LOW_32 = 2**32 - 1
 LOW_16 = 2**16 - 1
 
+_SMALL = 2**12  # 64-bit words, of which ten tables fit into a cache of the second level
+_HALF = np.array(32, dtype=np.uint64)
+_SCHEDULE = np.outer(np.arange(ROUNDS), KEY_INCREMENTS).astype(np.uint64) << _HALF  # what a round adds to packed keys
+
 
 def encrypt_integers(counter: Sequence[int], cipher_key: Sequence[int]) -> tuple[int, int, int, int]:
     """Encrypt one block of four counter words under two key words, in Python integers."""
@@ -42,20 +46,20 @@ def encrypt_arrays(blocks: Words, cipher_key: Words) -> Words:
     The two halves of a block are the counter words in pairs, ``c0 << 32 | c1`` and ``c2 << 32 | c3``. So packed a round
     is six operations, and the round keys wrap by themselves.
     """
-    shift = np.uint64(32)
-    per_half = (2, *[1] * (blocks.ndim - 1))
-    increments = np.array(KEY_INCREMENTS, dtype=np.uint64).reshape(per_half) << shift
-    rounds = np.arange(ROUNDS, dtype=np.uint64).reshape(ROUNDS, *[1] * blocks.ndim)
-    # As large as the blocks, and halves taken by themselves: with an axis to broadcast or to reverse an operation on
-    # a small batch takes NumPy twice the time.
+    # What is as large as the blocks, halves taken by themselves, and an array for the number 32: with an axis to
+    # broadcast or to reverse, or a number, an operation on a small batch takes NumPy up to twice the time. On a large
+    # one it is the memory of ten tables of keys that takes it.
     multipliers = np.empty_like(blocks)
     multipliers[0], multipliers[1] = MULTIPLIERS
+    round_keys = (cipher_key << _HALF) + _SCHEDULE.reshape(ROUNDS, 2, *[1] * (blocks.ndim - 1))
+    if blocks.size <= _SMALL:
+        round_keys = round_keys.repeat(blocks.shape[-1], axis=-1)
     products = np.empty_like(blocks)
     (first, second), (first_product, second_product) = blocks, products
-    for round_key in (cipher_key << shift) + rounds * increments:
-        np.right_shift(blocks, shift, out=products)
+    for round_key in round_keys:
+        np.right_shift(blocks, _HALF, out=products)
         products *= multipliers
-        blocks <<= shift
+        blocks <<= _HALF
         first ^= second_product
         second ^= first_product
         blocks ^= round_key
