@@ -54,7 +54,7 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
         inside = blocks.expand(*block.shape, *blocks.shape[-2:]).gather(-2, row).squeeze(-2)
         # The difference is exact: a multiple of the target's last digit, and not larger.
         chosen = size * block + _first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
-    return chosen * (total > literal(0.0, total))
+    return chosen
 
 
 def _block_size(weights: Tensor, share: Tensor) -> int | None:
@@ -82,20 +82,20 @@ def _split(integers: Tensor, unit: float) -> tuple[Tensor, Tensor]:
 
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
-    """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, the last if none does."""
-    rows, last = sums.shape[:-1], sums.shape[-1] - 1
+    """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, 0 if none does."""
+    rows, count = sums.shape[:-1], sums.shape[-1]
     if (target.shape == rows) if torch.compiler.is_compiling() else _has_lanes_of_its_own(target, sums):
         # The same position. Compiled, a comparison fuses with what makes the target, and a search does not; and where
         # lanes of vmap share the sums, PyTorch's search warns of the layout that its own batching gives the targets.
         # A sum in float32, exact to 2^24, is compiled well, and one in int64 is not.
         below = (sums <= target[..., None]).to(torch.float32).sum(-1)
-        return below.long().clamp(max=last)
+        return below.long() % count
     if target.shape == rows:
-        return torch.searchsorted(sums, target[..., None], right=True).squeeze(-1).clamp(max=last)
+        return torch.searchsorted(sums, target[..., None], right=True).squeeze(-1) % count
     draws = math.prod(target.shape[: target.ndim - len(rows)])
     searched = target.reshape(draws, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
-    return found.movedim(-1, 0).reshape(target.shape).clamp(max=last)
+    return found.movedim(-1, 0).reshape(target.shape) % count
 
 
 def _has_lanes_of_its_own(tensor: Tensor, other: Tensor) -> bool:

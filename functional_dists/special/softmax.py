@@ -21,7 +21,11 @@ def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> masked(torch.tensor([1.0, math.nan]), torch.tensor([True, False]))
     tensor([1., -inf])
     """
-    return logits if mask is None else torch.where(quick_mask(mask), logits, literal(-math.inf, logits))
+    if mask is None:
+        return logits
+    if torch.compiler.is_compiling():
+        return torch.where(quick_mask(mask), logits, -math.inf)
+    return logits.masked_fill(~mask, -math.inf)  # where bools alternate often `where` takes up to twice as long
 
 
 class Softmax(NamedTuple):
@@ -58,7 +62,7 @@ class Shifted(NamedTuple):
 
     logits: Tensor  # (*B, N): -inf outside the support
     top: Tensor  # (*B): the largest, a number in a row without support
-    weights: Tensor  # (*B, N): exp of the logits less the largest, where it is 1
+    weights: Tensor  # (*B, N): exp of the logits less the largest, where it is 1; next to nothing outside the support
     rest: Tensor  # (*B): the sum of that without the largest
     largest: Tensor | None  # (*B): which one it is, -1 in a row without support; None where no derivative asks for it
 
@@ -74,7 +78,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     logits = masked(logits, mask)
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
-        weights = torch.exp(logits - top)
+        weights = _exp(logits - top)
         # float64 has digits to spare for what is left of the sum; it is not less than its largest term, 1, or nothing.
         total = weights.sum(-1, dtype=torch.float64)
         rest = (total - literal(1.0, total)).clamp(min=0)
@@ -90,13 +94,21 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Return exp(logits) over that of the largest in the support, 0 outside it, cut from the graph.
+    """Return exp(logits) over that of the largest in the support, next to nothing outside it, cut from the graph.
 
-    >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False]))
-    tensor([1., 1., 0.])
+    >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False])) > 1e-30
+    tensor([ True,  True, False])
     """
     logits = masked(logits.detach(), mask)
-    return torch.exp(logits - _finite(logits.amax(-1, keepdim=True)))
+    return _exp(logits - _finite(logits.amax(-1, keepdim=True)))
+
+
+def _exp(shifted: Tensor) -> Tensor:
+    """Return exp of what is not positive, not less than exp(-80): beside 1 that does not count, and it is not chosen.
+
+    Where the result would underflow `exp` takes several times as long.
+    """
+    return torch.exp(shifted.clamp(min=-80.0))
 
 
 def _finite(top: Tensor) -> Tensor:
