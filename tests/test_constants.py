@@ -1,7 +1,9 @@
 """What is left out where no derivative can be asked for changes no value, but for the last digits."""
 
+import math
 from collections.abc import Callable
 
+import mpmath
 import pytest
 import torch
 from torch import Tensor
@@ -117,8 +119,19 @@ def test_compiled_values_without_derivatives_are_those_with(name: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
-@pytest.mark.parametrize("bounds", [(-2.0, 3.0), (-2.0, 2.0)], ids=["aslant", "mirrored"])
-@pytest.mark.parametrize("verb", ["rsample", "sample_and_log_prob", "icdf", "deterministic", "log_prob"])
+ASLANT, MIRRORED_NUMBERS, UNIT = (-2.0, 3.0), (-3.0, 3.0), (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "bounds"),
+    [
+        (verb, bounds)
+        for verb in ("rsample", "sample_and_log_prob", "icdf", "deterministic", "log_prob")
+        for bounds in (ASLANT, MIRRORED_NUMBERS, UNIT)
+        if not (verb == "log_prob" and bounds == UNIT)  # for which there is `test_pre_image_between_powers_of_two`
+    ],
+    ids=str,
+)
 def test_bounds_that_are_numbers_change_no_bit(verb: str, bounds: tuple[float, float]) -> None:
     """What is remembered of numbers is what is computed of tables of them, and under vmap."""
     key = (KEY,) if "sample" in verb else ()
@@ -136,6 +149,27 @@ def test_bounds_that_are_numbers_change_no_bit(verb: str, bounds: tuple[float, f
         if verb != "sample_and_log_prob" or a.ndim > 1:  # the log-prob with a gradient anchors the noise again
             assert torch.equal(a, c[0])
             assert torch.equal(a, d)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("high", [1.0, 2.0, 0.25])
+def test_pre_image_between_powers_of_two(high: float, dtype: torch.dtype) -> None:
+    """Of numbers it has a shorter formula, which is to be as exact as that of tables."""
+    eps = torch.finfo(dtype).eps
+    near_bound = 1 - torch.logspace(math.log10(eps / 2), -0.31, 200, dtype=dtype)
+    share = torch.cat([torch.logspace(-30, -0.01, 200, dtype=dtype), near_bound[near_bound < 1]])
+    value = high * torch.cat([share, -share])
+    exact = [mpmath.mpf(v) / high for v in value.tolist()]
+    with mpmath.workdps(50):
+        x = [mpmath.atanh(s) for s in exact]
+        log_slope = [mpmath.log(high * (1 - s * s)) for s in exact]
+    numbers = constant.scalar(-high, value), constant.scalar(high, value)
+    for bounds in (numbers, tuple(number.expand_as(value) for number in numbers)):
+        _, given_x, given_log_slope = special.pre_image(value, *bounds)
+        for got, wanted in zip(given_x.tolist(), x, strict=True):
+            assert abs(got - wanted) <= 1.5 * eps * abs(wanted)
+        for got, wanted in zip(given_log_slope.tolist(), log_slope, strict=True):
+            assert abs(got - wanted) <= 1.5 * eps * max(1, abs(wanted))
 
 
 @pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if "low" in BY_NAME[n].parameters and v != "kl"])

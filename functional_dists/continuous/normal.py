@@ -9,7 +9,16 @@ from torch import Tensor
 
 from functional_dists import random
 from functional_dists.random import Source
-from functional_dists.special import HALF_LOG_2PI, is_constant, log_image_density, log_ndtr, ndtr, ndtri, normal_kl
+from functional_dists.special import (
+    HALF_LOG_2PI,
+    is_constant,
+    log_image_density,
+    log_image_density_at,
+    log_ndtr,
+    ndtr,
+    ndtri,
+    normal_kl,
+)
 from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -129,8 +138,8 @@ def log_prob(loc: Real, scale: Real, value: Real, *, event_dims: int = 0) -> Ten
     tensor([-0.9189, -1.4189])
     """
     finite = ((value - loc) / scale).detach().square() < math.inf
-    z = (torch.where(finite, value, loc.detach()) - loc) / scale
-    return sum_event(torch.where(finite, log_image_density(z, scale.log()), -math.inf), event_dims)
+    x = torch.where(finite, value, loc.detach())
+    return sum_event(log_image_density_at(x, loc, scale, None, finite), event_dims)
 
 
 @verb

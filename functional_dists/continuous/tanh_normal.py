@@ -115,13 +115,15 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     x = (loc + scale * noise).detach()
-    value = special.squash(x, low.detach(), high.detach())
-    log_slope = log_squash_slope(x, low.detach(), high.detach())
-    if not special.is_constant(low, high):
+    are_fixed = special.is_constant(low, high)
+    fixed_low, fixed_high = (low, high) if are_fixed else (low.detach(), high.detach())
+    value = special.squash(x, fixed_low, fixed_high)
+    log_slope = log_squash_slope(x, fixed_low, fixed_high)
+    if not are_fixed:
         # With the value held fixed x moves with the bounds, as do its distances to them.
-        width = (high - low).detach()
-        below = special.log_growth(width * torch.sigmoid(2 * x) + (low.detach() - low))
-        above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - high.detach()))
+        width = fixed_high - fixed_low
+        below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
+        above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
         loc = loc - 0.5 * (below - above)
         log_slope = log_slope + below + above - special.log_growth(high - low)
     z = reanchored(noise, loc, scale)
@@ -157,10 +159,8 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     >>> log_prob(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]), event_dims=0)
     tensor([-0.7821,    -inf])
     """
-    inside, safe = special.inside_or_middle(value, low, high)
-    x, log_slope = special.pre_image(safe, low, high)
-    density = special.log_image_density((x - loc) / scale, scale.log() + log_slope)
-    return sum_event(torch.where(inside, density, -math.inf), event_dims)
+    inside, x, log_slope = special.pre_image(value, low, high)
+    return sum_event(special.log_image_density_at(x, loc, scale, log_slope, inside), event_dims)
 
 
 @verb
@@ -273,8 +273,7 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
 
 def _standardized(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
     """Return the noise that makes `value`; a finite number stands in where none does."""
-    _, safe = special.inside_or_middle(value, low, high)
-    x, _ = special.pre_image(safe, low, high)
+    _, x, _ = special.pre_image(value, low, high)
     return (x - loc) / scale
 
 

@@ -16,6 +16,7 @@ from functional_dists.special.elementary import (
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
     log_image_density,
+    log_image_density_at,
     log_ndtr,
     log_normal_density,
     ndtr,
@@ -23,7 +24,6 @@ from functional_dists.special.gaussian import (
     normal_kl,
 )
 from functional_dists.special.interval import (
-    inside_or_middle,
     log_growth,
     log_squash_slope,
     next_above,
@@ -40,11 +40,11 @@ __all__ = [
     "expm1",
     "fine_normal_rule",
     "half_line_rule",
-    "inside_or_middle",
     "is_constant",
     "is_transformed",
     "log_growth",
     "log_image_density",
+    "log_image_density_at",
     "log_ndtr",
     "log_normal_density",
     "log_sech2",

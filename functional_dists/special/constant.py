@@ -21,12 +21,10 @@ def is_constant(*tensors: Tensor) -> bool:
     >>> torch.vmap(lambda x: x + is_constant(x))(torch.zeros(1))
     tensor([0.])
     """
-    if is_transformed():
-        return False
     if torch.compiler.is_compiling():
-        if torch.compiler.is_exporting():
+        if is_transformed() or torch.compiler.is_exporting():
             return False
-    elif torch._C._len_torch_dispatch_stack() > 0:
+    elif not is_plain():
         return False
     if torch.is_grad_enabled():
         for tensor in tensors:  # a generator expression would take longer than all the rest
@@ -35,9 +33,19 @@ def is_constant(*tensors: Tensor) -> bool:
     return True
 
 
+def is_plain() -> bool:
+    """Say whether this is eager code, outside of every transform, tracer and mode.
+
+    >>> is_plain()
+    True
+    """
+    return not (torch.compiler.is_compiling() or is_transformed() or torch._C._len_torch_dispatch_stack() > 0)
+
+
 _MOST_LITERALS = 4096
 _PLAIN = (Tensor, torch.nn.Parameter)
 _literals: dict[tuple[float | tuple[float, ...], torch.dtype], Tensor] = {}
+_numbers: dict[int, float] = {}  # those of the literals, by the identities that these have while they are remembered
 
 
 def literal(number: float, like: Tensor) -> Any:
@@ -71,8 +79,11 @@ def _remembered(numbers: float | tuple[float, ...], like: Tensor) -> Tensor | No
         if is_transformed():
             return None  # what is made now would belong to the transform
         if len(_literals) >= _MOST_LITERALS:
+            _numbers.clear()
             _literals.clear()
         known = _literals[numbers, like.dtype] = _on_cpu(numbers, like.dtype)
+        if not isinstance(numbers, tuple):
+            _numbers[id(known)] = numbers
     return known
 
 
@@ -133,6 +144,10 @@ def once_per_number(function: F) -> F:
 
     @functools.wraps(function)
     def of_tensors(*tensors: Tensor) -> Any:
+        if is_plain():
+            literals = [_numbers.get(id(tensor)) for tensor in tensors]
+            if None not in literals:
+                return remembered(tensors[0].dtype, *literals)
         if not are_numbers(*tensors):
             return function(*tensors)
         return remembered(tensors[0].dtype, *[tensor.item() for tensor in tensors])

@@ -63,13 +63,13 @@ def plus_scaled_square(x: Tensor, y: Tensor, factor: float) -> Tensor:
     return x + factor * y * y if torch.compiler.is_compiling() else torch.addcmul(x, y, y, value=factor)
 
 
-def softplus(x: Tensor) -> Tensor:
-    """Return log(1 + exp(x)); it is x to the last digit above 40, and not yet above PyTorch's threshold of 20.
+def softplus(x: Tensor, factor: float = 1.0) -> Tensor:
+    """Return log(1 + exp(factor x)) / factor; it is x to the last digit above 40, and not yet above PyTorch's 20.
 
     >>> softplus(torch.tensor([0.0, -10.0]))
     tensor([6.9315e-01, 4.5399e-05])
     """
-    return functional.softplus(x, threshold=40)
+    return functional.softplus(x, factor, 40)
 
 
 def log_sech2(x: Tensor) -> Tensor:

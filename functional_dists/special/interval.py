@@ -1,7 +1,7 @@
 """Between the real line and an open interval: the tanh map from its nearer end, and the floats next to the bounds."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """
     span, constant = _span(low, high), is_constant(x, low, high)
     if span.is_mirrored and constant:
-        return span.half * torch.tanh(x)
+        return torch.tanh(x) if span.is_unit else span.half * torch.tanh(x)
     distance = x.abs()
     near = distance < literal(0.5, x)
     centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
@@ -38,13 +38,22 @@ class _Span(NamedTuple):
     half: Tensor
     middle: Tensor
     is_mirrored: bool | None  # whether the bounds are -high and high, None if Python may not look at them
+    is_unit: bool = False  # whether Python knows that they are -1 and 1 ...
+    is_power: bool = False  # ... or mirrored, and high a power of 2
 
 
 @once_per_number
 def _span(low: Tensor, high: Tensor) -> _Span:
     width = high - low
     half = 0.5 * width
-    return _Span(width, half, low + half, low.item() == -high.item() if are_numbers(low, high) else None)
+    middle = low + half
+    if not are_numbers(low, high):
+        return _Span(width, half, middle, None)
+    last = high.item()
+    is_mirrored = low.item() == -last
+    return _Span(
+        width, half, middle, is_mirrored, is_mirrored and last == 1, is_mirrored and math.frexp(last)[0] == 0.5
+    )
 
 
 def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -56,37 +65,34 @@ def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> unsquash(torch.tensor([0.5, 1.0 - 2.0**-24]), torch.tensor(-1.0), torch.tensor(1.0))
     tensor([0.5493, 8.6643])
     """
-    inside, safe = inside_or_middle(value, low, high)
-    x, _ = pre_image(safe, low, high)
+    inside, x, _ = pre_image(value, low, high)
     return torch.where(inside, x, torch.where(value > low, math.inf, -math.inf))
 
 
-def inside_or_middle(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where `value` lies inside of the interval, and it, with the middle elsewhere.
+def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return whether `value` lies inside, x, and log(d value / d x) = log(2 (value - low) (high - value) / width).
 
-    >>> inside_or_middle(torch.tensor([0.5, 1.0]), torch.tensor(0.0), torch.tensor(1.0))
-    (tensor([ True, False]), tensor([0.5000, 0.5000]))
+    Where it does not, the latter are those of the middle.
+
+    >>> pre_image(torch.tensor([0.0, 1.0]), torch.tensor(-1.0), torch.tensor(1.0))
+    (tensor([ True, False]), tensor([0., 0.]), tensor([0., 0.]))
     """
-    inside = (value > low) & (value < high)
-    return inside, torch.where(inside, value, _span(low, high).middle)
-
-
-def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x and log(d value / d x) = log(2 (value - low) (high - value) / (high - low)), for values inside.
-
-    >>> pre_image(torch.tensor(0.0), torch.tensor(-1.0), torch.tensor(1.0))
-    (tensor(0.), tensor(0.))
-    """
-    x, log_slope = _pre_image(value.detach(), low.detach(), high.detach())
+    span = _span(low, high)
+    inside = value.detach().abs() < high if span.is_mirrored else (value > low) & (value < high)
+    value = torch.where(inside, value, span.middle)
     if is_constant(value, low, high):
-        return x, log_slope
+        return inside, *_pre_image(value, low, high, span)
+    x, log_slope = _pre_image(value.detach(), low.detach(), high.detach(), span)
     # The derivatives come from x = 1/2 (log(below) - log(above)): exact, and simpler than those of the accurate value.
     below, above = log_growth(value - low), log_growth(high - value)
-    return x + 0.5 * (below - above), log_slope + below + above - log_growth(high - low)
+    return inside, x + 0.5 * (below - above), log_slope + below + above - log_growth(high - low)
 
 
-def _pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    below, above, width = value - low, high - value, _span(low, high).width
+def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[Tensor, Tensor]:
+    if span.is_power:  # the quotient is exact, and so are its distances to 1 where they are small
+        share = value if span.is_unit else value / high
+        return torch.atanh(share), torch.log((high - value) * (literal(1.0, share) + share))
+    below, above, width = value - low, high - value, span.width.detach()
     total, lost = _two_sum(low, high)
     two, half = literal(2.0, value), literal(0.5, value)
     excess = (two * value - total) - lost  # below - above, exact near the centre, where their difference cancels
@@ -125,7 +131,7 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor(0.)
     """
     # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))
-    return plus_scaled(_log_slope_at_0(low, high), x + softplus(literal(-2.0, x) * x), -2)
+    return plus_scaled(_log_slope_at_0(low, high), plus_scaled(x, softplus(x, -2.0), -2.0), -2.0)
 
 
 @once_per_number
@@ -149,8 +155,10 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 @once_per_number
-def _ends(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    return next_above(low.detach()), next_below(high.detach())
+def _ends(low: Tensor, high: Tensor) -> tuple[Any, Any]:
+    """Return the first and the last float inside, as numbers if the bounds are: `clamp` takes longer for tensors."""
+    first, last = next_above(low.detach()), next_below(high.detach())
+    return (first.item(), last.item()) if are_numbers(low, high) else (first, last)
 
 
 def next_above(x: Tensor) -> Tensor:

@@ -1,0 +1,121 @@
+"""The log-densities whose derivatives eager code has by hand are those that autograd would find."""
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from functional_dists import normal, tanh_normal
+from functional_dists.special import gaussian
+
+F64 = torch.float64
+LOC = torch.linspace(-2, 2, 12, dtype=F64).reshape(4, 3)
+SCALE = torch.linspace(0.2, 1.5, 3, dtype=F64)
+VALUE = torch.linspace(-0.99, 0.9, 12, dtype=F64).reshape(4, 3)
+OUTSIDE = VALUE.clone().index_fill_(1, torch.tensor([1]), 1.5)
+SCORES = {
+    "normal": lambda loc, scale, value: normal.log_prob(loc, scale, value),
+    "normal, far out": lambda loc, scale, value: normal.log_prob(loc, scale, 1e300 * value),
+    "tanh_normal": lambda loc, scale, value: tanh_normal.log_prob(loc, scale, -1.0, 1.0, value),
+    "tanh_normal, tables": lambda loc, scale, value: tanh_normal.log_prob(
+        loc, scale, -1.5 - loc.abs().detach(), 2.0, value
+    ),
+    "tanh_normal, elementwise": lambda loc, scale, value: tanh_normal.log_prob(
+        loc, scale, -1.0, 1.0, value, event_dims=0
+    ),
+}
+ARGUMENTS = {
+    "one shape": (LOC, SCALE.expand(4, 3), VALUE),
+    "broadcast": (LOC, SCALE, VALUE),
+    "more values": (LOC[0], SCALE, VALUE),
+    "outside": (LOC, SCALE, OUTSIDE),
+}
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@pytest.fixture
+def plain_formula(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], Score]:
+    """Make a score that leaves all derivatives to autograd."""
+
+    def of(score: Score) -> Score:
+        @functools.wraps(score)
+        def call(*arguments: Tensor) -> Tensor:
+            with monkeypatch.context() as patch:
+                patch.setattr(gaussian, "_are_asked_alone", lambda *tensors: False)
+                return score(*arguments)
+
+        return call
+
+    return of
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+@pytest.mark.parametrize("score", SCORES)
+def test_values_and_derivatives_are_those_of_autograd(score: str, arguments: str, plain_formula) -> None:
+    *parameters, value = ARGUMENTS[arguments]
+
+    def results(function: Score) -> list[Tensor]:
+        tracked = [parameter.clone().requires_grad_() for parameter in parameters]
+        scores = function(*tracked, value)
+        weighted = (
+            scores.nan_to_num(neginf=0.0) * torch.linspace(1, 2, scores.numel(), dtype=F64).view_as(scores)
+        ).sum()
+        first = torch.autograd.grad(weighted, tracked, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), tracked)
+        return [scores, *first, *second]
+
+    by_hand = results(SCORES[score])
+    by_autograd = results(plain_formula(SCORES[score]))
+    assert torch.equal(by_hand[0], by_autograd[0])
+    for a, b in zip(by_hand, by_autograd, strict=True):
+        assert not a.isnan().any()
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_the_derivatives_by_hand_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for score in SCORES.values():
+        found = score(LOC.clone().requires_grad_(), SCALE, VALUE)
+        while found.grad_fn is not None and "LogImageDensity" not in type(found.grad_fn).__name__:
+            found = _Node(found.grad_fn.next_functions[0][0])
+        names.append(type(found.grad_fn).__name__)
+    assert names == ["_LogImageDensityBackward"] * len(SCORES)
+
+
+class _Node:
+    def __init__(self, grad_fn: object) -> None:
+        self.grad_fn = grad_fn
+
+
+def test_derivatives_of_one_parameter_alone() -> None:
+    for tracked in (0, 1):
+        parameters = [LOC.clone(), SCALE.clone()]
+        parameters[tracked].requires_grad_()
+        both = [LOC.clone().requires_grad_(), SCALE.clone().requires_grad_()]
+        (alone,) = torch.autograd.grad(tanh_normal.log_prob(*parameters, -1.0, 1.0, VALUE).sum(), parameters[tracked])
+        together = torch.autograd.grad(tanh_normal.log_prob(*both, -1.0, 1.0, VALUE).sum(), both)
+        assert torch.equal(alone, together[tracked])
+
+
+def test_gradients_of_many_weights_at_once() -> None:
+    loc, scale = LOC.clone().requires_grad_(), SCALE.clone().requires_grad_()
+    scores = tanh_normal.log_prob(loc, scale, -1.0, 1.0, VALUE)
+    weights = torch.eye(4, dtype=F64)
+    batched = torch.autograd.grad(scores, (loc, scale), weights, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(scores, (loc, scale), weight, retain_graph=True) for weight in weights]
+    for a, b in zip(batched, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(a, torch.stack(b))
+
+
+def test_third_derivatives() -> None:
+    loc, scale = LOC.clone().requires_grad_(), SCALE.clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda *p: tanh_normal.log_prob(*p, -1.0, 1.0, VALUE), (loc, scale))
+
+    def curvature(loc: Tensor) -> Tensor:
+        scores = normal.log_prob(loc, scale.detach(), VALUE).sum()
+        (slope,) = torch.autograd.grad(scores, loc, create_graph=True)
+        return torch.autograd.grad((slope**3).sum(), loc, create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(curvature, (loc,))
