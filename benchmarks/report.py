@@ -110,7 +110,8 @@ def write(results: Results, folder: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------- page
-def _table(headings: list[str], rows: list[list[str]]) -> str:
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    """Return a table of Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in [headings, ["---"] * len(headings), *rows])
 
 
@@ -167,7 +168,7 @@ def _goals(results: Results) -> str:
                 rows.append(
                     [goal.case.name, str(threads), goal.text, outcome[0], "met" if outcome[1] else "**not met**"]
                 )
-    return "## Goals\n\n" + _table(["work", "threads", "goal", "measured", ""], rows) if rows else ""
+    return "## Goals\n\n" + table(["work", "threads", "goal", "measured", ""], rows) if rows else ""
 
 
 def _times(results: Results, threads: int) -> str:
@@ -178,7 +179,7 @@ def _times(results: Results, threads: int) -> str:
     headings += ["of the bandwidth", "rounds"]
     rows = [_row(timed, results.contenders, peers, bandwidth) for timed in chosen]
     told = f"A copy moves {bandwidth / 1e9:.1f} GB/s, read and written.\n\n" if bandwidth else ""
-    return f"## {threads} thread{'s' if threads > 1 else ''}\n\n{told}{_table(headings, rows)}"
+    return f"## {threads} thread{'s' if threads > 1 else ''}\n\n{told}{table(headings, rows)}"
 
 
 def _bandwidth(results: Results, threads: int) -> float | None:
@@ -217,7 +218,7 @@ def _cell(timed: Timed, name: str) -> str:
 
 def _growth(results: Results) -> str:
     rows = []
-    for (family, verb, dtype, threads, name), points in _series(results).items():
+    for (family, verb, dtype, threads, name), points in series(results).items():
         sizes, seconds = zip(*points, strict=True)
         fit, most = slope(sizes, seconds), steepest(sizes, seconds)
         flag = "**steep**" if max(fit, most) > TOO_STEEP else ""
@@ -226,10 +227,10 @@ def _growth(results: Results) -> str:
     if not rows:
         return ""
     told = f"The exponent k of time ~ size^k, and the largest from one size to the next; above {TOO_STEEP} it is steep."
-    return f"## Growth\n\n{told}\n\n" + _table(["work", "threads", "", "k", "largest", ""], rows)
+    return f"## Growth\n\n{told}\n\n" + table(["work", "threads", "", "k", "largest", ""], rows)
 
 
-def _series(results: Results) -> dict[tuple[str, str, str, int, str], list[tuple[int, float]]]:
+def series(results: Results) -> dict[tuple[str, str, str, int, str], list[tuple[int, float]]]:
     """Return sizes and times of ours by family, verb, dtype, threads and contender, where there are several."""
     series: dict[tuple[str, str, str, int, str], list[tuple[int, float]]] = {}
     for timed in results.cases:
@@ -244,7 +245,7 @@ def _fresh(results: Results) -> str:
     parts = []
     if results.imports:
         rows = [[name, seconds_as_text(seconds)] for name, seconds in results.imports.items()]
-        parts.append("## Import time\n\nIn a fresh process, medians.\n\n" + _table(["what", "time"], rows))
+        parts.append("## Import time\n\nIn a fresh process, medians.\n\n" + table(["what", "time"], rows))
     if results.compile_times:
         names = [name for name in results.contenders if any(name in times for times in results.compile_times.values())]
         rows = [
@@ -252,8 +253,7 @@ def _fresh(results: Results) -> str:
             for case, times in results.compile_times.items()
         ]
         told = "Compilation and first call, nothing cached, by a compiler that has run before; one thread, medians."
-        table = _table(["work", *(HEADINGS[name] for name in names)], rows)
-        parts.append(f"## Compile time\n\n{told}\n\n{table}")
+        parts.append(f"## Compile time\n\n{told}\n\n" + table(["work", *(HEADINGS[name] for name in names)], rows))
     if results.memory:
         parts.append(f"## Peak memory of llm_masked_categorical\n\n{results.memory.strip()}")
     return "\n\n".join(parts)
@@ -273,7 +273,7 @@ def _remarks(results: Results) -> str:
         [HEADINGS[name], mark, text.replace("|", "\\|"), "; ".join(dict.fromkeys(names))]
         for (name, mark, text), names in befell.items()
     ]
-    return "## Remarks\n\n" + _table(["contender", "", "what", "where"], rows) if rows else ""
+    return "## Remarks\n\n" + table(["contender", "", "what", "where"], rows) if rows else ""
 
 
 # ----------------------------------------------------------------------------------------------------------------- plot
@@ -313,7 +313,7 @@ def _draw_ratios(axis: Any, chosen: list[Timed], threads: int) -> None:
 
 
 def _draw_growth(axis: Any, results: Results) -> None:
-    for (family, verb, dtype, threads, name), points in _series(results).items():
+    for (family, verb, dtype, threads, name), points in series(results).items():
         if threads == results.threads[0] and name == "ours/compiled" and dtype == "float32":
             axis.plot(*zip(*sorted(points), strict=True), marker=".", label=f"{family} {verb}")
     axis.set_xscale("log")
