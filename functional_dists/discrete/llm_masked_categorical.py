@@ -177,11 +177,17 @@ def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -
     else:
         rows = mask & rows
     top = logits.detach().amax(-1, keepdim=True)
-    rows = (top.squeeze(-1) != -math.inf) & rows
-    logits, top = (_full(torch.where(rows[..., None], table, 0.0)) for table in (logits, top))
+    # A row of -inf alone is left as it is in the table: a mask that depends on floats would be made again for every
+    # 16 tokens, as C++ takes the gradient that is written in between for a change of them.
+    has_token = top != -math.inf
+    logits, top = (
+        _full(torch.where(rows[..., None], logits, 0.0)),
+        _full(torch.where(has_token & rows[..., None], top, 0.0)),
+    )
     position = vectorized.positions(logits)
     picked = vectorized.picked(logits, token, position == token.to(position.dtype))
-    return (picked - top) - torch.exp(logits - top).sum(-1, keepdim=True).log(), rows
+    total = torch.exp(logits - top).sum(-1, keepdim=True)
+    return (picked - top) - torch.where(has_token, total, 1.0).log(), has_token.squeeze(-1) & rows
 
 
 @_verb
