@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import cases, compare, goals, reference, report
+from benchmarks import cases, compare, goals, growth, reference, report
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measures import slope, steepest, summary
@@ -33,6 +34,25 @@ def test_slope_is_the_exponent() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(4e-7, "0.4 us"), (0.0123, "12.3 ms"), (75.0, "75 s")])
 def test_seconds_have_a_unit_that_suits_them(seconds: float, text: str) -> None:
     assert report.seconds_as_text(seconds) == text
+
+
+def test_steps_that_are_too_steep_are_found() -> None:
+    results = report.Results("cpu", ["ours/key"])
+    for size, seconds in ((256, 1.0), (16_384, 64.0), (262_144, 64.0 * 16**1.2)):
+        timed = report.Timed(Case("normal", "sample", (size, 6)), 1)
+        timed.summaries["ours/key"] = summary([seconds])
+        results.put(timed)
+    assert growth.steep_steps(results) == [
+        ("ours/key", Case("normal", "sample", (16_384, 6)), Case("normal", "sample", (262_144, 6)))
+    ]
+
+
+def test_work_in_parts_is_that_of_the_whole() -> None:
+    case = Case("masked_categorical", "entropy", (8, 5))
+    whole = growth.prepared("ours/eager", case, cases.inputs(case))()
+    parts = growth.in_parts("ours/eager", case, 2)()
+    assert len(parts) == 4
+    assert torch.equal(torch.cat(parts), whole)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cases
