@@ -161,7 +161,7 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     tensor([-1.5355,  0.5661])
     """
     mass = truncated.window(loc, scale, low, high).mass()
-    return sum_event(mass.log() + mass.mean(mass.energy), event_dims)
+    return sum_event(mass.log() - mass.mean(mass.log_density), event_dims)
 
 
 @verb

@@ -54,6 +54,15 @@ def plus_scaled(x: Tensor, y: Tensor, factor: float) -> Tensor:
     return x + factor * y if torch.compiler.is_compiling() else torch.add(x, y, alpha=factor)
 
 
+def plus_product(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Return x + y z.
+
+    >>> plus_product(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(-3.0))
+    tensor(-5.)
+    """
+    return x + y * z if torch.compiler.is_compiling() else torch.addcmul(x, y, z)
+
+
 def plus_scaled_square(x: Tensor, y: Tensor, factor: float) -> Tensor:
     """Return x + factor y^2.
 

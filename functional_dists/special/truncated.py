@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from functional_dists.special.elementary import expm1, expm1_minus
+from functional_dists.special.constant import literal
+from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
 from functional_dists.special.quadrature import window_rule
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import once
@@ -25,8 +26,8 @@ class Mass(NamedTuple):
 
     first: Tensor
     last: Tensor  # from the first to the last of the integrated offsets
-    energy: Tensor  # table: the log-density, relative to the anchor and negated
-    weight: Tensor  # table: that of the rule times exp(-energy)
+    log_density: Tensor  # table: relative to the anchor
+    weight: Tensor  # table: that of the rule times the density
     total: Tensor  # sum of the weights: the integral is width * total
 
     @property
@@ -37,11 +38,11 @@ class Mass(NamedTuple):
     @property
     def offset(self) -> Tensor:
         """The table of the nodes' offsets."""
-        return _nodes(self.first, self.last, self.width)[0]
+        return _nodes(self.first, self.last)[0]
 
     def log(self) -> Tensor:
         """Return the log of the integral."""
-        return torch.log(self.width) + torch.log(self.total)
+        return torch.log(self.width * self.total)
 
     def mean(self, table: Tensor) -> Tensor:
         """Return the mean of a function, given at the nodes."""
@@ -84,7 +85,7 @@ def energy(slope: Tensor, deviation: Tensor) -> Tensor:
     >>> energy(torch.tensor(1.0), torch.tensor(2.0))
     tensor(4.)
     """
-    return deviation * (slope + 0.5 * deviation)
+    return deviation * plus_scaled(slope, deviation, 0.5)
 
 
 def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
@@ -96,28 +97,23 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     """
     reach = _reach(slope, scale)
     first, last = torch.maximum(start, -reach), torch.minimum(stop, reach)
-    slope, *ends_and_width = once(slope, first / scale, last / scale, (last - first) / scale)
-    deviation, weight = _nodes(*ends_and_width)
-    at_nodes = energy(slope, deviation)
-    weight = weight * torch.exp(-at_nodes)
-    return Mass(first, last, at_nodes, weight, weight.sum(0))
+    slope, *ends = once(slope, first / scale, last / scale)
+    deviation, weight = _nodes(*ends)
+    log_density = deviation * plus_scaled(-slope, deviation, -0.5)  # the energy need not be negated at every node
+    weight = weight * torch.exp(log_density)
+    return Mass(first, last, log_density, weight, weight.sum(0))
 
 
-def _nodes(first: Tensor, last: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nodes between two ends, relatively exact next to either, as one of them may be the anchor."""
-    node, weight = window_rule(width)
-    axes = (-1, *[1] * width.ndim)
-    if torch.compiler.is_compiling():  # which writes parts that are put together to memory
-        step = torch.cat([node, node]).view(axes) * width
-        from_last = torch.arange(2 * len(node), device=node.device).view(axes) >= len(node)
-        return torch.where(from_last, last - step, first + step), torch.cat([weight, weight]).view(axes)
-    steps = width * node.view(axes)
-    return torch.cat([first + steps, last - steps]), torch.cat([weight, weight]).view(axes)
+def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nodes between an end below 0 and one above, or at 0: next to that one they are relatively exact."""
+    node, mirrored, weight = (numbers.view(-1, *[1] * first.ndim) for numbers in window_rule(first))
+    return plus_product(first * mirrored, last, node), weight
 
 
 def _reach(slope: Tensor, scale: Tensor) -> Tensor:
-    """Return an offset whose energy is between a half and the whole of _ENERGY; a constant."""
-    slope, largest = slope.detach().abs(), _ENERGY[slope.dtype]
+    """Return an offset whose energy is half of _ENERGY; a constant."""
+    slope = slope.detach().abs()
+    largest = literal(_ENERGY[slope.dtype], slope)
     return scale.detach() * (largest / (slope + torch.sqrt(slope * slope + largest)))
 
 
