@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from functional_dists import masked_categorical, normal, random, special, tanh_normal
+from functional_dists import masked_categorical, normal, random, special, tanh_normal, truncated_normal
 from functional_dists.family import verbs
 from functional_dists.special import constant
 from tests.families import BY_NAME, VERBS, call_of
@@ -29,6 +29,8 @@ CALLS = {
     "tanh_normal.rsample, mirrored": (lambda *p: tanh_normal.rsample(KEY, *p), (LOC, SCALE, *MIRRORED)),
     "tanh_normal.log_prob, mirrored": (lambda *p: tanh_normal.log_prob(*p, VALUE / 2), (LOC, SCALE, *MIRRORED)),
     "tanh_normal.log_prob": (lambda *p: tanh_normal.log_prob(*p, VALUE), (LOC, SCALE, *BOUNDS)),
+    "truncated_normal.entropy": (truncated_normal.entropy, (LOC, SCALE, *BOUNDS)),
+    "truncated_normal.log_prob": (lambda *p: truncated_normal.log_prob(*p, VALUE), (LOC, SCALE, *BOUNDS)),
     "masked_categorical.sample_and_log_prob": (
         lambda logits: masked_categorical.sample_and_log_prob(KEY, logits, MASK),
         (LOGITS,),

@@ -132,6 +132,21 @@ def test_the_two_quadratures_agree(dtype: torch.dtype) -> None:
             torch.testing.assert_close(by_table, by_arithmetic, rtol=8 * torch.finfo(dtype).eps, atol=0.0)
 
 
+def test_without_derivatives_compiled_code_needs_no_tables() -> None:
+    """It sums up the nodes one by one, which is not how the accuracy is measured: that is with derivatives."""
+    loc = torch.tensor([0.0, 0.3, -3.0, 7.0, -50.0, 1e3])
+    scale = torch.tensor([[1e-3], [0.5], [1.0], [30.0], [1e4]])
+    value = torch.tensor(0.25)
+    torch._dynamo.reset()
+    for bounds in ((-1.0, 1.0), (0.0, 0.5), (-math.inf, 0.25), (-math.inf, math.inf)):
+        parameters = loc, scale, *(torch.tensor(bound) for bound in bounds)
+        for function in (truncated_normal.entropy, lambda *p: truncated_normal.log_prob(*p, value, event_dims=0)):
+            exact = function(*(parameter.double() for parameter in parameters)).float()
+            compiled = torch.compile(function, fullgraph=True)
+            for got in (function(*parameters), compiled(*parameters)):
+                torch.testing.assert_close(got, exact, rtol=2e-6, atol=2e-6)
+
+
 @pytest.mark.parametrize("extreme", [False, True])
 def test_quantiles_that_look_for_hard_windows_equal_those_that_do_not(extreme: bool) -> None:
     """On the CPU only the code is run that a window asks for; elsewhere all of it."""

@@ -150,7 +150,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
 
 
 def _log_density(window: truncated.Window, offset: Tensor) -> Tensor:
-    return -window.energy(offset) - window.mass().log()
+    return -window.energy(offset) - window.log_mass()
 
 
 @verb
@@ -160,8 +160,7 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     >>> entropy(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, event_dims=0)
     tensor([-1.5355,  0.5661])
     """
-    mass = truncated.window(loc, scale, low, high).mass()
-    return sum_event(mass.log() - mass.mean(mass.log_density), event_dims)
+    return sum_event(truncated.window(loc, scale, low, high).entropy(), event_dims)
 
 
 @verb

@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import literal
+from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
-from functional_dists.special.quadrature import window_rule
+from functional_dists.special.quadrature import window_nodes, window_rule, window_weights
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import once
 
@@ -66,6 +66,18 @@ class Window(NamedTuple):
         """Return the mass of the whole window."""
         return mass(self.slope, self.scale, self.start, self.stop)
 
+    def log_mass(self) -> Tensor:
+        """Return the log of that."""
+        return _node_by_node(self)[0] if _is_quick_by_node(self) else self.mass().log()
+
+    def entropy(self) -> Tensor:
+        """Return the differential entropy of the whole window."""
+        if _is_quick_by_node(self):
+            log_mass, mean_log_density = _node_by_node(self)
+            return log_mass - mean_log_density
+        whole = self.mass()
+        return whole.log() - whole.mean(whole.log_density)
+
 
 def window(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Window:
     """Return the window of a normal; its bounds may be infinite.
@@ -95,8 +107,7 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     >>> mass(zero, one, -one, one).log() - 0.5 * math.log(2 * math.pi)
     tensor(-0.3817)
     """
-    reach = _reach(slope, scale)
-    first, last = torch.maximum(start, -reach), torch.minimum(stop, reach)
+    first, last = _integrated(slope, scale, start, stop)
     slope, *ends = once(slope, first / scale, last / scale)
     deviation, weight = _nodes(*ends)
     log_density = deviation * plus_scaled(-slope, deviation, -0.5)  # the energy need not be negated at every node
@@ -110,11 +121,34 @@ def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     return plus_product(first * mirrored, last, node), weight
 
 
-def _reach(slope: Tensor, scale: Tensor) -> Tensor:
-    """Return an offset whose energy is half of _ENERGY; a constant."""
-    slope = slope.detach().abs()
+def _integrated(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+    """Return from where to where there is anything to integrate, up to an energy of half of _ENERGY."""
+    fixed = slope.detach().abs()
     largest = literal(_ENERGY[slope.dtype], slope)
-    return scale.detach() * (largest / (slope + torch.sqrt(slope * slope + largest)))
+    reach = scale.detach() * (largest / (fixed + torch.sqrt(fixed * fixed + largest)))
+    return torch.maximum(start, -reach), torch.minimum(stop, reach)
+
+
+def _is_quick_by_node(of: Window) -> bool:
+    """Say whether `_node_by_node` is there to be used: it is too much code to be differentiated."""
+    is_table = of.slope.dtype == torch.float32 and of.slope.device.type == "cpu"
+    return is_table and torch.compiler.is_compiling() and is_constant(of.slope, of.scale, of.start, of.stop)
+
+
+def _node_by_node(of: Window) -> tuple[Tensor, Tensor]:
+    """Return the log of the mass and the mean of the log-density as `Mass` does, but without a table.
+
+    Inductor writes tables to memory before it sums them up. This it fuses into one loop, over the windows.
+    """
+    first, last = _integrated(of.slope, of.scale, of.start, of.stop)
+    below, above, minus_slope = first / of.scale, last / of.scale, -of.slope
+    total = summed = torch.zeros_like(minus_slope)
+    for node, mirrored, weight in zip(window_nodes(), window_nodes()[::-1], window_weights(), strict=True):
+        deviation = below * mirrored + above * node
+        log_density = deviation * (minus_slope - 0.5 * deviation)
+        share = weight * torch.exp(log_density)
+        total, summed = total + share, summed + share * log_density
+    return torch.log((last - first) * total), summed / total
 
 
 # ------------------------------------------------------------------------------------------------------ parts of a mass
