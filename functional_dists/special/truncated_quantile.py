@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.gaussian import SQRT_HALF, lower_quantile
+from functional_dists.special.gaussian import SQRT_HALF, both_tails, lower_quantile
 
 # In standard deviations: narrower windows have a density that is exponential to 1e-9; farther ones, no cdf in float64.
 _NARROW, _FAR = 1e-4, 30.0
@@ -57,7 +57,7 @@ def _quantile_elsewhere(
 
 def _quantile_in_compiled_code(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
     """Leave to an operation only what is rare, which inductor then need not compile."""
-    problem = _problem(below, above, slope, start, stop, False)
+    problem = _problem(below, above, slope, start, stop, False, both_tails)
     offset = problem.offset_in_bulk(lower_quantile).to(slope.dtype)
     return _repair(torch.where(problem.is_rare(), math.nan, offset), below, above, slope, start, stop)
 
@@ -65,7 +65,7 @@ def _quantile_in_compiled_code(below: Tensor, above: Tensor, slope: Tensor, star
 def _repaired_on_cpu(
     offset: Tensor, below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor
 ) -> Tensor:
-    if not offset.isnan().any():
+    if not math.isnan(offset.sum().item()):  # in half the time that `isnan` and `any` take
         return offset.clone()  # an operation may not return what it was given
     return _repaired_elsewhere(offset, below, above, slope, start, stop)
 
@@ -103,16 +103,29 @@ class _Problem(NamedTuple):
         return torch.where(self.flipped, -z, z) - self.slope
 
 
-def _problem(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> _Problem:
+def _erfc_of_deviation(z: Tensor) -> Tensor:
+    """Return 2 Q(z)."""
+    return torch.special.erfc(z * SQRT_HALF)
+
+
+def _problem(
+    below: Tensor,
+    above: Tensor,
+    slope: Tensor,
+    start: Tensor,
+    stop: Tensor,
+    extreme: bool,
+    tails: Callable[[Tensor], Tensor] = _erfc_of_deviation,
+) -> _Problem:
     is_float32 = slope.dtype == torch.float32
     below, above, slope, start, stop = (t.double() for t in (below, above, slope, start, stop))
     first, last = slope + start, slope + stop
     flipped = -last > first
     a, b = torch.maximum(first, -last), torch.maximum(last, -first)
     before, after = torch.where(flipped, above, below), torch.where(flipped, below, above)
-    tail_a, tail_b = torch.special.erfc(a * SQRT_HALF), torch.special.erfc(b * SQRT_HALF)
+    tail_a, tail_b = tails(a), tails(b)
     if extreme or not is_float32:
-        head_a, head_b = torch.special.erfc(a * -SQRT_HALF), torch.special.erfc(b * -SQRT_HALF)
+        head_a, head_b = tails(-a), tails(-b)
     else:  # shares that are multiples of 2^-33 leave float64 digits to spare
         head_a, head_b = 2 - tail_a, 2 - tail_b
     lower, upper = after * head_a + before * head_b, after * tail_a + before * tail_b
