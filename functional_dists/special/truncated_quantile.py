@@ -58,8 +58,10 @@ def _quantile_elsewhere(
 def _quantile_in_compiled_code(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
     """Leave to an operation only what is rare, which inductor then need not compile."""
     problem = _problem(below, above, slope, start, stop, False, both_tails)
-    offset = problem.offset_in_bulk(lower_quantile).to(slope.dtype)
-    return _repair(torch.where(problem.is_rare(), math.nan, offset), below, above, slope, start, stop)
+    # NaN in float64, and twice: compiled code takes long to combine two masks, or to make one for another dtype.
+    offset = torch.where(problem.width <= _NARROW, math.nan, problem.offset_in_bulk(lower_quantile))
+    offset = torch.where(problem.a > _FAR, math.nan, offset).to(slope.dtype)
+    return _repair(offset, below, above, slope, start, stop)
 
 
 def _repaired_on_cpu(
