@@ -138,9 +138,9 @@ def window_rule(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     For an entire f such as exp(-u^2). In float32 on the CPU it is, from a table, the rule of Gauss and Legendre with 20
     nodes under the map x = arcsin(0.8 y) / arcsin(0.8) of (-1, 1) to itself, which has them less crowded at the ends
-    (Hale & Trefethen, "New quadrature formulas from conformal maps", 2008): the integral of exp(-e), e^2 / 2 or linear
-    in u, is right to 2e-9 where e is at most 24. Elsewhere copying a table would wait for the device: there, and in
-    float64, it is `fejer_rule`.
+    (Hale & Trefethen, "New quadrature formulas from conformal maps", 2008): the integral of exp(-e) is right to 2e-9
+    for the energies e of windows, which are at most 24. Elsewhere copying a table would wait for the device: there, and
+    in float64, it is `fejer_rule`.
 
     >>> u, _, w = window_rule(torch.tensor(0.0))
     >>> (w * u**2).sum()
