@@ -191,7 +191,7 @@ class Special(Tensor):
 
 
 def test_literals_belong_to_no_mode() -> None:
-    constant._literals.clear()
+    constant._forget()
     x = torch.ones(2)
     seen = []
 
@@ -235,6 +235,26 @@ def test_literals_are_forgotten_before_they_are_too_many() -> None:
     for i in range(2 * constant._MOST_LITERALS):
         constant.scalar(float(i), x)
     assert len(constant._literals) <= constant._MOST_LITERALS
+    assert len(constant._by_identity) <= constant._MOST_LITERALS
+
+
+def test_a_tensor_is_not_taken_for_a_literal_that_was_there_before() -> None:
+    x = torch.ones(2)
+    for _ in range(100):
+        constant._forget()
+        known = {id(constant.scalar(float(i), x)) for i in range(50)}
+        constant._forget()
+        made = [torch.tensor(7.0) for _ in range(50)]
+        for tensor in made:
+            assert _doubled(tensor) == 14
+        if known & {id(tensor) for tensor in made}:
+            return
+    pytest.skip("no tensor got the identity of one that is gone")
+
+
+@constant.once_per_number
+def _doubled(number: Tensor) -> Tensor:
+    return 2 * number
 
 
 def _parts(result: object) -> tuple[Tensor, ...]:

@@ -45,7 +45,8 @@ def is_plain() -> bool:
 _MOST_LITERALS = 4096
 _PLAIN = (Tensor, torch.nn.Parameter)
 _literals: dict[tuple[float | tuple[float, ...], torch.dtype], Tensor] = {}
-_numbers: dict[int, float] = {}  # those of the literals, by the identities that these have while they are remembered
+# Literals and their numbers by identity, which is nobody else's as long as the literal is held here.
+_by_identity: dict[int, tuple[Tensor, float]] = {}
 
 
 def literal(number: float, like: Tensor) -> Any:
@@ -79,12 +80,16 @@ def _remembered(numbers: float | tuple[float, ...], like: Tensor) -> Tensor | No
         if is_transformed():
             return None  # what is made now would belong to the transform
         if len(_literals) >= _MOST_LITERALS:
-            _numbers.clear()
-            _literals.clear()
+            _forget()
         known = _literals[numbers, like.dtype] = _on_cpu(numbers, like.dtype)
         if not isinstance(numbers, tuple):
-            _numbers[id(known)] = numbers
+            _by_identity[id(known)] = known, numbers
     return known
+
+
+def _forget() -> None:
+    _literals.clear()
+    _by_identity.clear()
 
 
 def scalar(number: float, like: Tensor) -> Tensor:
@@ -145,9 +150,9 @@ def once_per_number(function: F) -> F:
     @functools.wraps(function)
     def of_tensors(*tensors: Tensor) -> Any:
         if is_plain():
-            literals = [_numbers.get(id(tensor)) for tensor in tensors]
+            literals = [_by_identity.get(id(tensor)) for tensor in tensors]
             if None not in literals:
-                return remembered(tensors[0].dtype, *literals)
+                return remembered(tensors[0].dtype, *[literal[1] for literal in literals if literal])
         if not are_numbers(*tensors):
             return function(*tensors)
         return remembered(tensors[0].dtype, *[tensor.item() for tensor in tensors])
