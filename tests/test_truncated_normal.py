@@ -132,6 +132,19 @@ def test_the_two_quadratures_agree(dtype: torch.dtype) -> None:
             torch.testing.assert_close(by_table, by_arithmetic, rtol=8 * torch.finfo(dtype).eps, atol=0.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, WIDE], ids=str)
+def test_nodes_add_up_to_the_same_bits_in_any_shape(dtype: torch.dtype) -> None:
+    table = torch.rand(20, 300, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    wanted = quadrature.sum_of_nodes(table)
+    for count in (1, 2, 6, 15, 30, 64, 100, 299):
+        part = table[:, :count]
+        assert torch.equal(quadrature.sum_of_nodes(part), wanted[:count])
+        assert torch.equal(quadrature.sum_of_nodes(part[:, None].expand(20, 5, count))[3], wanted[:count])
+        assert torch.equal(torch.vmap(quadrature.sum_of_nodes, in_dims=1)(part), wanted[:count])
+        assert torch.equal(torch.vmap(quadrature.sum_of_nodes)(part.expand(3, 20, count))[2], wanted[:count])
+    assert torch.equal(quadrature.sum_of_nodes(table[:, 7]), wanted[7])
+
+
 def test_without_derivatives_compiled_code_needs_no_tables() -> None:
     """It sums up the nodes one by one, which is not how the accuracy is measured: that is with derivatives."""
     loc = torch.tensor([0.0, 0.3, -3.0, 7.0, -50.0, 1e3])

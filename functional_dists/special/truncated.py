@@ -13,7 +13,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
-from functional_dists.special.quadrature import window_nodes, window_rule, window_weights
+from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_rule, window_weights
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import once
 
@@ -46,7 +46,7 @@ class Mass(NamedTuple):
 
     def mean(self, table: Tensor) -> Tensor:
         """Return the mean of a function, given at the nodes."""
-        return (self.weight * table).sum(0) / self.total
+        return sum_of_nodes(self.weight * table) / self.total
 
 
 class Window(NamedTuple):
@@ -112,7 +112,7 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     deviation, weight = _nodes(*ends)
     log_density = deviation * plus_scaled(-slope, deviation, -0.5)  # the energy need not be negated at every node
     weight = weight * torch.exp(log_density)
-    return Mass(first, last, log_density, weight, weight.sum(0))
+    return Mass(first, last, log_density, weight, sum_of_nodes(weight))
 
 
 def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
