@@ -90,7 +90,7 @@ def _goals() -> list[Goal | Excess]:
     goals += _both(_pair("masked_categorical", (256, 32_000)), COMPILED, 6, 6)
     goals += _both(Case(LOGITS, "sample", LLM), OURS, 8, 4)
     goals += _both(Case(LOGITS, "log_prob", LLM), OURS, 1.2, 1.5)
-    goals.append(Goal(ENSEMBLES[-1], COMPILED, EAGER, 50))
+    goals += [Goal(ENSEMBLES[-1], COMPILED, loop, 50) for loop in (TORCHRL_EAGER, EAGER)]
     goals.append(Excess(_pair("tanh_normal", SIZES[0]), *KEY, *EAGER, 150e-6))
     goals += [Goal(_pair("tanh_normal", shape), KEY, EAGER, 1 / 3) for shape in SIZES[1:]]
     return goals
