@@ -1,6 +1,7 @@
 """The log-densities whose derivatives eager code has by hand are those that autograd would find."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import pytest
@@ -87,6 +88,39 @@ def test_the_derivatives_by_hand_are_used(monkeypatch: pytest.MonkeyPatch) -> No
 class _Node:
     def __init__(self, grad_fn: object) -> None:
         self.grad_fn = grad_fn
+
+
+@pytest.mark.parametrize(("loc", "scale", "value"), [(0.0, 1e-20, 0.5), (1e20, 1.0, 0.5), (1e30, 1e-10, 2.0)])
+@pytest.mark.parametrize("score", ["normal", "tanh_normal"])
+def test_no_gradient_where_the_density_underflows(
+    score: str, loc: float, scale: float, value: float, plain_formula
+) -> None:
+    for function in (SCORES[score], plain_formula(SCORES[score])):
+        parameters = [torch.tensor([number], requires_grad=True) for number in (loc, scale)]
+        scores = function(*parameters, torch.tensor([value]))
+        assert scores.item() == -math.inf
+        assert torch.autograd.grad(scores, parameters, create_graph=True) == (0, 0)
+
+
+def test_no_nan_where_a_scale_is_subnormal() -> None:
+    parameters = [torch.tensor(number, requires_grad=True) for number in (0.0, 2e-39)]
+    by_loc, by_scale = torch.autograd.grad(normal.log_prob(*parameters, torch.tensor(0.0)), parameters)
+    assert by_loc == 0
+    assert by_scale == -math.inf  # as -1 / scale is, in float32
+
+
+@pytest.mark.parametrize("made_in_inference_mode", ["loc", "value"])
+def test_what_was_made_in_inference_mode_may_be_scored(made_in_inference_mode: str) -> None:
+    with torch.inference_mode():
+        made = {"loc": LOC.clone(), "value": VALUE.clone()}[made_in_inference_mode]
+    loc, value = (made, VALUE) if made_in_inference_mode == "loc" else (LOC, made)
+    scale = SCALE.clone().requires_grad_()
+    for score in SCORES.values():
+        (got,) = torch.autograd.grad(score(loc, scale, value).sum(), scale)
+        (wanted,) = torch.autograd.grad(score(LOC, scale, VALUE).sum(), scale)
+        torch.testing.assert_close(got, wanted)
+    with torch.inference_mode(), torch.enable_grad():
+        normal.log_prob(torch.nn.Parameter(LOC), 1.0, VALUE)
 
 
 def test_derivatives_of_one_parameter_alone() -> None:

@@ -132,6 +132,15 @@ def test_the_two_quadratures_agree(dtype: torch.dtype) -> None:
             torch.testing.assert_close(by_table, by_arithmetic, rtol=8 * torch.finfo(dtype).eps, atol=0.0)
 
 
+def test_windows_at_the_ends_of_float32() -> None:
+    far = truncated_normal.log_prob(torch.tensor([-2e19]), 1.0, 0.0, 1.0, 0.0)
+    torch.testing.assert_close(far, torch.tensor(math.log(2e19)))  # the density at 0 of an exponential of that rate
+    narrow = torch.tensor([-1e-37], requires_grad=True), torch.tensor([1e-38], requires_grad=True)
+    log_prob = truncated_normal.log_prob(*narrow, 0.0, 1.0, 1e-38)
+    assert log_prob.isfinite()
+    assert not any(slope.isnan().any() for slope in torch.autograd.grad(log_prob, narrow))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, WIDE], ids=str)
 def test_nodes_add_up_to_the_same_bits_in_any_shape(dtype: torch.dtype) -> None:
     table = torch.rand(20, 300, dtype=dtype, generator=torch.Generator().manual_seed(0))

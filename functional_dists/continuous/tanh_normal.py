@@ -154,13 +154,13 @@ def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Ten
 # ------------------------------------------------------------------------------------------------------------ density
 @verb
 def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, event_dims: int = 1) -> Tensor:
-    """Return the log-density at `value`; -inf, with no gradient, at the bounds and beyond.
+    """Return the log-density at `value`; -inf, with no gradient, at the bounds and beyond, and where it overflows.
 
     >>> log_prob(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]), event_dims=0)
     tensor([-0.7821,    -inf])
     """
-    inside, x, log_slope = special.pre_image(value, low, high)
-    return sum_event(special.log_image_density_at(x, loc, scale, log_slope, inside), event_dims)
+    x, log_slope = special.pre_image(value, low, high)
+    return sum_event(special.log_image_density_at(x, loc, scale, log_slope), event_dims)
 
 
 @verb
@@ -273,8 +273,8 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
 
 def _standardized(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
     """Return the noise that makes `value`; a finite number stands in where none does."""
-    _, x, _ = special.pre_image(value, low, high)
-    return (x - loc) / scale
+    x, _ = special.pre_image(value, low, high)
+    return (torch.where(x.isfinite(), x, loc.detach()) - loc) / scale
 
 
 def _outside(value: Tensor, low: Tensor, high: Tensor, below: float, inside: Tensor, above: float) -> Tensor:

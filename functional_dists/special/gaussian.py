@@ -169,24 +169,38 @@ def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
     return plus_scaled_square(literal(-HALF_LOG_2PI, z) - log_slope, z, -0.5)
 
 
-def log_image_density_at(x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, exists: Tensor) -> Tensor:
-    """Return the log-density of a function of Normal(loc, scale) for its value at x; -inf where `exists` is False.
+def log_image_density_at(x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None = None) -> Tensor:
+    """Return the log-density of a function of Normal(loc, scale) for its value at x.
 
-    There it has no gradient, whatever finite number x is.
+    It is -inf, with no gradient, where x is not finite, or too far from loc for a finite density.
 
-    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
-    >>> log_image_density_at(zero, zero, one, one, torch.tensor([True, False]))
+    Args:
+        x: where the function has that value; no finite number where it has it nowhere.
+        loc: of the normal.
+        scale: of the normal.
+        log_slope: the log of the function's slope at x, any number where x is not finite; None for the identity.
+
+    >>> log_image_density_at(torch.tensor([0.0, math.inf]), torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0))
     tensor([-1.9189,    -inf])
     """
     if not torch.compiler.is_compiling() and _are_asked_alone(loc, scale, x, log_slope):
-        return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, exists))  # type: ignore[no-untyped-call]
-    return _density_at((x - loc) / scale, scale, log_slope, exists)
+        return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope))  # type: ignore[no-untyped-call]
+    exists = _has_density(((x - loc) / scale).detach())
+    z = (torch.where(exists, x, loc.detach()) - loc) / scale
+    return _density_at(z, scale, log_slope, exists)
 
 
 def _are_asked_alone(loc: Tensor, scale: Tensor, x: Tensor, log_slope: Tensor | None) -> bool:
-    """Say whether autograd asks for derivatives by loc or scale, and nobody for others."""
-    is_rest_constant = is_constant(x) if log_slope is None else is_constant(x, log_slope)
-    return is_rest_constant and not is_constant(loc, scale)
+    """Say whether autograd asks for derivatives by loc or scale, for nothing else, and may keep all three."""
+    if not (is_constant(x) if log_slope is None else is_constant(x, log_slope)) or is_constant(loc, scale):
+        return False
+    if torch.is_inference_mode_enabled() or torch._C._is_tracing():
+        return False
+    return not (x.is_inference() or loc.is_inference() or scale.is_inference())
+
+
+def _has_density(z: Tensor) -> Tensor:
+    return z.square() < literal(math.inf, z)
 
 
 def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, exists: Tensor) -> Tensor:
@@ -196,25 +210,29 @@ def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, exists: Tens
 
 
 class _LogImageDensity(torch.autograd.Function):
-    """The same with derivatives by loc and scale in five operations, where autograd takes twenty.
+    """The same with derivatives by loc and scale in six operations, where autograd takes twenty.
 
     For eager code alone: `torch.compile` does not trace it under `vmap`, and finds as short ones by itself.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, exists: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None) -> Tensor:
+        z = (x - loc) / scale
+        exists = _has_density(z)
+        ctx.z = torch.where(exists, z, literal(0.0, z))
         ctx.save_for_backward(x, loc, scale, exists)
-        ctx.z = (x - loc) / scale
         return _density_at(ctx.z, scale, log_slope, exists)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, loc, scale, exists = ctx.saved_tensors
-        z = (x - loc) / scale if torch.is_grad_enabled() else ctx.z  # whose derivatives are asked for too, or not
-        per_scale = torch.where(exists, slope / scale, literal(0.0, slope))
-        by_loc = per_scale * z
-        by_scale = by_loc * z - per_scale if ctx.needs_input_grad[2] else None
-        return None, _summed_to(loc, by_loc), _summed_to(scale, by_scale), None, None
+        z = ctx.z
+        if torch.is_grad_enabled():  # derivatives of these derivatives are asked for
+            z = (torch.where(exists, x, loc.detach()) - loc) / scale
+        slope = torch.where(exists, slope, literal(0.0, slope))
+        by_shift = slope * z
+        by_scale = (by_shift * z - slope) / scale if ctx.needs_input_grad[2] else None
+        return None, _summed_to(loc, by_shift / scale), _summed_to(scale, by_scale), None
 
 
 def _summed_to(parameter: Tensor, slope: Tensor | None) -> Tensor | None:

@@ -65,27 +65,29 @@ def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> unsquash(torch.tensor([0.5, 1.0 - 2.0**-24]), torch.tensor(-1.0), torch.tensor(1.0))
     tensor([0.5493, 8.6643])
     """
-    inside, x, _ = pre_image(value, low, high)
-    return torch.where(inside, x, torch.where(value > low, math.inf, -math.inf))
+    x, _ = pre_image(value, low, high)
+    return torch.where(x.isfinite(), x, torch.where(value > low, math.inf, -math.inf))
 
 
-def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return whether `value` lies inside, x, and log(d value / d x) = log(2 (value - low) (high - value) / width).
+def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x and log(d value / d x) = log(2 (value - low) (high - value) / (high - low)).
 
-    Where it does not, the latter are those of the middle.
+    Where `value` does not lie inside x is no finite number, and the latter any.
 
-    >>> pre_image(torch.tensor([0.0, 1.0]), torch.tensor(-1.0), torch.tensor(1.0))
-    (tensor([ True, False]), tensor([0., 0.]), tensor([0., 0.]))
+    >>> x, log_slope = pre_image(torch.tensor([0.0, 1.0]), torch.tensor(-1.0), torch.tensor(1.0))
+    >>> x, log_slope[0]
+    (tensor([0., inf]), tensor(0.))
     """
     span = _span(low, high)
-    inside = value.detach().abs() < high if span.is_mirrored else (value > low) & (value < high)
-    value = torch.where(inside, value, span.middle)
     if is_constant(value, low, high):
-        return inside, *_pre_image(value, low, high, span)
+        return _pre_image(value, low, high, span)
+    inside = (value > low) & (value < high)
+    value = torch.where(inside, value, span.middle)
     x, log_slope = _pre_image(value.detach(), low.detach(), high.detach(), span)
     # The derivatives come from x = 1/2 (log(below) - log(above)): exact, and simpler than those of the accurate value.
     below, above = log_growth(value - low), log_growth(high - value)
-    return inside, x + 0.5 * (below - above), log_slope + below + above - log_growth(high - low)
+    x = torch.where(inside, x + 0.5 * (below - above), math.inf)
+    return x, log_slope + below + above - log_growth(high - low)
 
 
 def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[Tensor, Tensor]:

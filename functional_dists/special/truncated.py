@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant, literal
+from functional_dists.special.constant import is_constant, scalar
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
 from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_rule, window_weights
 from functional_dists.special.truncated_quantile import standard_quantile
@@ -42,7 +42,7 @@ class Mass(NamedTuple):
 
     def log(self) -> Tensor:
         """Return the log of the integral."""
-        return torch.log(self.width * self.total)
+        return torch.log(self.width) + torch.log(self.total)
 
     def mean(self, table: Tensor) -> Tensor:
         """Return the mean of a function, given at the nodes."""
@@ -124,8 +124,9 @@ def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
 def _integrated(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
     """Return from where to where there is anything to integrate, up to an energy of half of _ENERGY."""
     fixed = slope.detach().abs()
-    largest = literal(_ENERGY[slope.dtype], slope)
-    reach = scale.detach() * (largest / (fixed + torch.sqrt(fixed * fixed + largest)))
+    largest = _ENERGY[slope.dtype]
+    root = torch.hypot(fixed, scalar(math.sqrt(largest), slope))  # of fixed^2 + largest, which may overflow
+    reach = scale.detach() * (largest / (fixed + root))
     return torch.maximum(start, -reach), torch.minimum(stop, reach)
 
 
@@ -148,7 +149,7 @@ def _node_by_node(of: Window) -> tuple[Tensor, Tensor]:
         log_density = deviation * (minus_slope - 0.5 * deviation)
         share = weight * torch.exp(log_density)
         total, summed = total + share, summed + share * log_density
-    return torch.log((last - first) * total), summed / total
+    return torch.log(last - first) + torch.log(total), summed / total
 
 
 # ------------------------------------------------------------------------------------------------------ parts of a mass
