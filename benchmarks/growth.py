@@ -2,10 +2,10 @@
 
     python -m benchmarks.growth
 
-`make bench` times one call after the other, all on the same numbers. For every step of RESULTS.json, with one thread,
-that is steeper than it should be, the larger work is timed as a whole, and in parts as large as the smaller one: the
-same operations on the same numbers, and no part finds anything in the caches that its last call left there. The slope
-from such a part to the whole is that of the operations; what is steeper in the loop of a smaller call is its caches.
+`make bench` times one call after the other, all on the same numbers. For every step of RESULTS.json that is steeper
+than it should be the larger work is timed as a whole, and in parts as large as the smaller one: the same operations
+on the same numbers, and no part finds anything in the caches that its last call left there. The slope from such a
+part to the whole is that of the operations; what is steeper in the loop of a smaller call is its caches.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from benchmarks.report import HEADINGS, TOO_STEEP, seconds_as_text
 from benchmarks.worker import MEMORY_KEPT, environment
 
 
-def steep_steps(results: report.Results) -> list[tuple[str, Case, Case]]:
-    """Return the contenders and cases between which a time of one thread grows too fast, from the one to the other."""
+def steep_steps(results: report.Results, threads: int) -> list[tuple[str, Case, Case]]:
+    """Return the contenders and cases between which a time with so many threads grows too fast."""
     found = []
-    for (family, verb, dtype, threads, name), points in report.series(results).items():
+    for (family, verb, dtype, of_threads, name), points in report.series(results).items():
         by_size = {timed.case.size: timed.case for timed in results.cases if _is(timed.case, family, verb, dtype)}
         for (size, seconds), (next_size, next_seconds) in pairwise(sorted(points)):
             step = math.log(next_seconds / seconds) / math.log(next_size / size)
-            if threads == 1 and step > TOO_STEEP:
+            if of_threads == threads and step > TOO_STEEP:
                 found.append((name, by_size[size], by_size[next_size]))
     return found
 
@@ -64,15 +64,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path(__file__).with_name("RESULTS.json"))
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    settings = {**environment(1), **MEMORY_KEPT}  # those of `make bench`, which have to be there from the start
+    settings = {
+        **environment(arguments.threads),
+        **MEMORY_KEPT,
+    }  # those of `make bench`, which have to be there from the start
     if any(os.environ.get(name) != value for name, value in settings.items()):
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **settings})
     warnings.simplefilter("ignore")
-    print(f"torch {torch.__version__}, 1 of {os.cpu_count()} cores; medians\n")
+    print(f"torch {torch.__version__}, {arguments.threads} of {os.cpu_count()} cores; medians\n")
     headings = ["work", "", "larger", "smaller, in a loop", "in parts", "whole", "slope", "from parts"]
     print(report.table(headings, []))
-    for name, small, large in steep_steps(report.load(arguments.results)):
+    for name, small, large in steep_steps(report.load(arguments.results), arguments.threads):
         rows = large.shape[0] * small.size // large.size
         while large.shape[0] % rows:
             rows -= 1

@@ -42,9 +42,10 @@ def test_steps_that_are_too_steep_are_found() -> None:
         timed = report.Timed(Case("normal", "sample", (size, 6)), 1)
         timed.summaries["ours/key"] = summary([seconds])
         results.put(timed)
-    assert growth.steep_steps(results) == [
+    assert growth.steep_steps(results, 1) == [
         ("ours/key", Case("normal", "sample", (16_384, 6)), Case("normal", "sample", (262_144, 6)))
     ]
+    assert growth.steep_steps(results, 2) == []
 
 
 def test_work_in_parts_is_that_of_the_whole() -> None:
