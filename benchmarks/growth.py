@@ -4,8 +4,10 @@
 
 `make bench` times one call after the other, all on the same numbers. For every step of RESULTS.json that is steeper
 than it should be the larger work is timed as a whole, and in parts as large as the smaller one: the same operations
-on the same numbers, and no part finds anything in the caches that its last call left there. The slope from such a
-part to the whole is that of the operations; what is steeper in the loop of a smaller call is its caches.
+on the same elements. No part finds anything in the caches that its last call left there, and the operations of a
+part leave to each other what is small enough for them. So what is steeper in the loop of the smaller work than from
+the parts is the first of these; what is steeper from the parts is the second; and the number of operations has no
+share in it.
 """
 
 import argparse
