@@ -75,7 +75,7 @@ def test_values_and_derivatives_are_those_of_autograd(score: str, arguments: str
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_the_derivatives_by_hand_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_derivatives_by_hand_are_used() -> None:
     names = []
     for score in SCORES.values():
         found = score(LOC.clone().requires_grad_(), SCALE, VALUE)
