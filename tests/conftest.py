@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import settings
 
+from functional_dists.special import kernels
+
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("reproducible")
 
@@ -10,3 +12,9 @@ settings.load_profile("reproducible")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take a minute, for which the other worker would wait at the end."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave to PyTorch's operations what compiled kernels do for small batches."""
+    monkeypatch.setattr(kernels, "_kernels", None)

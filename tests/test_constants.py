@@ -134,6 +134,7 @@ ASLANT, MIRRORED_NUMBERS, UNIT = (-2.0, 3.0), (-3.0, 3.0), (-1.0, 1.0)
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("without_kernels")  # which serve numbers alone
 def test_bounds_that_are_numbers_change_no_bit(verb: str, bounds: tuple[float, float]) -> None:
     """What is remembered of numbers is what is computed of tables of them, and under vmap."""
     key = (KEY,) if "sample" in verb else ()
@@ -235,7 +236,7 @@ def test_literals_are_forgotten_before_they_are_too_many() -> None:
     for i in range(2 * constant._MOST_LITERALS):
         constant.scalar(float(i), x)
     assert len(constant._literals) <= constant._MOST_LITERALS
-    assert len(constant._by_identity) <= constant._MOST_LITERALS
+    assert len(constant._identities) <= constant._MOST_LITERALS
 
 
 def test_a_tensor_is_not_taken_for_a_literal_that_was_there_before() -> None:

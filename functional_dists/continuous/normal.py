@@ -136,7 +136,7 @@ def log_prob(loc: Real, scale: Real, value: Real, *, event_dims: int = 0) -> Ten
     >>> log_prob(torch.zeros(2), 1.0, torch.tensor([0.0, 1.0]))
     tensor([-0.9189, -1.4189])
     """
-    return sum_event(log_image_density_at(value, loc, scale), event_dims)
+    return log_image_density_at(value, loc, scale, event_dims=event_dims)
 
 
 @verb

@@ -114,20 +114,24 @@ def sample_and_log_prob(
     tensor(-3.3000)
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
+    quick = _quick_pair(noise, loc, scale, low, high, event_dims)
+    if quick is not None:
+        return quick
     x = (loc + scale * noise).detach()
-    are_fixed = special.is_constant(low, high)
-    fixed_low, fixed_high = (low, high) if are_fixed else (low.detach(), high.detach())
-    value = special.squash(x, fixed_low, fixed_high)
-    log_slope = log_squash_slope(x, fixed_low, fixed_high)
-    if not are_fixed:
-        # With the value held fixed x moves with the bounds, as do its distances to them.
-        width = fixed_high - fixed_low
-        below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
-        above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
-        loc = loc - 0.5 * (below - above)
-        log_slope = log_slope + below + above - special.log_growth(high - low)
-    z = reanchored(noise, loc, scale)
-    return value, sum_event(special.log_image_density(z, scale.log() + log_slope), event_dims)
+    if special.is_constant(low, high):
+        log_prob = special.log_image_density(
+            reanchored(noise, loc, scale), scale.log() + log_squash_slope(x, low, high)
+        )
+        return special.squash(x, low, high), sum_event(log_prob, event_dims)
+    fixed_low, fixed_high = low.detach(), high.detach()
+    # With the value held fixed x moves with the bounds, as do its distances to them.
+    width = fixed_high - fixed_low
+    below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
+    above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
+    loc = loc - 0.5 * (below - above)
+    log_slope = log_squash_slope(x, fixed_low, fixed_high) + below + above - special.log_growth(high - low)
+    log_prob = special.log_image_density(reanchored(noise, loc, scale), scale.log() + log_slope)
+    return special.squash(x, fixed_low, fixed_high), sum_event(log_prob, event_dims)
 
 
 @verb(confine=special.strictly_inside)
@@ -141,9 +145,23 @@ def rsample_and_log_prob(
     tensor(-3.3000)
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
+    quick = _quick_pair(noise, loc, scale, low, high, event_dims)
+    if quick is not None:
+        return quick
     x = loc + scale * noise
     log_prob = special.log_image_density(noise, scale.log() + log_squash_slope(x, low, high))
     return special.squash(x, low, high), sum_event(log_prob, event_dims)
+
+
+def _quick_pair(
+    noise: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int
+) -> tuple[Tensor, Tensor] | None:
+    """Return the value that `noise` makes and its log-density, where a kernel may compute them."""
+    half_width = special.half_width(low, high)
+    if half_width is None or not special.kernels.serve(noise, loc, scale):
+        return None
+    x, log_prob = special.kernels.squashed_pair(noise, loc, scale, half_width, event_dims)
+    return special.squash(x, low, high), log_prob
 
 
 def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
@@ -160,7 +178,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     tensor([-0.7821,    -inf])
     """
     x, log_slope = special.pre_image(value, low, high)
-    return sum_event(special.log_image_density_at(x, loc, scale, log_slope), event_dims)
+    return special.log_image_density_at(x, loc, scale, log_slope, event_dims=event_dims)
 
 
 @verb

@@ -1,6 +1,6 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
-from functional_dists.special import one_hot, softmax, truncated, vectorized
+from functional_dists.special import kernels, one_hot, softmax, truncated, vectorized
 from functional_dists.special.choice import choose
 from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.elementary import (
@@ -24,6 +24,7 @@ from functional_dists.special.gaussian import (
     normal_kl,
 )
 from functional_dists.special.interval import (
+    half_width,
     log_growth,
     log_squash_slope,
     next_above,
@@ -40,8 +41,10 @@ __all__ = [
     "expm1",
     "fine_normal_rule",
     "half_line_rule",
+    "half_width",
     "is_constant",
     "is_transformed",
+    "kernels",
     "log_growth",
     "log_image_density",
     "log_image_density_at",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from functional_dists.special import kernels
 from functional_dists.special.constant import literal
 
 # The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
@@ -37,6 +38,8 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     """
     count = weights.shape[-1]
     unit = 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
+    if share.shape == weights.shape[:-1] and kernels.serve(weights) and share.is_contiguous():
+        return kernels.choose(weights, share, unit)
     integers = torch.floor(weights * literal(unit, weights))  # exact in the dtype of the weights
     size = _block_size(weights, share)
     if size is None:

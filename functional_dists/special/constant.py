@@ -21,10 +21,9 @@ def is_constant(*tensors: Tensor) -> bool:
     >>> torch.vmap(lambda x: x + is_constant(x))(torch.zeros(1))
     tensor([0.])
     """
-    if torch.compiler.is_compiling():
-        if is_transformed() or torch.compiler.is_exporting():
-            return False
-    elif not is_plain():
+    if is_transformed():
+        return False
+    if torch.compiler.is_exporting() if torch.compiler.is_compiling() else torch._C._len_torch_dispatch_stack() > 0:
         return False
     if torch.is_grad_enabled():
         for tensor in tensors:  # a generator expression would take longer than all the rest
@@ -42,11 +41,10 @@ def is_plain() -> bool:
     return not (torch.compiler.is_compiling() or is_transformed() or torch._C._len_torch_dispatch_stack() > 0)
 
 
-_MOST_LITERALS = 4096
-_PLAIN = (Tensor, torch.nn.Parameter)
+_MOST_LITERALS, _MOST_RESULTS = 4096, 1024
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 _literals: dict[tuple[float | tuple[float, ...], torch.dtype], Tensor] = {}
-# Literals and their numbers by identity, which is nobody else's as long as the literal is held here.
-_by_identity: dict[int, tuple[Tensor, float]] = {}
+_identities: set[int] = set()  # of the literals of one number
 
 
 def literal(number: float, like: Tensor) -> Any:
@@ -73,7 +71,7 @@ def _remembered(numbers: float | tuple[float, ...], like: Tensor) -> Tensor | No
     """Return the tensor that was made of the numbers before, or now, in eager code on a CPU; None elsewhere."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
         return None
-    if not like.is_cpu or type(like) not in _PLAIN:  # a subclass may not go together with tensors
+    if not like.is_cpu or type(like) not in PLAIN_TENSORS:  # a subclass may not go together with tensors
         return None
     known = _literals.get((numbers, like.dtype))
     if known is None:
@@ -83,13 +81,13 @@ def _remembered(numbers: float | tuple[float, ...], like: Tensor) -> Tensor | No
             _forget()
         known = _literals[numbers, like.dtype] = _on_cpu(numbers, like.dtype)
         if not isinstance(numbers, tuple):
-            _by_identity[id(known)] = known, numbers
+            _identities.add(id(known))
     return known
 
 
 def _forget() -> None:
     _literals.clear()
-    _by_identity.clear()
+    _identities.clear()
 
 
 def scalar(number: float, like: Tensor) -> Tensor:
@@ -98,8 +96,8 @@ def scalar(number: float, like: Tensor) -> Tensor:
     >>> scalar(0.5, torch.ones(2))
     tensor(0.5000)
     """
-    known = literal(number, like)
-    return known if isinstance(known, Tensor) else full(number, like)
+    known = _remembered(number, like)
+    return full(number, like) if known is None else known
 
 
 def full(number: float, like: Tensor) -> Tensor:
@@ -122,12 +120,20 @@ def are_numbers(*tensors: Tensor) -> bool:
     >>> are_numbers(torch.tensor(1.0)), are_numbers(torch.zeros(2))
     (True, False)
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or is_recorded():
         return False
     for tensor in tensors:
         if tensor.ndim or not tensor.is_cpu:
             return False
     return is_constant(*tensors)
+
+
+_PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
+
+
+def is_recorded() -> bool:
+    """Say whether a tracer records operations without a mode that `is_plain` would see."""
+    return torch._C._is_tracing() or torch._C._dispatch_tls_is_dispatch_key_included(_PRE_DISPATCH)
 
 
 def once_per_number(function: F) -> F:
@@ -142,20 +148,30 @@ def once_per_number(function: F) -> F:
     tensor(1.4013e-45)
     """
 
-    @functools.lru_cache(maxsize=1024)
+    @functools.lru_cache(maxsize=_MOST_RESULTS)
     def remembered(dtype: torch.dtype, *numbers: float) -> Any:
         with torch.inference_mode(False), torch.no_grad():
             return function(*[_on_cpu(number, dtype) for number in numbers])
 
+    # By the identities of literals, into which nobody writes; they are nobody else's as long as these are held here.
+    of_literals: dict[tuple[int, ...], tuple[Any, tuple[Tensor, ...]]] = {}
+
     @functools.wraps(function)
     def of_tensors(*tensors: Tensor) -> Any:
-        if is_plain():
-            literals = [_by_identity.get(id(tensor)) for tensor in tensors]
-            if None not in literals:
-                return remembered(tensors[0].dtype, *[literal[1] for literal in literals if literal])
+        if not is_plain():
+            return function(*tensors)
+        identities = tuple(map(id, tensors))
+        known = of_literals.get(identities)
+        if known is not None:
+            return known[0]
         if not are_numbers(*tensors):
             return function(*tensors)
-        return remembered(tensors[0].dtype, *[tensor.item() for tensor in tensors])
+        result = remembered(tensors[0].dtype, *[tensor.item() for tensor in tensors])
+        if _identities.issuperset(identities):
+            if len(of_literals) >= _MOST_RESULTS:
+                of_literals.clear()
+            of_literals[identities] = result, tensors
+        return result
 
     return cast(F, of_tensors)
 

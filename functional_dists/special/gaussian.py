@@ -7,8 +7,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from functional_dists.special import kernels
 from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import horner, plus_scaled_square, x_minus_log1p
+from functional_dists.special.vectorized import sum_event
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 SQRT_HALF = math.sqrt(0.5)
@@ -169,25 +171,36 @@ def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
     return plus_scaled_square(literal(-HALF_LOG_2PI, z) - log_slope, z, -0.5)
 
 
-def log_image_density_at(x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None = None) -> Tensor:
-    """Return the log-density of a function of Normal(loc, scale) for its value at x.
+def log_image_density_at(
+    x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None = None, *, event_dims: int = 0
+) -> Tensor:
+    """Return the log-density of a function of Normal(loc, scale) for its value at x, summed over the event.
 
-    It is -inf, with no gradient, where x is not finite, or too far from loc for a finite density.
+    An element's is -inf, with no gradient, where x is not finite, or too far from loc for a finite density.
 
     Args:
         x: where the function has that value; no finite number where it has it nowhere.
         loc: of the normal.
         scale: of the normal.
         log_slope: the log of the function's slope at x, any number where x is not finite; None for the identity.
+        event_dims: over how many trailing axes to sum.
 
     >>> log_image_density_at(torch.tensor([0.0, math.inf]), torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0))
     tensor([-1.9189,    -inf])
     """
-    if not torch.compiler.is_compiling() and _are_asked_alone(loc, scale, x, log_slope):
-        return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope))  # type: ignore[no-untyped-call]
+    if not torch.compiler.is_compiling():
+        if _are_asked_alone(loc, scale, x, log_slope):
+            return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, event_dims))  # type: ignore[no-untyped-call]
+        if kernels.serve(x, loc, scale, log_slope):
+            return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
+    z, exists = _deviation(x, loc, scale)
+    return sum_event(_density_at(z, scale, log_slope, exists), event_dims)
+
+
+def _deviation(x: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how many standard deviations x is from the mean, and whether it has a density there."""
     exists = _has_density(((x - loc) / scale).detach())
-    z = (torch.where(exists, x, loc.detach()) - loc) / scale
-    return _density_at(z, scale, log_slope, exists)
+    return (torch.where(exists, x, loc.detach()) - loc) / scale, exists
 
 
 def _are_asked_alone(loc: Tensor, scale: Tensor, x: Tensor, log_slope: Tensor | None) -> bool:
@@ -216,23 +229,31 @@ class _LogImageDensity(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int) -> Tensor:
+        ctx.save_for_backward(x, loc, scale)
+        ctx.event_dims = event_dims
+        ctx.is_served = kernels.serve(x, loc, scale, log_slope)
+        if ctx.is_served:
+            return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
         z = (x - loc) / scale
-        exists = _has_density(z)
-        ctx.z = torch.where(exists, z, literal(0.0, z))
-        ctx.save_for_backward(x, loc, scale, exists)
-        return _density_at(ctx.z, scale, log_slope, exists)
+        ctx.exists = _has_density(z)
+        ctx.z = torch.where(ctx.exists, z, literal(0.0, z))
+        return sum_event(_density_at(ctx.z, scale, log_slope, ctx.exists), event_dims)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        x, loc, scale, exists = ctx.saved_tensors
-        z = ctx.z
-        if torch.is_grad_enabled():  # derivatives of these derivatives are asked for
-            z = (torch.where(exists, x, loc.detach()) - loc) / scale
+        x, loc, scale = ctx.saved_tensors
+        if ctx.is_served and not torch.is_grad_enabled() and kernels.serve(slope := slope.contiguous()):
+            return None, *kernels.log_density_slopes(x, loc, scale, slope), None, None
+        if ctx.is_served or torch.is_grad_enabled():  # the latter if derivatives of these derivatives are asked for
+            z, exists = _deviation(x, loc, scale)
+        else:
+            z, exists = ctx.z, ctx.exists
+        slope = slope[(..., *[None] * ctx.event_dims)]
         slope = torch.where(exists, slope, literal(0.0, slope))
         by_shift = slope * z
         by_scale = (by_shift * z - slope) / scale if ctx.needs_input_grad[2] else None
-        return None, _summed_to(loc, by_shift / scale), _summed_to(scale, by_scale), None
+        return None, _summed_to(loc, by_shift / scale), _summed_to(scale, by_scale), None, None
 
 
 def _summed_to(parameter: Tensor, slope: Tensor | None) -> Tensor | None:

@@ -137,6 +137,12 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 @once_per_number
+def half_width(low: Tensor, high: Tensor) -> float | None:
+    """Return half the distance of bounds as a number, if they are numbers."""
+    return 0.5 * (high.item() - low.item()) if are_numbers(low, high) else None
+
+
+@once_per_number
 def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
     return torch.log(0.5 * (high - low)) + 2 * LOG_2
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from functional_dists.special import kernels
 from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.vectorized import argmax, picked, quick_mask
@@ -75,6 +76,8 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     (tensor([1., 3., -inf]), tensor(3.), None)
     """
     is_quick = logits.dtype == torch.float32 and is_constant(logits)
+    if is_quick and kernels.serve(logits, mask=mask):
+        return Shifted(*kernels.shift(logits, mask), None)
     logits = masked(logits, mask)
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
@@ -99,7 +102,10 @@ def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False])) > 1e-30
     tensor([ True,  True, False])
     """
-    logits = masked(logits.detach(), mask)
+    logits = logits.detach()
+    if kernels.serve(logits, mask=mask):
+        return kernels.shift(logits, mask)[2]
+    logits = masked(logits, mask)
     return _exp(logits - _finite(logits.amax(-1, keepdim=True)))
 
 

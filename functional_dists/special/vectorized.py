@@ -98,3 +98,27 @@ def _vmap(info: Any, in_dims: tuple[int | None], mask: Tensor) -> tuple[Tensor, 
 
 torch.library.register_fake("functional_dists::mask_bytes", _fake, lib=_library)
 torch.library.register_vmap("functional_dists::mask_bytes", _vmap, lib=_library)
+
+
+def sum_event(per_element: Tensor, event_dims: int) -> Tensor:
+    """Sum the last `event_dims` axes.
+
+    >>> sum_event(torch.ones(4, 3), 1)
+    tensor([3., 3., 3., 3.])
+    """
+    if event_dims == 1 and torch.compiler.is_compiling() and per_element.device.type == "cpu":
+        return _sum_of_short_rows(per_element)
+    return per_element.sum(tuple(range(-event_dims, 0))) if event_dims else per_element
+
+
+def _sum_of_short_rows(table: Tensor) -> Tensor:
+    """Sum the last axis, where it is short as a product with ones.
+
+    Inductor fuses a sum with what makes the summands, and then works on one row at a time, with few of its lanes: a
+    product stays apart. In float64, as the precision of others is the user's to lower.
+    """
+    count = table.shape[-1]
+    if count == 0 or count % 16 == 0 or count > 64:
+        return table.sum(-1)
+    ones = torch.ones((1, count), dtype=torch.float64, device=table.device)
+    return torch.nn.functional.linear(table.double(), ones).squeeze(-1).to(table.dtype)

@@ -18,6 +18,13 @@ def test_error_is_within_the_goal(name: str, dtype: str):
     hold_to_the_goal(name, dtype, compiled=False)
 
 
+@pytest.mark.usefixtures("without_kernels")
+@pytest.mark.parametrize("name", NAMES)
+def test_error_of_operations_is_within_the_goal(name: str):
+    """What compiled kernels do for small float32 batches is left to PyTorch's operations elsewhere."""
+    hold_to_the_goal(name, "float32", compiled=False)
+
+
 COMPILED = [name for name in NAMES if name != "tanh_normal.log_prob_near_loc"]  # which is log_prob
 
 

@@ -1,0 +1,310 @@
+/* What eager code does with small float32 batches on a CPU, in one pass. kernels.py alone calls this.
+
+   Results are computed in double precision and rounded once. Their formulas are told where PyTorch's operations compute
+   the same: in softmax.py, choice.py and gaussian.py. */
+
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__)
+/* Made once for every width of vectors; the processor's is taken when the module is loaded. */
+#define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTORIZED
+#endif
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+#define LANES 8
+#define LOG_2 0.693147180559945309417
+#define HALF_LOG_2PI 0.918938533204672741780
+
+/* ------------------------------------------------------------------------------------------- functions of one number
+   Without branches, tables or calls, so that loops over them are vectorized. Off by less than 1e-11, relatively; a
+   double holds a float's subnormals as normal numbers. */
+
+INLINE double double_of_bits(uint64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE uint64_t bits_of_double(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* exp(x) for -700 < x < 700; NaN of NaN. */
+INLINE double exp_of(double x) {
+    /* x = k log 2 + r with |r| <= log(2) / 2. Beside 1.5 2^52 a number is rounded to an integer, its lowest bits. */
+    const double shift = 6755399441055744.0;
+    const double shifted = x * (1.0 / LOG_2) + shift;
+    const double r = x - (shifted - shift) * LOG_2;
+    double p = 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+    p = p * r + 1.0 / 40320;
+    p = p * r + 1.0 / 5040;
+    p = p * r + 1.0 / 720;
+    p = p * r + 1.0 / 120;
+    p = p * r + 1.0 / 24;
+    p = p * r + 1.0 / 6;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    return double_of_bits(bits_of_double(p) + (bits_of_double(shifted) << 52)) + (x - x);
+}
+
+/* log(x) for positive, normal, finite x. */
+INLINE double log_of(double x) {
+    /* x = 2^k m with m between sqrt(1/2) and sqrt(2), and log(m) = 2 artanh((m - 1) / (m + 1)). */
+    const uint64_t bits = bits_of_double(x);
+    const int64_t k = (int64_t)(bits - bits_of_double(0.70710678118654752440)) >> 52;
+    const double m = double_of_bits(bits - ((uint64_t)k << 52));
+    const double s = (m - 1.0) / (m + 1.0), t = s * s;
+    double p = 2.0 / 13;
+    p = p * t + 2.0 / 11;
+    p = p * t + 2.0 / 9;
+    p = p * t + 2.0 / 7;
+    p = p * t + 2.0 / 5;
+    p = p * t + 2.0 / 3;
+    p = p * t + 2.0;
+    return (double)k * LOG_2 + s * p;
+}
+
+/* log(x) of what may be no scale of a distribution. */
+INLINE double log_of_any(double x) {
+    const double of_positive = x < INFINITY ? log_of(x) : x; /* inf, or NaN */
+    return x > 0.0 ? of_positive : x == 0.0 ? -INFINITY : NAN;
+}
+
+INLINE double log_normal_density(double z) { return -0.5 * z * z - HALF_LOG_2PI; }
+
+/* -------------------------------------------------------------------------------------------------------- categories
+   Without leave to change the order of operations a loop over a row is vectorized only if it has lanes of its own. */
+
+INLINE float larger(float a, float b) { return a > b || a != a ? a : b; } /* NaN if one of them is */
+
+INLINE float largest_of(const float *row, Py_ssize_t count) {
+    float lanes[LANES], largest = -INFINITY;
+    Py_ssize_t i = 0;
+    for (int lane = 0; lane < LANES; lane++) lanes[lane] = -INFINITY;
+    for (; i + LANES <= count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] = larger(row[i + lane], lanes[lane]);
+    for (int lane = 0; lane < LANES; lane++) largest = larger(lanes[lane], largest);
+    for (; i < count; i++) largest = larger(row[i], largest);
+    return largest;
+}
+
+INLINE double sum_of(const float *row, Py_ssize_t count) {
+    double lanes[LANES] = {0.0}, sum = 0.0;
+    Py_ssize_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] += row[i + lane];
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    for (; i < count; i++) sum += row[i];
+    return sum;
+}
+
+/* Compare logits (rows, count) with the largest of their row, as softmax.shift does; mask may be NULL. */
+VECTORIZED static void shift(const float *restrict logits, const unsigned char *restrict mask, Py_ssize_t rows,
+                             Py_ssize_t count, float *restrict masked, float *restrict top, float *restrict weights,
+                             float *restrict rest) {
+    const Py_ssize_t size = rows * count;
+    for (Py_ssize_t i = 0; i < size; i++) masked[i] = mask == NULL || mask[i] ? logits[i] : -INFINITY;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        const float *of_row = masked + row * count;
+        const float largest = largest_of(of_row, count);
+        top[row] = largest == -INFINITY ? -FLT_MAX : largest;
+        for (Py_ssize_t i = 0; i < count; i++) weights[row * count + i] = of_row[i] - top[row];
+    }
+    for (Py_ssize_t i = 0; i < size; i++) weights[i] = (float)exp_of(weights[i] < -80.0f ? -80.0f : weights[i]);
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        const double others = sum_of(weights + row * count, count) - 1.0;
+        rest[row] = (float)(others < 0.0 ? 0.0 : others);
+    }
+}
+
+INLINE double units_of(float weight, float unit) { return (double)floorf(weight * unit); }
+
+/* Choose the outcome of every row of weights (rows, count) at a share of its sum, as choice.choose does: all sums of
+   `unit`s are integers that a double holds, so that their order does not matter. */
+VECTORIZED static void choose(const float *restrict weights, const double *restrict share, Py_ssize_t rows,
+                              Py_ssize_t count, float unit, int64_t *restrict chosen) {
+    for (Py_ssize_t row = 0; row < rows; row++, weights += count) {
+        double lanes[LANES] = {0.0}, total = 0.0, below = 0.0;
+        Py_ssize_t i = 0, first = 0;
+        for (; i + LANES <= count; i += LANES)
+            for (int lane = 0; lane < LANES; lane++) lanes[lane] += units_of(weights[i + lane], unit);
+        for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
+        for (; i < count; i++) total += units_of(weights[i], unit);
+
+        const double target = share[row] * total;
+        for (; first + LANES <= count; first += LANES) { /* groups that end below the target */
+            double of_group = 0.0;
+            for (int lane = 0; lane < LANES; lane++) of_group += units_of(weights[first + lane], unit);
+            if (below + of_group > target) break;
+            below += of_group;
+        }
+        chosen[row] = 0;
+        for (i = first; i < count; i++) {
+            below += units_of(weights[i], unit);
+            if (below > target) {
+                chosen[row] = i;
+                break;
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------ normals
+   Tables are (rows, count), and a log-density is summed over a row: over an event. */
+
+INLINE void sum_rows(const double *table, Py_ssize_t rows, Py_ssize_t count, float *sums) {
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        double sum = 0.0;
+        for (Py_ssize_t i = 0; i < count; i++) sum += table[row * count + i];
+        sums[row] = (float)sum;
+    }
+}
+
+/* x = loc + scale noise, and the log-density of squash(x) between bounds that are 2 `half_width` apart. The log of the
+   slope, log(half_width (1 - tanh(x)^2)), is 2 (log 2 - |x| - log(1 + exp(-2 |x|))) but for the width; the logarithms
+   that are left are one. */
+VECTORIZED static void squashed_pair(const float *restrict noise, const float *restrict loc,
+                                     const float *restrict scale, double half_width, Py_ssize_t rows, Py_ssize_t count,
+                                     float *restrict x, double *restrict table, float *restrict log_density) {
+    /* In two loops, as a product and a sum that are rounded once are not those of PyTorch. */
+    for (Py_ssize_t i = 0; i < rows * count; i++) x[i] = scale[i] * noise[i];
+    for (Py_ssize_t i = 0; i < rows * count; i++) x[i] = loc[i] + x[i];
+    for (Py_ssize_t i = 0; i < rows * count; i++) {
+        const double size = fabs((double)x[i]), limited = size < 100.0 ? size : 100.0;
+        const double growth = 1.0 + exp_of(-2.0 * limited);
+        const double product = scale[i] * half_width / (growth * growth);
+        table[i] = log_normal_density(noise[i]) - log_of_any(product) + 2.0 * (size - LOG_2);
+    }
+    sum_rows(table, rows, count, log_density);
+}
+
+/* gaussian.log_image_density_at; log_slope may be NULL. */
+VECTORIZED static void log_density_at(const float *restrict x, const float *restrict loc, const float *restrict scale,
+                                      const float *restrict log_slope, Py_ssize_t rows, Py_ssize_t count,
+                                      double *restrict table, float *restrict log_density) {
+    for (Py_ssize_t i = 0; i < rows * count; i++) {
+        const double z = ((double)x[i] - loc[i]) / scale[i];
+        const double density = log_normal_density(z) - log_of_any(scale[i]) - (log_slope == NULL ? 0.0 : log_slope[i]);
+        table[i] = z * z < FLT_MAX ? density : -INFINITY;
+    }
+    sum_rows(table, rows, count, log_density);
+}
+
+/* The derivatives of that by loc and scale, times `slope`, those of a result by the log-densities of the rows. */
+VECTORIZED static void log_density_slopes(const float *restrict x, const float *restrict loc,
+                                          const float *restrict scale, const float *restrict slope, Py_ssize_t rows,
+                                          Py_ssize_t count, float *restrict by_loc, float *restrict by_scale) {
+    for (Py_ssize_t row = 0; row < rows; row++)
+        for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) by_loc[i] = slope[row];
+    for (Py_ssize_t i = 0; i < rows * count; i++) {
+        const double z = ((double)x[i] - loc[i]) / scale[i], by_shift = by_loc[i] / (double)scale[i];
+        const int exists = z * z < FLT_MAX;
+        by_loc[i] = exists ? (float)(by_shift * z) : 0.0f;
+        by_scale[i] = exists ? (float)(by_shift * (z * z - 1.0)) : 0.0f;
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- for Python
+   Addresses, counts and numbers, of which kernels.py knows that they fit together. */
+
+typedef PyObject *const *Arguments;
+
+static int has(Py_ssize_t given, Py_ssize_t wanted) {
+    if (given != wanted) PyErr_Format(PyExc_TypeError, "%zd arguments instead of %zd", given, wanted);
+    return given == wanted;
+}
+
+static void *address_or_null(PyObject *argument) { return PyLong_AsVoidPtr(argument); }
+
+static void *address(PyObject *argument) {
+    void *found = PyLong_AsVoidPtr(argument);
+    if (found == NULL && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "a tensor has no memory");
+    return found;
+}
+
+static Py_ssize_t size(PyObject *argument) { return PyLong_AsSsize_t(argument); }
+
+static PyObject *call_shift(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    const float *logits = address(given[0]);
+    const unsigned char *mask = address_or_null(given[1]);
+    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
+    float *masked = address(given[4]), *top = address(given[5]), *weights = address(given[6]), *rest = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    shift(logits, mask, rows, count, masked, top, weights, rest);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_choose(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 6)) return NULL;
+    const float *weights = address(given[0]);
+    const double *share = address(given[1]);
+    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
+    const double unit = PyFloat_AsDouble(given[4]);
+    int64_t *chosen = address(given[5]);
+    if (PyErr_Occurred()) return NULL;
+    choose(weights, share, rows, count, (float)unit, chosen);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_squashed_pair(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    const float *noise = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
+    const double half_width = PyFloat_AsDouble(given[3]);
+    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
+    float *x = address(given[6]), *log_density = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    double *table = PyMem_Malloc(rows * count * sizeof(double));
+    if (table == NULL) return PyErr_NoMemory();
+    squashed_pair(noise, loc, scale, half_width, rows, count, x, table, log_density);
+    PyMem_Free(table);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_log_density_at(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 7)) return NULL;
+    const float *x = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
+    const float *log_slope = address_or_null(given[3]);
+    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
+    float *log_density = address(given[6]);
+    if (PyErr_Occurred()) return NULL;
+    double *table = PyMem_Malloc(rows * count * sizeof(double));
+    if (table == NULL) return PyErr_NoMemory();
+    log_density_at(x, loc, scale, log_slope, rows, count, table, log_density);
+    PyMem_Free(table);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    const float *x = address(given[0]), *loc = address(given[1]), *scale = address(given[2]), *slope = address(given[3]);
+    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
+    float *by_loc = address(given[6]), *by_scale = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    log_density_slopes(x, loc, scale, slope, rows, count, by_loc, by_scale);
+    Py_RETURN_NONE;
+}
+
+#define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
+static PyMethodDef methods[] = {METHOD(shift), METHOD(choose), METHOD(squashed_pair), METHOD(log_density_at),
+                                METHOD(log_density_slopes), {NULL, NULL, 0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernels(void) { return PyModuleDef_Init(&definition); }
