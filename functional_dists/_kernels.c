@@ -1,7 +1,8 @@
-/* What eager code does with small float32 batches on a CPU, in one pass. kernels.py alone calls this.
+/* What eager code on a CPU does in one pass: draws by keys, for random/cpu.py, and what becomes of small float32 batches,
+   for special/kernels.py, which alone call this.
 
    Results are computed in double precision and rounded once. Their formulas are told where PyTorch's operations compute
-   the same: in softmax.py, choice.py and gaussian.py. */
+   the same: in cpu.py, softmax.py, choice.py and gaussian.py. */
 
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
@@ -27,10 +28,11 @@
 #define LANES 8
 #define LOG_2 0.693147180559945309417
 #define HALF_LOG_2PI 0.918938533204672741780
+#define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: added to it a number is rounded to an integer, in its lowest bits */
 
 /* ------------------------------------------------------------------------------------------- functions of one number
-   Without branches, tables or calls, so that loops over them are vectorized. Off by less than 1e-11, relatively; a
-   double holds a float's subnormals as normal numbers. */
+   Without branches, tables or calls, so that loops over them are vectorized. To some ulp of a double, which holds a
+   float's subnormals as normal numbers. */
 
 INLINE double double_of_bits(uint64_t bits) {
     double x;
@@ -46,11 +48,12 @@ INLINE uint64_t bits_of_double(double x) {
 
 /* exp(x) for -700 < x < 700; NaN of NaN. */
 INLINE double exp_of(double x) {
-    /* x = k log 2 + r with |r| <= log(2) / 2. Beside 1.5 2^52 a number is rounded to an integer, its lowest bits. */
-    const double shift = 6755399441055744.0;
-    const double shifted = x * (1.0 / LOG_2) + shift;
-    const double r = x - (shifted - shift) * LOG_2;
-    double p = 1.0 / 3628800;
+    /* x = k log 2 + r with |r| <= log(2) / 2. */
+    const double shifted = x * (1.0 / LOG_2) + INTEGER_SHIFT;
+    const double r = x - (shifted - INTEGER_SHIFT) * LOG_2;
+    double p = 1.0 / 479001600;
+    p = p * r + 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
     p = p * r + 1.0 / 362880;
     p = p * r + 1.0 / 40320;
     p = p * r + 1.0 / 5040;
@@ -71,7 +74,11 @@ INLINE double log_of(double x) {
     const int64_t k = (int64_t)(bits - bits_of_double(0.70710678118654752440)) >> 52;
     const double m = double_of_bits(bits - ((uint64_t)k << 52));
     const double s = (m - 1.0) / (m + 1.0), t = s * s;
-    double p = 2.0 / 13;
+    double p = 2.0 / 21;
+    p = p * t + 2.0 / 19;
+    p = p * t + 2.0 / 17;
+    p = p * t + 2.0 / 15;
+    p = p * t + 2.0 / 13;
     p = p * t + 2.0 / 11;
     p = p * t + 2.0 / 9;
     p = p * t + 2.0 / 7;
@@ -87,7 +94,114 @@ INLINE double log_of_any(double x) {
     return x > 0.0 ? of_positive : x == 0.0 ? -INFINITY : NAN;
 }
 
+/* cos(x) and sin(x) for 0 <= x <= 7. */
+INLINE void cos_and_sin(double x, double *cosine, double *sine) {
+    /* x = k pi / 2 + r with |r| <= pi / 4, where k times the first 33 bits of pi / 2 is exact. */
+    const double shifted = x * 0.63661977236758134308 + INTEGER_SHIFT, k = shifted - INTEGER_SHIFT;
+    const uint64_t quadrant = bits_of_double(shifted);
+    const double r = (x - k * 1.57079632673412561417) - k * 6.07710050650619224932e-11, t = r * r;
+    double c = 1.0 / 20922789888000, s = -1.0 / 1307674368000;
+    c = c * t - 1.0 / 87178291200;
+    c = c * t + 1.0 / 479001600;
+    c = c * t - 1.0 / 3628800;
+    c = c * t + 1.0 / 40320;
+    c = c * t - 1.0 / 720;
+    c = c * t + 1.0 / 24;
+    c = c * t - 0.5;
+    c = c * t + 1.0;
+    s = s * t + 1.0 / 6227020800;
+    s = s * t - 1.0 / 39916800;
+    s = s * t + 1.0 / 362880;
+    s = s * t - 1.0 / 5040;
+    s = s * t + 1.0 / 120;
+    s = s * t - 1.0 / 6;
+    s = s * t * r + r;
+    const double along = quadrant & 1 ? s : c, across = quadrant & 1 ? c : s;
+    *cosine = (quadrant + 1) & 2 ? -along : along;
+    *sine = quadrant & 2 ? -across : across;
+}
+
 INLINE double log_normal_density(double z) { return -0.5 * z * z - HALF_LOG_2PI; }
+
+/* ------------------------------------------------------------------------------------------------------------- Philox
+   Words and normals of keys, as random/philox.py and random/cpu.py tell of them. */
+
+#define ROUNDS 10
+#define BLOCKS 64 /* that are encrypted at a time */
+
+typedef struct {
+    uint32_t words[4][BLOCKS];
+} Batch;
+
+/* Encrypt blocks, whose counters and cipher keys these are. */
+INLINE void encrypt(const uint64_t *counter, const uint64_t *cipher_key, int blocks, Batch *batch) {
+    for (int i = 0; i < blocks; i++) {
+        uint32_t c0 = (uint32_t)counter[i], c1 = (uint32_t)(counter[i] >> 32), c2 = 0, c3 = 0;
+        uint32_t k0 = (uint32_t)cipher_key[i], k1 = (uint32_t)(cipher_key[i] >> 32);
+#pragma GCC unroll 10
+        for (int round = 0; round < ROUNDS; round++) {
+            const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+            c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, c1 = (uint32_t)p1;
+            c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1, c3 = (uint32_t)p0;
+            k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+        }
+        batch->words[0][i] = c0, batch->words[1][i] = c1, batch->words[2][i] = c2, batch->words[3][i] = c3;
+    }
+}
+
+/* The normals of the words, which take their places. */
+INLINE void box_muller(Batch *batch, int blocks, float normals[4][BLOCKS]) {
+    for (int half = 0; half < 4; half += 2)
+        for (int i = 0; i < blocks; i++) {
+            const float first = (float)batch->words[half][i] * 0x1p-32f + 0x1p-33f;
+            const float second = (float)batch->words[half + 1][i] * 0x1p-32f + 0x1p-33f;
+            const float angle = second * 6.283185307179586f;
+            const double radius = sqrt(-2.0 * log_of(first));
+            double cosine, sine;
+            cos_and_sin(angle, &cosine, &sine);
+            normals[half][i] = (float)(radius * cosine);
+            normals[half + 1][i] = (float)(radius * sine);
+        }
+}
+
+/* The first `num` words, or normals, of keys (rows, 2): a seed and an offset. */
+INLINE void draw(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, uint32_t *words, float *normals) {
+    uint64_t counter[BLOCKS] = {0}, cipher_key[BLOCKS] = {0};
+    Py_ssize_t first_of_block[BLOCKS];
+    int left_in_block[BLOCKS];
+    Batch batch;
+    float of_batch[4][BLOCKS];
+    Py_ssize_t row = 0, position = 0; /* of the next block */
+    while (row < rows) {
+        int blocks = 0;
+        for (; blocks < BLOCKS && row < rows; blocks++) {
+            counter[blocks] = keys[2 * row + 1] + (uint64_t)(position / 4);
+            cipher_key[blocks] = keys[2 * row];
+            first_of_block[blocks] = row * num + position;
+            left_in_block[blocks] = num - position < 4 ? (int)(num - position) : 4;
+            position += 4;
+            if (position >= num) row++, position = 0;
+        }
+        const int whole = (blocks + LANES - 1) / LANES * LANES; /* no remainder that is not vectorized */
+        encrypt(counter, cipher_key, whole, &batch);
+        if (normals != NULL) box_muller(&batch, whole, of_batch);
+        for (int block = 0; block < blocks; block++)
+            for (int i = 0; i < left_in_block[block]; i++) {
+                if (normals != NULL)
+                    normals[first_of_block[block] + i] = of_batch[i][block];
+                else
+                    words[first_of_block[block] + i] = batch.words[i][block];
+            }
+    }
+}
+
+VECTORIZED static void philox_words(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, uint32_t *words) {
+    draw(keys, rows, num, words, NULL);
+}
+
+VECTORIZED static void philox_normals(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, float *normals) {
+    draw(keys, rows, num, NULL, normals);
+}
 
 /* -------------------------------------------------------------------------------------------------------- categories
    Without leave to change the order of operations a loop over a row is vectorized only if it has lanes of its own. */
@@ -241,6 +355,26 @@ static void *address(PyObject *argument) {
 
 static Py_ssize_t size(PyObject *argument) { return PyLong_AsSsize_t(argument); }
 
+static PyObject *call_philox_words(PyObject *module, Arguments given, Py_ssize_t count) {
+    if (!has(count, 4)) return NULL;
+    const uint64_t *keys = address(given[0]);
+    const Py_ssize_t rows = size(given[1]), num = size(given[2]);
+    uint32_t *words = address(given[3]);
+    if (PyErr_Occurred()) return NULL;
+    philox_words(keys, rows, num, words);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_philox_normals(PyObject *module, Arguments given, Py_ssize_t count) {
+    if (!has(count, 4)) return NULL;
+    const uint64_t *keys = address(given[0]);
+    const Py_ssize_t rows = size(given[1]), num = size(given[2]);
+    float *normals = address(given[3]);
+    if (PyErr_Occurred()) return NULL;
+    philox_normals(keys, rows, num, normals);
+    Py_RETURN_NONE;
+}
+
 static PyObject *call_shift(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 8)) return NULL;
     const float *logits = address(given[0]);
@@ -303,7 +437,7 @@ static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_s
 }
 
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
-static PyMethodDef methods[] = {METHOD(shift), METHOD(choose), METHOD(squashed_pair), METHOD(log_density_at),
+static PyMethodDef methods[] = {METHOD(philox_words), METHOD(philox_normals), METHOD(shift), METHOD(choose), METHOD(squashed_pair), METHOD(log_density_at),
                                 METHOD(log_density_slopes), {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};
 

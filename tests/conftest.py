@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from functional_dists.special import kernels
+from functional_dists import extension
 
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("reproducible")
@@ -17,4 +17,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave to PyTorch's operations what compiled kernels do for small batches."""
-    monkeypatch.setattr(kernels, "_kernels", None)
+    monkeypatch.setattr(extension, "kernels", None)

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from functional_dists import (
     categorical,
+    extension,
     independent_normal,
     masked_categorical,
     normal,
@@ -25,7 +26,7 @@ from functional_dists.special import choice, kernels, softmax
 
 KEY = random.key(11)
 EPS = torch.finfo(torch.float32).eps
-needs_kernels = pytest.mark.skipif(kernels._kernels is None, reason="the kernels are not built")
+needs_kernels = pytest.mark.skipif(extension.kernels is None, reason="the kernels are not built")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
@@ -80,7 +81,7 @@ def test_draws_are_the_same_and_log_probs_to_some_ulp(name: str, monkeypatch: py
     for key in random.split(KEY, 5).unbind():
         by_kernels = _parts(DRAWS[name](key))
         with monkeypatch.context() as patch:
-            patch.setattr(kernels, "_kernels", None)
+            patch.setattr(extension, "kernels", None)
             by_operations = _parts(DRAWS[name](key))
         assert torch.equal(by_kernels[0], by_operations[0])
         for a, b in zip(by_kernels[1:], by_operations[1:], strict=True):
@@ -119,7 +120,7 @@ def test_scores_and_their_derivatives_are_the_same_to_some_ulp(name: str, monkey
 
     by_kernels = results()
     with monkeypatch.context() as patch:
-        patch.setattr(kernels, "_kernels", None)
+        patch.setattr(extension, "kernels", None)
         by_operations = results()
     for a, b in zip(by_kernels, by_operations, strict=True):
         assert not a.isnan().any()
@@ -146,8 +147,8 @@ def test_logits_that_are_no_numbers(count: int, monkeypatch: pytest.MonkeyPatch)
     logits[5], mask[5, 0] = math.nan, False
     logits[6, 0] = -math.inf
     results = []
-    for module in (kernels._kernels, None):
-        monkeypatch.setattr(kernels, "_kernels", module)
+    for module in (extension.kernels, None):
+        monkeypatch.setattr(extension, "kernels", module)
         results.append(softmax.shift(logits, mask))
     for field, a, b in zip(softmax.Shifted._fields, *results, strict=True):
         torch.testing.assert_close(a, b, rtol=2 * EPS, atol=0, equal_nan=True, msg=lambda m, f=field: f"{f}: {m}")
@@ -172,7 +173,7 @@ def test_choices_are_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> No
     shares = random.uniform(KEY, (50, 32), dtype=torch.float64)
     shares[0], shares[1] = 0, 1 - 2.0**-53
     by_kernels = [choice.choose(weights, share) for share in shares]
-    monkeypatch.setattr(kernels, "_kernels", None)
+    monkeypatch.setattr(extension, "kernels", None)
     assert torch.equal(torch.stack(by_kernels), torch.stack([choice.choose(weights, share) for share in shares]))
 
 

@@ -1,9 +1,9 @@
-"""Philox4x32-10, the cipher behind every keyed draw, written for three kinds of numbers.
+"""Philox4x32-10, the cipher behind every keyed draw, for NumPy and for tensors.
 
 The cipher turns four counter words and two key words, of 32 bits each, into four random words. No single implementation
-is fast everywhere, so there are three of the same numbers: Python integers for a handful of blocks, NumPy for eager
-code on the CPU, and tensor operations, which ``torch.compile`` fuses into whatever consumes the words and which run on
-any device.
+is fast everywhere, so there are three of the same numbers: one in C for eager code on the CPU (`_kernels.c`), NumPy
+where that was not compiled, and tensor operations, which ``torch.compile`` fuses into whatever consumes the words and
+which run on any device.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -27,17 +27,6 @@ LOW_16 = 2**16 - 1
 _SMALL = 2**12  # 64-bit words, of which ten tables fit into a cache of the second level
 _HALF = np.array(32, dtype=np.uint64)
 _SCHEDULE = np.outer(np.arange(ROUNDS), KEY_INCREMENTS).astype(np.uint64) << _HALF  # what a round adds to packed keys
-
-
-def encrypt_integers(counter: Sequence[int], cipher_key: Sequence[int]) -> tuple[int, int, int, int]:
-    """Encrypt one block of four counter words under two key words, in Python integers."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = cipher_key
-    for _ in range(ROUNDS):
-        p0, p1 = MULTIPLIERS[0] * c0, MULTIPLIERS[1] * c2
-        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & LOW_32, (p0 >> 32) ^ c3 ^ k1, p0 & LOW_32
-        k0, k1 = (k0 + KEY_INCREMENTS[0]) & LOW_32, (k1 + KEY_INCREMENTS[1]) & LOW_32
-    return c0, c1, c2, c3
 
 
 def encrypt_arrays(blocks: Words, cipher_key: Words) -> Words:

@@ -8,12 +8,8 @@ that differ by a few ulp: those of a kernel are rounded once.
 import torch
 from torch import Tensor
 
+from functional_dists import extension
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain, is_recorded
-
-try:
-    from functional_dists import _kernels
-except ImportError:
-    _kernels = None  # type: ignore[assignment]
 
 # PyTorch shares the work on more elements than this among threads (`at::internal::GRAIN_SIZE`).
 MOST = 2**15
@@ -26,7 +22,7 @@ def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None) -> 
     >>> serve(torch.zeros(2, requires_grad=True)), serve(torch.zeros(2, dtype=torch.float64))
     (False, False)
     """
-    if not is_plain() or _kernels is None or is_recorded() or not 0 < table.numel() <= MOST:
+    if not is_plain() or extension.kernels is None or is_recorded() or not 0 < table.numel() <= MOST:
         return False
     if not torch._C._has_storage(table):  # slopes that `torch.autograd.grad(is_grads_batched=True)` gives to `backward`
         return False
@@ -59,7 +55,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, 
     masked, weights = torch.empty_like(logits), torch.empty_like(logits)
     top, rest = _new(logits, logits.shape[:-1]), _new(logits, logits.shape[:-1])
     no_mask = 0
-    _kernels.shift(
+    extension.kernels.shift(
         logits.data_ptr(),
         no_mask if mask is None else mask.data_ptr(),
         rows,
@@ -76,7 +72,7 @@ def choose(weights: Tensor, share: Tensor, unit: float) -> Tensor:
     """Return what `choice.choose` chooses by weights ``(*B, N)`` in units, at shares ``(*B)``, float64."""
     count = weights.shape[-1]
     chosen = _new(share, share.shape, torch.int64)
-    _kernels.choose(weights.data_ptr(), share.data_ptr(), share.numel(), count, unit, chosen.data_ptr())
+    extension.kernels.choose(weights.data_ptr(), share.data_ptr(), share.numel(), count, unit, chosen.data_ptr())
     return chosen
 
 
@@ -95,7 +91,7 @@ def squashed_pair(
     """
     rows, count, log_density = _of_events(noise, event_dims)
     x = torch.empty_like(noise)
-    _kernels.squashed_pair(
+    extension.kernels.squashed_pair(
         noise.data_ptr(),
         loc.data_ptr(),
         scale.data_ptr(),
@@ -112,7 +108,7 @@ def log_density_at(x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | No
     """Return `gaussian.log_image_density_at`."""
     rows, count, log_density = _of_events(x, event_dims)
     no_slope = 0
-    _kernels.log_density_at(
+    extension.kernels.log_density_at(
         x.data_ptr(),
         loc.data_ptr(),
         scale.data_ptr(),
@@ -128,7 +124,7 @@ def log_density_slopes(x: Tensor, loc: Tensor, scale: Tensor, slope: Tensor) -> 
     """Return the derivatives of a result by `loc` and by `scale`, from those by the log-densities of the events."""
     by_loc, by_scale = torch.empty_like(loc), torch.empty_like(scale)
     rows = slope.numel()
-    _kernels.log_density_slopes(
+    extension.kernels.log_density_slopes(
         x.data_ptr(),
         loc.data_ptr(),
         scale.data_ptr(),

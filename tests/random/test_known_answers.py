@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from functional_dists import random
+from functional_dists import extension, random
 from functional_dists.random import cpu, philox, portable
 
 from . import reference
@@ -25,9 +25,6 @@ def hex_words(text):
 
 @pytest.mark.parametrize(("counter", "cipher_key", "expected"), [tuple(map(hex_words, row)) for row in RANDOM123])
 class TestCipher:
-    def test_integers(self, counter, cipher_key, expected):
-        assert list(philox.encrypt_integers(counter, cipher_key)) == expected
-
     def test_arrays(self, counter, cipher_key, expected):
         packed = np.array([[counter[i] << 32 | counter[i + 1]] for i in (0, 2)], dtype=np.uint64)
         words = philox.encrypt_arrays(packed, np.array([[word] for word in cipher_key], dtype=np.uint64))
@@ -84,14 +81,46 @@ def test_words_of_random_keys(num):
         assert torch.equal(random.bits(reference.make_key(seed, offset), num), reference.bits(seed, offset, num))
 
 
+def by_numpy(function):
+    """A function of `random.cpu` without the compiled one."""
+
+    def without_kernels(*arguments, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(extension, "kernels", None)
+            return function(*arguments, **options)
+
+    return without_kernels
+
+
 @pytest.mark.parametrize(
-    "words", [cpu.words, lambda key, num: portable.interleave(portable.word_streams(key, num), num)]
+    "words",
+    [cpu.words, by_numpy(cpu.words), lambda key, num: portable.interleave(portable.word_streams(key, num), num)],
+    ids=["compiled", "numpy", "tensors"],
 )
 def test_words_of_batches_of_keys_in_every_implementation(words):
     pairs = reference.random_pairs(24, source=1)
     expected = torch.stack([reference.bits(*pair, 45) for pair in pairs])
     assert torch.equal(words(reference.make_keys(pairs), 45), expected)
     assert torch.equal(words(reference.make_keys(pairs).reshape(4, 6, 2), 45), expected.reshape(4, 6, 45))
+    assert torch.equal(words(reference.make_keys(pairs)[:1].expand(3, 2), 6), expected[:1, :6].expand(3, 6))
+
+
+@pytest.mark.parametrize("num", [0, 1, 2, 3, 4, 7, 8, 9, 255, 256, 257, 100_000])
+@pytest.mark.parametrize("double", [False, True])
+def test_normals_of_both_implementations_are_the_same_bits(num, double):
+    for pair in reference.random_pairs(10, source=num):
+        key = reference.make_key(*pair)
+        assert torch.equal(cpu.normals(key, num, double=double), by_numpy(cpu.normals)(key, num, double=double))
+    keys = reference.make_keys(reference.random_pairs(70, source=num)).reshape(7, 10, 2)[:, :: 1 + num // 1000]
+    assert torch.equal(cpu.normals(keys, num, double=double), by_numpy(cpu.normals)(keys, num, double=double))
+
+
+def test_the_largest_words_make_normals_of_zero():
+    """The third word of this block is one of the last 128, whose share rounds to 1 in float32."""
+    key = reference.make_key(0, 24_962_728)
+    assert reference.words(0, 24_962_728, 4)[2] >= 2**32 - 128
+    for normals in (cpu.normals, by_numpy(cpu.normals)):
+        assert normals(key, 4, double=False)[2:].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("offset", [2**64 - 1, 2**64 - 5, 2**32 - 3, 2**63 - 2, 3 * 2**32 - 1])
