@@ -1,8 +1,8 @@
 /* What eager code on a CPU does in one pass: draws by keys, for random/cpu.py, and what becomes of small float32 batches,
    for special/kernels.py, which alone call this.
 
-   Results are computed in double precision and rounded once. Their formulas are told where PyTorch's operations compute
-   the same: in cpu.py, softmax.py, choice.py and gaussian.py. */
+   Numbers are computed in double precision, but for what draws depend on. Their formulas are told where PyTorch's
+   operations compute the same: in cpu.py, softmax.py, choice.py and gaussian.py. */
 
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
@@ -26,6 +26,7 @@
 #endif
 
 #define LANES 8
+#define PIECE 4096 /* elements that are worked on at a time */
 #define LOG_2 0.693147180559945309417
 #define HALF_LOG_2PI 0.918938533204672741780
 #define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: added to it a number is rounded to an integer, in its lowest bits */
@@ -206,16 +207,15 @@ VECTORIZED static void philox_normals(const uint64_t *keys, Py_ssize_t rows, Py_
 /* -------------------------------------------------------------------------------------------------------- categories
    Without leave to change the order of operations a loop over a row is vectorized only if it has lanes of its own. */
 
-INLINE float larger(float a, float b) { return a > b || a != a ? a : b; } /* NaN if one of them is */
-
+/* The largest number; one that is NaN does not count. */
 INLINE float largest_of(const float *row, Py_ssize_t count) {
     float lanes[LANES], largest = -INFINITY;
     Py_ssize_t i = 0;
     for (int lane = 0; lane < LANES; lane++) lanes[lane] = -INFINITY;
     for (; i + LANES <= count; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) lanes[lane] = larger(row[i + lane], lanes[lane]);
-    for (int lane = 0; lane < LANES; lane++) largest = larger(lanes[lane], largest);
-    for (; i < count; i++) largest = larger(row[i], largest);
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
+    for (int lane = 0; lane < LANES; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
+    for (; i < count; i++) largest = row[i] > largest ? row[i] : largest;
     return largest;
 }
 
@@ -229,53 +229,64 @@ INLINE double sum_of(const float *row, Py_ssize_t count) {
     return sum;
 }
 
-/* Compare logits (rows, count) with the largest of their row, as softmax.shift does; mask may be NULL. */
-VECTORIZED static void shift(const float *restrict logits, const unsigned char *restrict mask, Py_ssize_t rows,
-                             Py_ssize_t count, float *restrict masked, float *restrict top, float *restrict weights,
-                             float *restrict rest) {
-    const Py_ssize_t size = rows * count;
-    for (Py_ssize_t i = 0; i < size; i++) masked[i] = mask == NULL || mask[i] ? logits[i] : -INFINITY;
-    for (Py_ssize_t row = 0; row < rows; row++) {
-        const float *of_row = masked + row * count;
-        const float largest = largest_of(of_row, count);
-        top[row] = largest == -INFINITY ? -FLT_MAX : largest;
-        for (Py_ssize_t i = 0; i < count; i++) weights[row * count + i] = of_row[i] - top[row];
-    }
-    for (Py_ssize_t i = 0; i < size; i++) weights[i] = (float)exp_of(weights[i] < -80.0f ? -80.0f : weights[i]);
-    for (Py_ssize_t row = 0; row < rows; row++) {
-        const double others = sum_of(weights + row * count, count) - 1.0;
-        rest[row] = (float)(others < 0.0 ? 0.0 : others);
-    }
-}
-
 INLINE double units_of(float weight, float unit) { return (double)floorf(weight * unit); }
 
-/* Choose the outcome of every row of weights (rows, count) at a share of its sum, as choice.choose does: all sums of
-   `unit`s are integers that a double holds, so that their order does not matter. */
-VECTORIZED static void choose(const float *restrict weights, const double *restrict share, Py_ssize_t rows,
-                              Py_ssize_t count, float unit, int64_t *restrict chosen) {
-    for (Py_ssize_t row = 0; row < rows; row++, weights += count) {
-        double lanes[LANES] = {0.0}, total = 0.0, below = 0.0;
-        Py_ssize_t i = 0, first = 0;
-        for (; i + LANES <= count; i += LANES)
-            for (int lane = 0; lane < LANES; lane++) lanes[lane] += units_of(weights[i + lane], unit);
-        for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
-        for (; i < count; i++) total += units_of(weights[i], unit);
+/* The outcome at a share of the sum of weights, as choice.choose finds it: all sums of units are integers that a double
+   holds, so that their order does not matter. */
+INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share, float unit) {
+    double lanes[LANES] = {0.0}, total = 0.0, below = 0.0;
+    Py_ssize_t i = 0, first = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] += units_of(weights[i + lane], unit);
+    for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
+    for (; i < count; i++) total += units_of(weights[i], unit);
 
-        const double target = share[row] * total;
-        for (; first + LANES <= count; first += LANES) { /* groups that end below the target */
-            double of_group = 0.0;
-            for (int lane = 0; lane < LANES; lane++) of_group += units_of(weights[first + lane], unit);
-            if (below + of_group > target) break;
-            below += of_group;
+    const double target = share * total;
+    for (; first + LANES <= count; first += LANES) { /* the groups that end below the target */
+        double of_group = 0.0;
+        for (int lane = 0; lane < LANES; lane++) of_group += units_of(weights[first + lane], unit);
+        if (below + of_group > target) break;
+        below += of_group;
+    }
+    for (i = first; i < count; i++) {
+        below += units_of(weights[i], unit);
+        if (below > target) return i;
+    }
+    return 0;
+}
+
+/* Choose outcomes of logits (rows, count) at shares of their weights if there are shares, and score them, or else those
+   given, if there is room for log-probs: choice.choose_and_score, softmax.log_prob. `mask`, `share` and `log_prob` may
+   be NULL; `weights` is room for PIECE numbers, and for a row. */
+VECTORIZED static void categories(const float *logits, const unsigned char *mask, Py_ssize_t rows, Py_ssize_t count,
+                                  const double *share, float unit, int64_t *outcome, float *log_prob, float *weights) {
+    float top[PIECE];
+    /* Some rows at a time: many elements for every loop, which the nearest cache holds. */
+    const Py_ssize_t rows_at_once = count < PIECE ? PIECE / count : 1;
+    for (Py_ssize_t first = 0; first < rows; first += rows_at_once) {
+        const Py_ssize_t num = rows - first < rows_at_once ? rows - first : rows_at_once, size = num * count;
+        const float *piece = logits + first * count;
+        const unsigned char *allowed = mask == NULL ? NULL : mask + first * count;
+        if (allowed == NULL)
+            memcpy(weights, piece, size * sizeof(float));
+        else
+            for (Py_ssize_t i = 0; i < size; i++) weights[i] = allowed[i] ? piece[i] : -INFINITY;
+        for (Py_ssize_t row = 0; row < num; row++) {
+            const float largest = largest_of(weights + row * count, count);
+            top[row] = largest == -INFINITY ? -FLT_MAX : largest;
+            for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) weights[i] -= top[row];
         }
-        chosen[row] = 0;
-        for (i = first; i < count; i++) {
-            below += units_of(weights[i], unit);
-            if (below > target) {
-                chosen[row] = i;
-                break;
-            }
+        for (Py_ssize_t i = 0; i < size; i++) weights[i] = (float)exp_of(weights[i] < -80.0f ? -80.0f : weights[i]);
+        for (Py_ssize_t row = 0; row < num; row++) {
+            const float *of_row = weights + row * count;
+            if (share != NULL) outcome[first + row] = chosen_of(of_row, count, share[first + row], unit);
+            if (log_prob == NULL) continue;
+            const int64_t i = outcome[first + row];
+            const int exists = i >= 0 && i < count, counts = exists && (allowed == NULL || allowed[row * count + i]);
+            const double logit = counts ? piece[row * count + i] : -INFINITY;
+            const double sum = sum_of(of_row, count); /* not less than its largest term, or NaN, or the row is empty */
+            const double log_sum = isnan(sum) ? NAN : log_of(sum < 1.0 ? 1.0 : sum);
+            log_prob[first + row] = exists ? (float)(logit - top[row] - log_sum) : -INFINITY;
         }
     }
 }
@@ -283,11 +294,20 @@ VECTORIZED static void choose(const float *restrict weights, const double *restr
 /* ------------------------------------------------------------------------------------------------------------ normals
    Tables are (rows, count), and a log-density is summed over a row: over an event. */
 
-INLINE void sum_rows(const double *table, Py_ssize_t rows, Py_ssize_t count, float *sums) {
-    for (Py_ssize_t row = 0; row < rows; row++) {
-        double sum = 0.0;
-        for (Py_ssize_t i = 0; i < count; i++) sum += table[row * count + i];
-        sums[row] = (float)sum;
+typedef struct {
+    float *sums;
+    Py_ssize_t count, added; /* of a row, and of those how many are in `sum` */
+    double sum;
+} RowSums;
+
+/* Add the next elements of a table whose rows are summed up. */
+INLINE void add(RowSums *rows, const double *elements, Py_ssize_t num) {
+    for (Py_ssize_t i = 0; i < num; i++) {
+        rows->sum += elements[i];
+        if (++rows->added == rows->count) {
+            *rows->sums++ = (float)rows->sum;
+            rows->sum = 0.0, rows->added = 0;
+        }
     }
 }
 
@@ -296,29 +316,41 @@ INLINE void sum_rows(const double *table, Py_ssize_t rows, Py_ssize_t count, flo
    that are left are one. */
 VECTORIZED static void squashed_pair(const float *restrict noise, const float *restrict loc,
                                      const float *restrict scale, double half_width, Py_ssize_t rows, Py_ssize_t count,
-                                     float *restrict x, double *restrict table, float *restrict log_density) {
-    /* In two loops, as a product and a sum that are rounded once are not those of PyTorch. */
-    for (Py_ssize_t i = 0; i < rows * count; i++) x[i] = scale[i] * noise[i];
-    for (Py_ssize_t i = 0; i < rows * count; i++) x[i] = loc[i] + x[i];
-    for (Py_ssize_t i = 0; i < rows * count; i++) {
-        const double size = fabs((double)x[i]), limited = size < 100.0 ? size : 100.0;
-        const double growth = 1.0 + exp_of(-2.0 * limited);
-        const double product = scale[i] * half_width / (growth * growth);
-        table[i] = log_normal_density(noise[i]) - log_of_any(product) + 2.0 * (size - LOG_2);
+                                     float *restrict x, float *restrict log_density) {
+    RowSums sums = {log_density, count, 0, 0.0};
+    double piece[PIECE];
+    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += PIECE, left -= PIECE) {
+        const Py_ssize_t num = left < PIECE ? left : PIECE;
+        /* In two loops, as a product and a sum that are rounded once are not those of PyTorch. */
+        for (Py_ssize_t i = first; i < first + num; i++) x[i] = scale[i] * noise[i];
+        for (Py_ssize_t i = first; i < first + num; i++) x[i] = loc[i] + x[i];
+        for (Py_ssize_t i = 0; i < num; i++) {
+            const double size = fabs((double)x[first + i]), limited = size < 100.0 ? size : 100.0;
+            const double growth = 1.0 + exp_of(-2.0 * limited);
+            const double product = scale[first + i] * half_width / (growth * growth);
+            piece[i] = log_normal_density(noise[first + i]) - log_of_any(product) + 2.0 * (size - LOG_2);
+        }
+        add(&sums, piece, num);
     }
-    sum_rows(table, rows, count, log_density);
 }
 
 /* gaussian.log_image_density_at; log_slope may be NULL. */
 VECTORIZED static void log_density_at(const float *restrict x, const float *restrict loc, const float *restrict scale,
                                       const float *restrict log_slope, Py_ssize_t rows, Py_ssize_t count,
-                                      double *restrict table, float *restrict log_density) {
-    for (Py_ssize_t i = 0; i < rows * count; i++) {
-        const double z = ((double)x[i] - loc[i]) / scale[i];
-        const double density = log_normal_density(z) - log_of_any(scale[i]) - (log_slope == NULL ? 0.0 : log_slope[i]);
-        table[i] = z * z < FLT_MAX ? density : -INFINITY;
+                                      float *restrict log_density) {
+    RowSums sums = {log_density, count, 0, 0.0};
+    double piece[PIECE];
+    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += PIECE, left -= PIECE) {
+        const Py_ssize_t num = left < PIECE ? left : PIECE;
+        for (Py_ssize_t i = 0; i < num; i++) {
+            const double sigma = scale[first + i], z = ((double)x[first + i] - loc[first + i]) / sigma;
+            const double density = log_normal_density(z) - log_of_any(sigma);
+            piece[i] = z * z < FLT_MAX ? density : -INFINITY;
+        }
+        if (log_slope != NULL)
+            for (Py_ssize_t i = 0; i < num; i++) piece[i] = piece[i] > -INFINITY ? piece[i] - log_slope[first + i] : piece[i];
+        add(&sums, piece, num);
     }
-    sum_rows(table, rows, count, log_density);
 }
 
 /* The derivatives of that by loc and scale, times `slope`, those of a result by the log-densities of the rows. */
@@ -375,26 +407,20 @@ static PyObject *call_philox_normals(PyObject *module, Arguments given, Py_ssize
     Py_RETURN_NONE;
 }
 
-static PyObject *call_shift(PyObject *module, Arguments given, Py_ssize_t num) {
+static PyObject *call_categories(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 8)) return NULL;
     const float *logits = address(given[0]);
     const unsigned char *mask = address_or_null(given[1]);
     const Py_ssize_t rows = size(given[2]), count = size(given[3]);
-    float *masked = address(given[4]), *top = address(given[5]), *weights = address(given[6]), *rest = address(given[7]);
+    const double *share = address_or_null(given[4]);
+    const double unit = PyFloat_AsDouble(given[5]);
+    int64_t *outcome = address(given[6]);
+    float *log_prob = address_or_null(given[7]);
     if (PyErr_Occurred()) return NULL;
-    shift(logits, mask, rows, count, masked, top, weights, rest);
-    Py_RETURN_NONE;
-}
-
-static PyObject *call_choose(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 6)) return NULL;
-    const float *weights = address(given[0]);
-    const double *share = address(given[1]);
-    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
-    const double unit = PyFloat_AsDouble(given[4]);
-    int64_t *chosen = address(given[5]);
-    if (PyErr_Occurred()) return NULL;
-    choose(weights, share, rows, count, (float)unit, chosen);
+    float *weights = PyMem_Malloc((count < PIECE ? PIECE : count) * sizeof(float));
+    if (weights == NULL) return PyErr_NoMemory();
+    categories(logits, mask, rows, count, share, (float)unit, outcome, log_prob, weights);
+    PyMem_Free(weights);
     Py_RETURN_NONE;
 }
 
@@ -405,10 +431,7 @@ static PyObject *call_squashed_pair(PyObject *module, Arguments given, Py_ssize_
     const Py_ssize_t rows = size(given[4]), count = size(given[5]);
     float *x = address(given[6]), *log_density = address(given[7]);
     if (PyErr_Occurred()) return NULL;
-    double *table = PyMem_Malloc(rows * count * sizeof(double));
-    if (table == NULL) return PyErr_NoMemory();
-    squashed_pair(noise, loc, scale, half_width, rows, count, x, table, log_density);
-    PyMem_Free(table);
+    squashed_pair(noise, loc, scale, half_width, rows, count, x, log_density);
     Py_RETURN_NONE;
 }
 
@@ -419,10 +442,7 @@ static PyObject *call_log_density_at(PyObject *module, Arguments given, Py_ssize
     const Py_ssize_t rows = size(given[4]), count = size(given[5]);
     float *log_density = address(given[6]);
     if (PyErr_Occurred()) return NULL;
-    double *table = PyMem_Malloc(rows * count * sizeof(double));
-    if (table == NULL) return PyErr_NoMemory();
-    log_density_at(x, loc, scale, log_slope, rows, count, table, log_density);
-    PyMem_Free(table);
+    log_density_at(x, loc, scale, log_slope, rows, count, log_density);
     Py_RETURN_NONE;
 }
 
@@ -437,7 +457,7 @@ static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_s
 }
 
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
-static PyMethodDef methods[] = {METHOD(philox_words), METHOD(philox_normals), METHOD(shift), METHOD(choose), METHOD(squashed_pair), METHOD(log_density_at),
+static PyMethodDef methods[] = {METHOD(philox_words), METHOD(philox_normals), METHOD(categories), METHOD(squashed_pair), METHOD(log_density_at),
                                 METHOD(log_density_slopes), {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};
 

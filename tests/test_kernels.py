@@ -137,7 +137,7 @@ def test_one_parameter_alone_has_its_derivative() -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("count", [1, 5, 8, 9, 64, 100])
+@pytest.mark.parametrize("count", [1, 5, 8, 9, 64, 100, 5000])
 def test_logits_that_are_no_numbers(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty rows, infinite logits and NaN fare as they do in PyTorch's operations."""
     logits = table(8, count)
@@ -146,25 +146,31 @@ def test_logits_that_are_no_numbers(count: int, monkeypatch: pytest.MonkeyPatch)
     logits[2, 0], logits[3, -1], logits[4] = math.inf, math.nan, 3e38
     logits[5], mask[5, 0] = math.nan, False
     logits[6, 0] = -math.inf
+    share = random.uniform(KEY, (8,), dtype=torch.float64)
+    outcomes = torch.tensor([-1, 0, count - 1, count])[:, None].expand(4, 8)
     results = []
     for module in (extension.kernels, None):
         monkeypatch.setattr(extension, "kernels", module)
-        results.append(softmax.shift(logits, mask))
-    for field, a, b in zip(softmax.Shifted._fields, *results, strict=True):
-        torch.testing.assert_close(a, b, rtol=2 * EPS, atol=0, equal_nan=True, msg=lambda m, f=field: f"{f}: {m}")
+        chosen, log_prob = choice.choose_and_score(logits, mask, share)
+        assert torch.equal(chosen, choice.choose_by_logits(logits, mask, share))
+        scores = [softmax.log_prob(logits, mask, outcome) for outcome in outcomes]
+        results.append([chosen, log_prob, *scores])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=4 * EPS, atol=4 * EPS, equal_nan=True)
 
 
 @needs_kernels
-def test_weights_are_within_an_ulp() -> None:
-    logits = torch.linspace(-79, 0, 30_000)
-    weights = kernels.shift(logits, None)[2]
-    exact = logits.double().exp()
-    assert ((weights - exact).abs() <= 0.501 * EPS * exact).all()
-    assert weights[-1] == 1
+def test_log_probs_of_categories_are_exact_to_an_ulp() -> None:
+    logits = torch.cat([table(200, 50, spread=spread) for spread in (0.01, 1.0, 20.0, 1e4)])
+    outcomes = logits.argmax(-1)  # whose log-prob is next to 0 where others hardly count
+    for outcome in (outcomes, torch.zeros_like(outcomes)):
+        exact = logits.double().log_softmax(-1).gather(-1, outcome[:, None]).squeeze(-1)
+        got = kernels.score(logits, None, outcome)
+        torch.testing.assert_close(got.double(), exact, rtol=EPS, atol=1e-15)
 
 
 @needs_kernels
-@pytest.mark.parametrize("count", [1, 2, 7, 8, 15, 64, 1000])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 15, 64, 1000, 1500, 5000])
 def test_choices_are_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = random.uniform(KEY, (32, count)) * random.bernoulli(random.fold_in(KEY, 1), (32, count), 0.5)
     weights[0], weights[1], weights[2] = 0, 1, 2.0**-60
@@ -172,9 +178,14 @@ def test_choices_are_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> No
     weights[4] = torch.where(torch.arange(count) == 0, 1.0, 0.0)
     shares = random.uniform(KEY, (50, 32), dtype=torch.float64)
     shares[0], shares[1] = 0, 1 - 2.0**-53
-    by_kernels = [choice.choose(weights, share) for share in shares]
-    monkeypatch.setattr(extension, "kernels", None)
-    assert torch.equal(torch.stack(by_kernels), torch.stack([choice.choose(weights, share) for share in shares]))
+    logits, mask = weights.log(), weights > 0
+    for given in (None, mask):
+        by_kernels = [choice.choose_by_logits(logits, given, share) for share in shares]
+        with monkeypatch.context() as patch:
+            patch.setattr(extension, "kernels", None)
+            by_operations = [choice.choose_by_logits(logits, given, share) for share in shares]
+        assert torch.equal(torch.stack(by_kernels), torch.stack(by_operations))
+        assert mask.gather(-1, torch.stack(by_kernels).T)[mask.any(-1)].all()
 
 
 # -------------------------------------------------------------------------------------------------------- whom to serve
@@ -199,7 +210,6 @@ def test_only_plain_arrays_are_served() -> None:
         x[:, :2],
         x[0].expand(4, 4),
         torch.zeros(0, 4),
-        torch.zeros(kernels.MOST + 1),
         x.to("meta"),
         x.as_subclass(Subclass),
         torch._neg_view(x),
@@ -209,6 +219,16 @@ def test_only_plain_arrays_are_served() -> None:
     assert not kernels.serve(x, mask=x)
     assert not kernels.serve(x, mask=(x > 0)[0])
     assert not kernels.serve(x, mask=(x > 0).t()[:, ::2])
+
+
+@needs_kernels
+def test_large_tables_are_left_to_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = torch.zeros(kernels.MOST), torch.zeros(kernels.MOST + 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: kernels.FEW_THREADS + 1)
+    assert kernels.serve(small)
+    assert not kernels.serve(large)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: kernels.FEW_THREADS)
+    assert kernels.serve(large)
 
 
 def test_nobody_is_served_in_transforms_and_tracers() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from functional_dists import random
 from functional_dists.random import Source
-from functional_dists.special import choose, softmax
-from functional_dists.tree import Index, Real, require, verb
+from functional_dists.special import choose_and_score, choose_by_logits, softmax
+from functional_dists.tree import Index, Real, broadcast_shape, require, verb
 
 __all__ = [
     "Params",
@@ -69,7 +69,7 @@ def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Te
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 2, 2, 1, 1, 1])
     """
-    return draw(key, softmax.weights(logits, None), sample_shape)
+    return draw(key, logits, None, sample_shape)
 
 
 @verb
@@ -80,15 +80,30 @@ def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int
     >>> log_prob
     tensor(-1.0986)
     """
-    parts = softmax.shift(logits, None)
-    value = draw(key, parts.weights.detach(), sample_shape)
-    return value, softmax.log_prob_at(parts, value)
+    return draw_and_log_prob(key, logits, None, sample_shape)
 
 
-def draw(key: Source, weights: Tensor, sample_shape: Sequence[int]) -> Tensor:
-    """Draw an outcome of every row of weights, from one 64-bit word each."""
-    shape = (*sample_shape, *weights.shape[:-1])
-    return choose(weights, random.uniform(key, shape, dtype=torch.float64, device=weights.device))
+def draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
+    """Draw an outcome of every row of logits."""
+    return choose_by_logits(logits, mask, _shares(key, logits, mask, sample_shape))
+
+
+def draw_and_log_prob(
+    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Draw an outcome of every row of logits, with its log-probability."""
+    return choose_and_score(logits, mask, _shares(key, logits, mask, sample_shape))
+
+
+def _shares(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
+    """Draw what chooses an outcome of every row, from one 64-bit word each."""
+    shape = (*sample_shape, *table_shape(logits, mask)[:-1])
+    return random.uniform(key, shape, dtype=torch.float64, device=logits.device)
+
+
+def table_shape(logits: Tensor, mask: Tensor | None) -> torch.Size:
+    """Return the shape ``(*B, N)`` of logits with their mask."""
+    return logits.shape if mask is None else broadcast_shape(logits, mask)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -99,7 +114,7 @@ def log_prob(logits: Real, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
     tensor([-1.3863, -1.3863,    -inf])
     """
-    return softmax.log_prob_of(softmax.shift(logits, None), value)
+    return softmax.log_prob(logits, None, value)
 
 
 @verb

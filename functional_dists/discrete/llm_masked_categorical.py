@@ -26,7 +26,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from functional_dists import random
 from functional_dists.random import Source
-from functional_dists.special import choose, is_transformed, softmax, vectorized
+from functional_dists.special import choose_by_logits, is_transformed, softmax, vectorized
 from functional_dists.tree import Index, Mask, Real, require, verb
 
 __all__ = [
@@ -127,10 +127,10 @@ def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Sequence[int]
 
 
 def _chosen(logits: Tensor, mask: Tensor, shares: Tensor) -> Tensor:
-    weights = softmax.weights(_full(logits), _allowed(logits, mask))
+    full, allowed = _full(logits), _allowed(logits, mask)
     if shares.shape[-1] == 1:  # without the axis of samples the choice compiles to one kernel
-        return choose(weights, shares.squeeze(-1)).unsqueeze(-1)
-    return choose(weights, shares.movedim(-1, 0)).movedim(0, -1)
+        return choose_by_logits(full, allowed, shares.squeeze(-1)).unsqueeze(-1)
+    return choose_by_logits(full, allowed, shares.movedim(-1, 0)).movedim(0, -1)
 
 
 # -------------------------------------------------------------------------------------------------------- probability

@@ -12,7 +12,7 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
-from functional_dists.discrete.categorical import check_logits, draw
+from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.random import Source
 from functional_dists.special import softmax
 from functional_dists.tree import Index, Mask, Real, require, verb
@@ -66,7 +66,7 @@ def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int]
     >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]), sample_shape=(6,))
     tensor([0, 2, 2, 0, 0, 0])
     """
-    return draw(key, softmax.weights(logits, mask), sample_shape)
+    return draw(key, logits, mask, sample_shape)
 
 
 @verb
@@ -79,9 +79,7 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-0.6931)
     """
-    parts = softmax.shift(logits, mask)
-    value = draw(key, parts.weights.detach(), sample_shape)
-    return value, softmax.log_prob_at(parts, value)
+    return draw_and_log_prob(key, logits, mask, sample_shape)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -92,7 +90,7 @@ def log_prob(logits: Real, mask: Mask, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(3), torch.tensor([True, False, True]), torch.tensor([0, 1]))
     tensor([-0.6931,    -inf])
     """
-    return softmax.log_prob_of(softmax.shift(logits, mask), value)
+    return softmax.log_prob(logits, mask, value)
 
 
 @verb

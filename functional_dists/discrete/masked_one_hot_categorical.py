@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import random
-from functional_dists.discrete.categorical import check_logits, draw
+from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob, table_shape
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.tree import Mask, OneHot, Real, noise_shape, require, verb
@@ -134,17 +134,15 @@ def rsample_and_log_prob(
 
 def hard_draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
     """Draw one-hot vectors, int64."""
-    weights = softmax.weights(logits, mask)
-    return one_hot.encoded(draw(key, weights, sample_shape), weights.shape[-1])
+    return one_hot.encoded(draw(key, logits, mask, sample_shape), table_shape(logits, mask)[-1])
 
 
 def hard_draw_and_log_prob(
     key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Draw one-hot vectors, int64, and their log-probability."""
-    parts = softmax.shift(logits, mask)
-    index = draw(key, parts.weights.detach(), sample_shape)
-    return one_hot.encoded(index, logits.shape[-1]), softmax.log_prob_at(parts, index)
+    index, log_prob = draw_and_log_prob(key, logits, mask, sample_shape)
+    return one_hot.encoded(index, table_shape(logits, mask)[-1]), log_prob
 
 
 def soft_draw(
@@ -201,7 +199,7 @@ def log_prob(logits: Real, mask: Mask, value: OneHot) -> Tensor:
     >>> log_prob(torch.zeros(2), torch.tensor([True, True]), torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return one_hot.log_prob_of_vector(softmax.shift(logits, mask), value)
+    return one_hot.log_prob(logits, mask, value)
 
 
 @verb

@@ -130,7 +130,7 @@ def log_prob(scores: Real, value: OneHot) -> Tensor:
     >>> log_prob(torch.zeros(2), torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return one_hot.log_prob_of_vector(softmax.shift(logits_of(scores), None), value)
+    return one_hot.log_prob(logits_of(scores), None, value)
 
 
 @verb

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
-from functional_dists.discrete.categorical import draw
+from functional_dists.discrete.categorical import draw, draw_and_log_prob
 from functional_dists.random import Source
 from functional_dists.special import root, softmax
 from functional_dists.tree import Index, Real, RowReal, require, verb
@@ -95,7 +95,7 @@ def sample(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> Te
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 2, 2, 1, 1, 1])
     """
-    return draw(key, softmax.weights(logits_of(scores), None), sample_shape)
+    return draw(key, logits_of(scores), None, sample_shape)
 
 
 @verb
@@ -106,10 +106,7 @@ def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Sequence[int
     >>> log_prob
     tensor(-1.0986)
     """
-    logits = logits_of(scores)
-    parts = softmax.shift(logits, None)
-    value = draw(key, parts.weights.detach(), sample_shape)
-    return value, softmax.log_prob_at(parts, value)
+    return draw_and_log_prob(key, logits_of(scores), None, sample_shape)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -120,7 +117,7 @@ def log_prob(scores: Real, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
     tensor([-1.3863, -1.3863,    -inf])
     """
-    return softmax.log_prob_of(softmax.shift(logits_of(scores), None), value)
+    return softmax.log_prob(logits_of(scores), None, value)
 
 
 @verb

@@ -122,7 +122,7 @@ def draw_listed(
 ) -> Tensor:
     """Draw an outcome of every row."""
     table, is_used = listed(logits, indices, padding_value)
-    slot = draw(key, softmax.weights(table, is_used), sample_shape)
+    slot = draw(key, table, is_used, sample_shape)
     return chosen(indices, slot, is_used, padding_value)
 
 
@@ -147,7 +147,7 @@ def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: i
     """Return the log-probability of outcomes ``(*S, *B)``."""
     is_it = (indices == value[..., None]) & used_slots(indices, padding_value)
     slot = torch.where(is_it.any(-1), is_it.long().argmax(-1), -1)
-    return softmax.log_prob_of(softmax.shift(*listed(logits, indices, padding_value)), slot)
+    return softmax.log_prob(*listed(logits, indices, padding_value), slot)
 
 
 @verb

@@ -1,7 +1,7 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
 from functional_dists.special import kernels, one_hot, softmax, truncated, vectorized
-from functional_dists.special.choice import choose
+from functional_dists.special.choice import choose, choose_and_score, choose_by_logits
 from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.elementary import (
     expm1,
@@ -38,6 +38,8 @@ from functional_dists.special.quadrature import fine_normal_rule, half_line_rule
 __all__ = [
     "HALF_LOG_2PI",
     "choose",
+    "choose_and_score",
+    "choose_by_logits",
     "expm1",
     "fine_normal_rule",
     "half_line_rule",

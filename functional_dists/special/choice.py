@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from functional_dists.special import kernels
+from functional_dists.special import kernels, softmax
 from functional_dists.special.constant import literal
 
 # The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
@@ -19,6 +19,39 @@ LONG, BLOCK = 1024, 256
 LONG_COMPILED, BLOCK_COMPILED = 32, 16  # there every table has to be written to memory for its cumulative sum
 
 _TOTAL_BITS = 53  # of the largest sum, as many as float64 has
+
+
+def choose_by_logits(logits: Tensor, mask: Tensor | None, share: Tensor) -> Tensor:
+    """Choose the outcome of every row of logits ``(*B, N)`` at a share ``(*S, *B)`` of the sum of their weights.
+
+    >>> choose_by_logits(torch.zeros(2), None, torch.tensor([0.2, 0.7], dtype=torch.float64))
+    tensor([0, 1])
+    """
+    logits = logits.detach()
+    if _are_served(logits, mask, share):
+        return kernels.choose(logits, mask, share.contiguous(), _unit(logits.shape[-1]))
+    return choose(softmax.weights(logits, mask), share)
+
+
+def choose_and_score(logits: Tensor, mask: Tensor | None, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `choose_by_logits` chooses, with its log-probability.
+
+    >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
+    (tensor(1), tensor(-0.6931))
+    """
+    if _are_served(logits, mask, share):
+        return kernels.choose_and_score(logits, mask, share.contiguous(), _unit(logits.shape[-1]))
+    parts = softmax.shift(logits, mask)
+    outcome = choose(parts.weights.detach(), share)
+    return outcome, softmax.log_prob_at(parts, outcome)
+
+
+def _are_served(logits: Tensor, mask: Tensor | None, share: Tensor) -> bool:
+    return share.shape == logits.shape[:-1] and kernels.serve(logits, mask=mask)
+
+
+def _unit(count: int) -> float:
+    return 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
 
 
 def choose(weights: Tensor, share: Tensor) -> Tensor:
@@ -37,10 +70,7 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     tensor([0, 0, 2, 2])
     """
     count = weights.shape[-1]
-    unit = 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
-    if share.shape == weights.shape[:-1] and kernels.serve(weights) and share.is_contiguous():
-        return kernels.choose(weights, share, unit)
-    integers = torch.floor(weights * literal(unit, weights))  # exact in the dtype of the weights
+    integers = torch.floor(weights * literal(_unit(count), weights))  # exact in the dtype of the weights
     size = _block_size(weights, share)
     if size is None:
         sums = integers.cumsum(-1, dtype=torch.float64)

@@ -1,8 +1,8 @@
-"""Compiled functions for small float32 batches on a CPU, where PyTorch's operations take longer to start than to run.
+"""Compiled functions for float32 batches on a CPU: one pass, where PyTorch's operations take ten to twenty.
 
 They are made of `_kernels.c` when the package is installed, if there is a C compiler. Who calls them asks `serve`
 first, and leaves the work to PyTorch's operations where the answer is no. These give the same draws, and other numbers
-that differ by a few ulp: those of a kernel are rounded once.
+that differ by a few ulp, as kernels compute in float64.
 """
 
 import torch
@@ -11,18 +11,23 @@ from torch import Tensor
 from functional_dists import extension
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain, is_recorded
 
-# PyTorch shares the work on more elements than this among threads (`at::internal::GRAIN_SIZE`).
-MOST = 2**15
+# PyTorch shares the work on more elements than `MOST` among threads (`at::internal::GRAIN_SIZE`). A kernel has one
+# thread, with which it is as fast as PyTorch's operations are with two to five.
+MOST, FEW_THREADS = 2**15, 2
 _FLOAT32, _BOOL = torch.float32, torch.bool
 
 
 def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None) -> bool:
     """Say whether a kernel may be given `table` and others of its shape: in eager code, if no derivative is asked for.
 
+    All are float32 but for the mask, and None stands for what is not there.
+
     >>> serve(torch.zeros(2, requires_grad=True)), serve(torch.zeros(2, dtype=torch.float64))
     (False, False)
     """
-    if not is_plain() or extension.kernels is None or is_recorded() or not 0 < table.numel() <= MOST:
+    if not is_plain() or extension.kernels is None or is_recorded() or not table.numel():
+        return False
+    if table.numel() > MOST and torch.get_num_threads() > FEW_THREADS:
         return False
     if not torch._C._has_storage(table):  # slopes that `torch.autograd.grad(is_grads_batched=True)` gives to `backward`
         return False
@@ -48,32 +53,40 @@ def _is_array(tensor: Tensor) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------- categories
-def shift(logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what `softmax.shift` says of logits ``(*B, N)``: these masked, the largest, the weights and their rest."""
-    count = logits.shape[-1]
-    rows = logits.numel() // count
-    masked, weights = torch.empty_like(logits), torch.empty_like(logits)
-    top, rest = _new(logits, logits.shape[:-1]), _new(logits, logits.shape[:-1])
-    no_mask = 0
-    extension.kernels.shift(
+def choose(logits: Tensor, mask: Tensor | None, share: Tensor, unit: float) -> Tensor:
+    """Return what `choice.choose` chooses by the weights of logits ``(*B, N)``, at shares ``(*B)``, float64."""
+    outcome = _new(logits, share.shape, torch.int64)
+    _categories(logits, mask, share, unit, outcome, None)
+    return outcome
+
+
+def choose_and_score(logits: Tensor, mask: Tensor | None, share: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """Return that with its log-probability."""
+    outcome, log_prob = _new(logits, share.shape, torch.int64), _new(logits, share.shape)
+    _categories(logits, mask, share, unit, outcome, log_prob)
+    return outcome, log_prob
+
+
+def score(logits: Tensor, mask: Tensor | None, outcome: Tensor) -> Tensor:
+    """Return the log-probability of outcomes ``(*B)``, int64, -inf for those that do not exist."""
+    log_prob = _new(logits, outcome.shape)
+    _categories(logits, mask, None, 0.0, outcome, log_prob)
+    return log_prob
+
+
+def _categories(
+    logits: Tensor, mask: Tensor | None, share: Tensor | None, unit: float, outcome: Tensor, log_prob: Tensor | None
+) -> None:
+    extension.kernels.categories(
         logits.data_ptr(),
-        no_mask if mask is None else mask.data_ptr(),
-        rows,
-        count,
-        masked.data_ptr(),
-        top.data_ptr(),
-        weights.data_ptr(),
-        rest.data_ptr(),
+        _address(mask),
+        outcome.numel(),
+        logits.shape[-1],
+        _address(share),
+        unit,
+        outcome.data_ptr(),
+        _address(log_prob),
     )
-    return masked, top, weights, rest
-
-
-def choose(weights: Tensor, share: Tensor, unit: float) -> Tensor:
-    """Return what `choice.choose` chooses by weights ``(*B, N)`` in units, at shares ``(*B)``, float64."""
-    count = weights.shape[-1]
-    chosen = _new(share, share.shape, torch.int64)
-    extension.kernels.choose(weights.data_ptr(), share.data_ptr(), share.numel(), count, unit, chosen.data_ptr())
-    return chosen
 
 
 # ------------------------------------------------------------------------------------------------------------- normals
@@ -107,12 +120,11 @@ def squashed_pair(
 def log_density_at(x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int) -> Tensor:
     """Return `gaussian.log_image_density_at`."""
     rows, count, log_density = _of_events(x, event_dims)
-    no_slope = 0
     extension.kernels.log_density_at(
         x.data_ptr(),
         loc.data_ptr(),
         scale.data_ptr(),
-        no_slope if log_slope is None else log_slope.data_ptr(),
+        _address(log_slope),
         rows,
         count,
         log_density.data_ptr(),
@@ -142,6 +154,10 @@ def _of_events(table: Tensor, event_dims: int) -> tuple[int, int, Tensor]:
     batch = table.shape[: table.ndim - event_dims]
     rows = batch.numel()
     return rows, table.numel() // rows, _new(table, batch)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _new(like: Tensor, shape: torch.Size, dtype: torch.dtype | None = None) -> Tensor:

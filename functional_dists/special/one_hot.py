@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from functional_dists.special.softmax import Shifted, log_prob_of
+from functional_dists.special import softmax
 
 
 def encoded(index: Tensor, count: int) -> Tensor:
@@ -18,14 +18,13 @@ def encoded(index: Tensor, count: int) -> Tensor:
     return (torch.arange(count, device=index.device) == index[..., None]).long()
 
 
-def log_prob_of_vector(parts: Shifted, vector: Tensor) -> Tensor:
+def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
     """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot.
 
-    >>> from functional_dists.special.softmax import shift
-    >>> log_prob_of_vector(shift(torch.zeros(2), None), torch.tensor([[1, 0], [1, 1]]))
+    >>> log_prob(torch.zeros(2), None, torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return log_prob_of(parts, decoded(vector))
+    return softmax.log_prob(logits, mask, decoded(vector))
 
 
 def decoded(vector: Tensor) -> Tensor:

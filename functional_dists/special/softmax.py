@@ -76,8 +76,6 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     (tensor([1., 3., -inf]), tensor(3.), None)
     """
     is_quick = logits.dtype == torch.float32 and is_constant(logits)
-    if is_quick and kernels.serve(logits, mask=mask):
-        return Shifted(*kernels.shift(logits, mask), None)
     logits = masked(logits, mask)
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
@@ -102,10 +100,7 @@ def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False])) > 1e-30
     tensor([ True,  True, False])
     """
-    logits = logits.detach()
-    if kernels.serve(logits, mask=mask):
-        return kernels.shift(logits, mask)[2]
-    logits = masked(logits, mask)
+    logits = masked(logits.detach(), mask)
     return _exp(logits - _finite(logits.amax(-1, keepdim=True)))
 
 
@@ -140,13 +135,16 @@ def log_probs(parts: Softmax) -> Tensor:
     return torch.where(parts.support, parts.shifted - torch.log1p(parts.rest), -math.inf)
 
 
-def log_prob_of(parts: Shifted, index: Tensor) -> Tensor:
+def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     """Return the log-probabilities of outcomes ``(*S, *B)``, -inf for those that do not exist.
 
-    >>> log_prob_of(shift(torch.zeros(2), None), torch.tensor([0, 1, 2, -1]))
+    >>> log_prob(torch.zeros(2), None, torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
     index = index.long()
+    if index.shape == logits.shape[:-1] and kernels.serve(logits, mask=mask):
+        return kernels.score(logits, mask, index.contiguous())
+    parts = shift(logits, mask)
     zero = literal(0, index)
     exists = (index >= zero) & (index < literal(parts.logits.shape[-1], index))
     log_prob = log_prob_at(parts, torch.where(exists, index, zero))
