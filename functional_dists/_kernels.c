@@ -165,13 +165,15 @@ INLINE void box_muller(Batch *batch, int blocks, float normals[4][BLOCKS]) {
         }
 }
 
-/* The first `num` words, or normals, of keys (rows, 2): a seed and an offset. */
-INLINE void draw(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, uint32_t *words, float *normals) {
+typedef enum { WORDS, UNIFORMS, DOUBLE_UNIFORMS, NORMALS } Kind; /* of numbers: a word makes one, or half a double */
+
+/* The first numbers of keys (rows, 2), a seed and an offset, that `num` words of each make. */
+INLINE void draw(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, Kind kind, void *numbers) {
     uint64_t counter[BLOCKS] = {0}, cipher_key[BLOCKS] = {0};
     Py_ssize_t first_of_block[BLOCKS];
-    int left_in_block[BLOCKS];
+    int words_of_block[BLOCKS];
     Batch batch;
-    float of_batch[4][BLOCKS];
+    float normals[4][BLOCKS];
     Py_ssize_t row = 0, position = 0; /* of the next block */
     while (row < rows) {
         int blocks = 0;
@@ -179,29 +181,43 @@ INLINE void draw(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, uint32_t
             counter[blocks] = keys[2 * row + 1] + (uint64_t)(position / 4);
             cipher_key[blocks] = keys[2 * row];
             first_of_block[blocks] = row * num + position;
-            left_in_block[blocks] = num - position < 4 ? (int)(num - position) : 4;
+            words_of_block[blocks] = num - position < 4 ? (int)(num - position) : 4;
             position += 4;
             if (position >= num) row++, position = 0;
         }
         const int whole = (blocks + LANES - 1) / LANES * LANES; /* no remainder that is not vectorized */
         encrypt(counter, cipher_key, whole, &batch);
-        if (normals != NULL) box_muller(&batch, whole, of_batch);
-        for (int block = 0; block < blocks; block++)
-            for (int i = 0; i < left_in_block[block]; i++) {
-                if (normals != NULL)
-                    normals[first_of_block[block] + i] = of_batch[i][block];
-                else
-                    words[first_of_block[block] + i] = batch.words[i][block];
+        if (kind == NORMALS) box_muller(&batch, whole, normals);
+        for (int block = 0; block < blocks; block++) {
+            const Py_ssize_t first = first_of_block[block];
+            for (int i = 0; i < words_of_block[block]; i++) {
+                const uint32_t word = batch.words[i][block];
+                if (kind == WORDS) ((uint32_t *)numbers)[first + i] = word;
+                if (kind == UNIFORMS) ((float *)numbers)[first + i] = (float)(word & 0xFFFFFF) * 0x1p-24f;
+                if (kind == NORMALS) ((float *)numbers)[first + i] = normals[i][block];
+                if (kind == DOUBLE_UNIFORMS && i % 2) {
+                    const uint64_t digits = (uint64_t)(batch.words[i - 1][block] & 0x1FFFFF) << 32 | word;
+                    ((double *)numbers)[(first + i) / 2] = (double)(int64_t)digits * 0x1p-53;
+                }
             }
+        }
     }
 }
 
-VECTORIZED static void philox_words(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, uint32_t *words) {
-    draw(keys, rows, num, words, NULL);
+VECTORIZED static void philox_words(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, void *numbers) {
+    draw(keys, rows, num, WORDS, numbers);
 }
 
-VECTORIZED static void philox_normals(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, float *normals) {
-    draw(keys, rows, num, NULL, normals);
+VECTORIZED static void philox_uniforms(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, void *numbers) {
+    draw(keys, rows, num, UNIFORMS, numbers);
+}
+
+VECTORIZED static void philox_double_uniforms(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, void *numbers) {
+    draw(keys, rows, 2 * num, DOUBLE_UNIFORMS, numbers);
+}
+
+VECTORIZED static void philox_normals(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, void *numbers) {
+    draw(keys, rows, num, NORMALS, numbers);
 }
 
 /* -------------------------------------------------------------------------------------------------------- categories
@@ -387,24 +403,31 @@ static void *address(PyObject *argument) {
 
 static Py_ssize_t size(PyObject *argument) { return PyLong_AsSsize_t(argument); }
 
-static PyObject *call_philox_words(PyObject *module, Arguments given, Py_ssize_t count) {
-    if (!has(count, 4)) return NULL;
+static PyObject *call_philox(Arguments given, Py_ssize_t num_given,
+                             void (*philox)(const uint64_t *, Py_ssize_t, Py_ssize_t, void *)) {
+    if (!has(num_given, 4)) return NULL;
     const uint64_t *keys = address(given[0]);
     const Py_ssize_t rows = size(given[1]), num = size(given[2]);
-    uint32_t *words = address(given[3]);
+    void *numbers = address(given[3]);
     if (PyErr_Occurred()) return NULL;
-    philox_words(keys, rows, num, words);
+    philox(keys, rows, num, numbers);
     Py_RETURN_NONE;
 }
 
-static PyObject *call_philox_normals(PyObject *module, Arguments given, Py_ssize_t count) {
-    if (!has(count, 4)) return NULL;
-    const uint64_t *keys = address(given[0]);
-    const Py_ssize_t rows = size(given[1]), num = size(given[2]);
-    float *normals = address(given[3]);
-    if (PyErr_Occurred()) return NULL;
-    philox_normals(keys, rows, num, normals);
-    Py_RETURN_NONE;
+static PyObject *call_philox_words(PyObject *module, Arguments given, Py_ssize_t num) {
+    return call_philox(given, num, philox_words);
+}
+
+static PyObject *call_philox_uniforms(PyObject *module, Arguments given, Py_ssize_t num) {
+    return call_philox(given, num, philox_uniforms);
+}
+
+static PyObject *call_philox_double_uniforms(PyObject *module, Arguments given, Py_ssize_t num) {
+    return call_philox(given, num, philox_double_uniforms);
+}
+
+static PyObject *call_philox_normals(PyObject *module, Arguments given, Py_ssize_t num) {
+    return call_philox(given, num, philox_normals);
 }
 
 static PyObject *call_categories(PyObject *module, Arguments given, Py_ssize_t num) {
@@ -457,7 +480,7 @@ static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_s
 }
 
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
-static PyMethodDef methods[] = {METHOD(philox_words), METHOD(philox_normals), METHOD(categories), METHOD(squashed_pair), METHOD(log_density_at),
+static PyMethodDef methods[] = {METHOD(philox_words), METHOD(philox_uniforms), METHOD(philox_double_uniforms), METHOD(philox_normals), METHOD(categories), METHOD(squashed_pair), METHOD(log_density_at),
                                 METHOD(log_density_slopes), {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from functional_dists import extension
 from functional_dists.random.philox import LOW_32, WORDS_PER_BLOCK, Words, encrypt_arrays
+from functional_dists.random.portable import uniforms_of_words
 
 Floats = npt.NDArray[Any]
 _WORD, _LOW_WORD = np.array(32, dtype=np.uint64), np.array(LOW_32, dtype=np.uint64)
@@ -25,6 +26,15 @@ def words(key: Tensor, num: int) -> Tensor:
     if extension.kernels is not None:
         return _by_kernel(extension.kernels.philox_words, key, num, torch.int32)
     return torch.from_numpy(_word_array(key, num).view(np.int32))
+
+
+def uniforms(key: Tensor, num: int, *, double: bool) -> Tensor:
+    """The first ``num`` uniforms ``(*B, num)`` of keys ``(*B, 2)``, in float64 or float32."""
+    if extension.kernels is None:
+        return uniforms_of_words(words(key, 2 * num if double else num), double=double)
+    if double:
+        return _by_kernel(extension.kernels.philox_double_uniforms, key, num, torch.float64)
+    return _by_kernel(extension.kernels.philox_uniforms, key, num, torch.float32)
 
 
 def normals(key: Tensor, num: int, *, double: bool) -> Tensor:

@@ -19,8 +19,6 @@ from functional_dists.random.keys import Device, Source, checked_generator, chec
 
 Shape = int | Sequence[int]
 
-# The digits of a uniform draw: as many as the dtype has, so that every number is a multiple of one spacing, below 1.
-_DIGITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 _INTEGERS = (
     *(torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
@@ -81,8 +79,9 @@ def uniform(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None,
         key = checked_generator(key)
         return torch.rand(shape, generator=key, dtype=dtype, device=key.device if device is None else device)
     dtype = _float_dtype(dtype)
-    mask, spacing = 2 ** _DIGITS[dtype] - 1, 0.5 ** _DIGITS[dtype]
-    return _map_words(dtype)(key, shape, device, lambda words: (words & mask).to(dtype) * spacing)
+    if dtype in (torch.float32, torch.float64) and not _is_traced(key):
+        return _drawn(ops.uniforms, key, shape, dtype, device)
+    return _map_words(dtype)(key, shape, device, lambda words: portable.uniform_of_word(words, dtype))
 
 
 def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
@@ -109,9 +108,13 @@ def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, 
     if not isinstance(key, Tensor):
         key = checked_generator(key)
         return torch.randn(shape, generator=key, dtype=dtype, device=key.device if device is None else device)
-    dtype = _float_dtype(dtype)
+    return _drawn(ops.normals, key, shape, _float_dtype(dtype), device)
+
+
+def _drawn(draw: Callable[..., Tensor], key: Tensor, shape: Shape, dtype: torch.dtype, device: Device) -> Tensor:
+    """Numbers of one of the operations, in float32 where the dtype has less."""
     size = _size(shape)
-    numbers = ops.normals(on_device(checked_key(key), device), math.prod(size), double=dtype == torch.float64)
+    numbers = draw(on_device(checked_key(key), device), math.prod(size), double=dtype == torch.float64)
     if len(size) != 1:
         numbers = numbers.reshape(size)
     return numbers if dtype == numbers.dtype else numbers.to(dtype)
@@ -383,7 +386,7 @@ def _size(shape: Shape) -> tuple[int, ...]:
 def _float_dtype(dtype: torch.dtype | None) -> torch.dtype:
     if dtype is None:
         dtype = torch.get_default_dtype()
-    if dtype not in _DIGITS:
+    if dtype not in portable.DIGITS:
         raise TypeError(f"dtype must be float16, bfloat16, float32 or float64, got {dtype}")
     return dtype
 

@@ -1,9 +1,9 @@
-"""Words and normals of keys as two library operations, which every transformation of PyTorch can see through.
+"""Words, uniforms and normals of keys as library operations, which every transformation of PyTorch can see through.
 
 An operation takes keys ``(*B, 2)`` and gives numbers ``(*B, num)``, those of every key by itself. ``torch.vmap``,
 ``make_fx`` and fake tensors see one opaque operation, and in eager code on the CPU it is one call: into PyTorch's own
-kernels where there are any, else into NumPy. While ``torch.compile`` traces, tensor operations take its place, so that
-they fuse.
+kernels where there are any, else into `random.cpu`. While ``torch.compile`` traces, tensor operations take its place,
+so that they fuse.
 
 Block ``n`` of a key ``(seed, offset)`` is the cipher text of the counter ``offset + n`` (mod 2^64) under the cipher key
 ``seed``. Normals are made in pairs: Box, Muller, "A note on the generation of random normal deviates", 1958.
@@ -26,6 +26,11 @@ def words(key: Tensor, num: int, skip: Tensor | None = None) -> Tensor:
     return _philox_words(key, skip, num)
 
 
+def uniforms(key: Tensor, num: int, *, double: bool) -> Tensor:
+    """``num`` uniforms on [0, 1) ``(*B, num)`` of keys ``(*B, 2)``, in float64 or float32; not for compiled code."""
+    return _philox_uniforms(key, num, double)
+
+
 def normals(key: Tensor, num: int, *, double: bool) -> Tensor:
     """``num`` standard normals ``(*B, num)`` of keys ``(*B, 2)``, in float64 or float32."""
     if torch.compiler.is_compiling():
@@ -40,6 +45,14 @@ def _words_on_cpu(key: Tensor, skip: Tensor | None, num: int) -> Tensor:
     if skip is not None:
         key = cpu.advance(key, skip)
     return _native_words(key, num) if _has_native_kernels("cpu") else cpu.words(key, num)
+
+
+def _uniforms_on_cpu(key: Tensor, num: int, double: bool) -> Tensor:
+    return cpu.uniforms(key, num, double=double)
+
+
+def _uniforms_elsewhere(key: Tensor, num: int, double: bool) -> Tensor:
+    return portable.uniforms_of_words(_philox_words(key, None, 2 * num if double else num), double=double)
 
 
 def _normals_on_cpu(key: Tensor, num: int, double: bool) -> Tensor:
@@ -98,13 +111,17 @@ def _has_native_kernels(device_type: str) -> bool:
 
 _library = torch.library.Library("functional_dists", "FRAGMENT")
 _library.define("philox_words(Tensor key, Tensor? skip, SymInt num) -> Tensor")
+_library.define("philox_uniforms(Tensor key, SymInt num, bool double) -> Tensor")
 _library.define("philox_normals(Tensor key, SymInt num, bool double) -> Tensor")
 _library.impl("philox_words", _words_on_cpu, "CPU")
+_library.impl("philox_uniforms", _uniforms_on_cpu, "CPU")
 _library.impl("philox_normals", _normals_on_cpu, "CPU")
 _library.impl("philox_words", _words_elsewhere, "CompositeExplicitAutograd")
+_library.impl("philox_uniforms", _uniforms_elsewhere, "CompositeExplicitAutograd")
 _library.impl("philox_normals", _normals_elsewhere, "CompositeExplicitAutograd")
 
 _philox_words: Callable[[Tensor, Tensor | None, int], Tensor] = torch.ops.functional_dists.philox_words.default
+_philox_uniforms: Callable[[Tensor, int, bool], Tensor] = torch.ops.functional_dists.philox_uniforms.default
 _philox_normals: Callable[[Tensor, int, bool], Tensor] = torch.ops.functional_dists.philox_normals.default
 
 
@@ -112,7 +129,7 @@ def _fake_words(key: Tensor, skip: Tensor | None, num: int) -> Tensor:
     return key.new_empty((*key.shape[:-1], num), dtype=torch.int32)
 
 
-def _fake_normals(key: Tensor, num: int, double: bool) -> Tensor:
+def _fake_reals(key: Tensor, num: int, double: bool) -> Tensor:
     return key.new_empty((*key.shape[:-1], num), dtype=torch.float64 if double else torch.float32)
 
 
@@ -126,6 +143,10 @@ def _vmap_words(info: Any, in_dims: InDims, key: Tensor, skip: Tensor | None, nu
     return _philox_words(key, skip, num), 0
 
 
+def _vmap_uniforms(info: Any, in_dims: InDims, key: Tensor, num: int, double: bool) -> tuple[Tensor, int]:
+    return _philox_uniforms(_lanes_first(key, in_dims[0], info.batch_size), num, double), 0
+
+
 def _vmap_normals(info: Any, in_dims: InDims, key: Tensor, num: int, double: bool) -> tuple[Tensor, int]:
     return _philox_normals(_lanes_first(key, in_dims[0], info.batch_size), num, double), 0
 
@@ -135,6 +156,8 @@ def _lanes_first(operand: Tensor, lane_dim: int | None, lanes: int) -> Tensor:
 
 
 torch.library.register_fake("functional_dists::philox_words", _fake_words, lib=_library)
-torch.library.register_fake("functional_dists::philox_normals", _fake_normals, lib=_library)
+torch.library.register_fake("functional_dists::philox_uniforms", _fake_reals, lib=_library)
+torch.library.register_fake("functional_dists::philox_normals", _fake_reals, lib=_library)
 torch.library.register_vmap("functional_dists::philox_words", _vmap_words, lib=_library)
+torch.library.register_vmap("functional_dists::philox_uniforms", _vmap_uniforms, lib=_library)
 torch.library.register_vmap("functional_dists::philox_normals", _vmap_normals, lib=_library)

@@ -69,6 +69,22 @@ def pair_words(high: Tensor, low: Tensor) -> Tensor:
     return (high.to(torch.int64) << 32) | (low.to(torch.int64) & LOW_32)
 
 
+def uniforms_of_words(words: Tensor, *, double: bool) -> Tensor:
+    """Uniforms on [0, 1) ``(*B, n)`` from int32 words ``(*B, n)`` in float32, or from twice as many in float64."""
+    if double:
+        words = pair_words(words[..., 0::2], words[..., 1::2])
+    return uniform_of_word(words, torch.float64 if double else torch.float32)
+
+
+# The digits of a uniform draw: as many as the dtype has, so that every number is a multiple of one spacing, below 1.
+DIGITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
+
+
+def uniform_of_word(word: Tensor, dtype: torch.dtype) -> Tensor:
+    """Uniforms from the lowest bits of integers."""
+    return (word & (2 ** DIGITS[dtype] - 1)).to(dtype) * 0.5 ** DIGITS[dtype]
+
+
 def interleave(streams: Sequence[Tensor], num: int) -> Tensor:
     """The first ``num`` numbers ``(*B, num)`` of streams ``(*B, n)``."""
     return torch.stack(list(streams), dim=-1).flatten(-2)[..., :num]

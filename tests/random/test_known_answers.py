@@ -107,12 +107,13 @@ def test_words_of_batches_of_keys_in_every_implementation(words):
 
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 4, 7, 8, 9, 255, 256, 257, 100_000])
 @pytest.mark.parametrize("double", [False, True])
-def test_normals_of_both_implementations_are_the_same_bits(num, double):
+@pytest.mark.parametrize("draw", [cpu.uniforms, cpu.normals])
+def test_both_implementations_draw_the_same_bits(draw, num, double):
     for pair in reference.random_pairs(10, source=num):
         key = reference.make_key(*pair)
-        assert torch.equal(cpu.normals(key, num, double=double), by_numpy(cpu.normals)(key, num, double=double))
+        assert torch.equal(draw(key, num, double=double), by_numpy(draw)(key, num, double=double))
     keys = reference.make_keys(reference.random_pairs(70, source=num)).reshape(7, 10, 2)[:, :: 1 + num // 1000]
-    assert torch.equal(cpu.normals(keys, num, double=double), by_numpy(cpu.normals)(keys, num, double=double))
+    assert torch.equal(draw(keys, num, double=double), by_numpy(draw)(keys, num, double=double))
 
 
 def test_the_largest_words_make_normals_of_zero():

@@ -296,6 +296,8 @@ SAMPLES = [
     (ops._philox_words, (random.key(3), None, 7)),
     (ops._philox_words, (random.split(random.key(3), 3), torch.tensor([1, 2, 3]), 7)),
     (ops._philox_words, (random.split(random.key(3), 4).reshape(2, 2, 2), None, 65)),
+    (ops._philox_uniforms, (random.key(3), 7, False)),
+    (ops._philox_uniforms, (random.split(random.key(3), 3), 9, True)),
     (ops._philox_normals, (random.key(3), 7, False)),
     (ops._philox_normals, (random.split(random.key(3), 3), 9, True)),
 ]
@@ -314,6 +316,7 @@ def test_other_devices_compute_the_same_words():
         for double in (False, True):
             on_device, on_cpu = (normals(key, 21, double) for normals in (ops._normals_elsewhere, ops._normals_on_cpu))
             assert_same("normal", on_device, on_cpu)
+            assert torch.equal(ops._uniforms_elsewhere(key, 21, double), ops._uniforms_on_cpu(key, 21, double))
 
 
 def test_threads():
