@@ -1,5 +1,5 @@
-/* What eager code on a CPU does in one pass: draws by keys, for random/cpu.py, and what becomes of small float32 batches,
-   for special/kernels.py, which alone call this.
+/* What eager code on a CPU does in one pass: draws by keys, for random/cpu.py, and what becomes of float32 batches, for
+   special/kernels.py, which alone call this.
 
    Numbers are computed in double precision, but for what draws depend on. Their formulas are told where PyTorch's
    operations compute the same: in cpu.py, softmax.py, choice.py and gaussian.py. */
@@ -25,11 +25,15 @@
 #define INLINE static inline
 #endif
 
+#if defined(_MSC_VER)
+#define restrict __restrict
+#endif
+
 #define LANES 8
 #define PIECE 4096 /* elements that are worked on at a time */
 #define LOG_2 0.693147180559945309417
 #define HALF_LOG_2PI 0.918938533204672741780
-#define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: added to it a number is rounded to an integer, in its lowest bits */
+#define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: the lowest bits of a sum with it are an integer */
 
 /* ------------------------------------------------------------------------------------------- functions of one number
    Without branches, tables or calls, so that loops over them are vectorized. To some ulp of a double, which holds a
@@ -125,7 +129,7 @@ INLINE void cos_and_sin(double x, double *cosine, double *sine) {
 INLINE double log_normal_density(double z) { return -0.5 * z * z - HALF_LOG_2PI; }
 
 /* ------------------------------------------------------------------------------------------------------------- Philox
-   Words and normals of keys, as random/philox.py and random/cpu.py tell of them. */
+   Words of keys, and uniforms and normals made of them: see random/philox.py and random/cpu.py. */
 
 #define ROUNDS 10
 #define BLOCKS 64 /* that are encrypted at a time */
@@ -150,8 +154,8 @@ INLINE void encrypt(const uint64_t *counter, const uint64_t *cipher_key, int blo
     }
 }
 
-/* The normals of the words, which take their places. */
-INLINE void box_muller(Batch *batch, int blocks, float normals[4][BLOCKS]) {
+/* Make normals of the words. */
+INLINE void box_muller(const Batch *batch, int blocks, float normals[4][BLOCKS]) {
     for (int half = 0; half < 4; half += 2)
         for (int i = 0; i < blocks; i++) {
             const float first = (float)batch->words[half][i] * 0x1p-32f + 0x1p-33f;
@@ -229,7 +233,8 @@ INLINE float largest_of(const float *row, Py_ssize_t count) {
     Py_ssize_t i = 0;
     for (int lane = 0; lane < LANES; lane++) lanes[lane] = -INFINITY;
     for (; i + LANES <= count; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
     for (int lane = 0; lane < LANES; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
     for (; i < count; i++) largest = row[i] > largest ? row[i] : largest;
     return largest;
@@ -300,7 +305,7 @@ VECTORIZED static void categories(const float *logits, const unsigned char *mask
             const int64_t i = outcome[first + row];
             const int exists = i >= 0 && i < count, counts = exists && (allowed == NULL || allowed[row * count + i]);
             const double logit = counts ? piece[row * count + i] : -INFINITY;
-            const double sum = sum_of(of_row, count); /* not less than its largest term, or NaN, or the row is empty */
+            const double sum = sum_of(of_row, count); /* at least its largest term, 1, or NaN, or nothing */
             const double log_sum = isnan(sum) ? NAN : log_of(sum < 1.0 ? 1.0 : sum);
             log_prob[first + row] = exists ? (float)(logit - top[row] - log_sum) : -INFINITY;
         }
@@ -364,7 +369,8 @@ VECTORIZED static void log_density_at(const float *restrict x, const float *rest
             piece[i] = z * z < FLT_MAX ? density : -INFINITY;
         }
         if (log_slope != NULL)
-            for (Py_ssize_t i = 0; i < num; i++) piece[i] = piece[i] > -INFINITY ? piece[i] - log_slope[first + i] : piece[i];
+            for (Py_ssize_t i = 0; i < num; i++)
+                piece[i] = piece[i] > -INFINITY ? piece[i] - log_slope[first + i] : piece[i];
         add(&sums, piece, num);
     }
 }
@@ -384,7 +390,7 @@ VECTORIZED static void log_density_slopes(const float *restrict x, const float *
 }
 
 /* -------------------------------------------------------------------------------------------------------- for Python
-   Addresses, counts and numbers, of which kernels.py knows that they fit together. */
+   Addresses, counts and numbers, of which the callers know that they fit together. */
 
 typedef PyObject *const *Arguments;
 
@@ -410,7 +416,9 @@ static PyObject *call_philox(Arguments given, Py_ssize_t num_given,
     const Py_ssize_t rows = size(given[1]), num = size(given[2]);
     void *numbers = address(given[3]);
     if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
     philox(keys, rows, num, numbers);
+    Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
@@ -442,7 +450,9 @@ static PyObject *call_categories(PyObject *module, Arguments given, Py_ssize_t n
     if (PyErr_Occurred()) return NULL;
     float *weights = PyMem_Malloc((count < PIECE ? PIECE : count) * sizeof(float));
     if (weights == NULL) return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS;
     categories(logits, mask, rows, count, share, (float)unit, outcome, log_prob, weights);
+    Py_END_ALLOW_THREADS;
     PyMem_Free(weights);
     Py_RETURN_NONE;
 }
@@ -454,7 +464,9 @@ static PyObject *call_squashed_pair(PyObject *module, Arguments given, Py_ssize_
     const Py_ssize_t rows = size(given[4]), count = size(given[5]);
     float *x = address(given[6]), *log_density = address(given[7]);
     if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
     squashed_pair(noise, loc, scale, half_width, rows, count, x, log_density);
+    Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
@@ -465,23 +477,37 @@ static PyObject *call_log_density_at(PyObject *module, Arguments given, Py_ssize
     const Py_ssize_t rows = size(given[4]), count = size(given[5]);
     float *log_density = address(given[6]);
     if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
     log_density_at(x, loc, scale, log_slope, rows, count, log_density);
+    Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
 static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 8)) return NULL;
-    const float *x = address(given[0]), *loc = address(given[1]), *scale = address(given[2]), *slope = address(given[3]);
+    const float *x = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
+    const float *slope = address(given[3]);
     const Py_ssize_t rows = size(given[4]), count = size(given[5]);
     float *by_loc = address(given[6]), *by_scale = address(given[7]);
     if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
     log_density_slopes(x, loc, scale, slope, rows, count, by_loc, by_scale);
+    Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
-static PyMethodDef methods[] = {METHOD(philox_words), METHOD(philox_uniforms), METHOD(philox_double_uniforms), METHOD(philox_normals), METHOD(categories), METHOD(squashed_pair), METHOD(log_density_at),
-                                METHOD(log_density_slopes), {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {
+    METHOD(philox_words),
+    METHOD(philox_uniforms),
+    METHOD(philox_double_uniforms),
+    METHOD(philox_normals),
+    METHOD(categories),
+    METHOD(squashed_pair),
+    METHOD(log_density_at),
+    METHOD(log_density_slopes),
+    {NULL, NULL, 0, NULL},
+};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernels(void) { return PyModuleDef_Init(&definition); }
