@@ -93,6 +93,12 @@ INLINE double log_of(double x) {
     return (double)k * LOG_2 + s * p;
 }
 
+/* log(1 + x) for x >= 0, in which what the sum rounds off is added to its logarithm; NaN of NaN. */
+INLINE double log1p_of(double x) {
+    const double sum = 1.0 + x;
+    return log_of(sum) + (x - (sum - 1.0)) / sum;
+}
+
 /* log(x) of what may be no scale of a distribution. */
 INLINE double log_of_any(double x) {
     const double of_positive = x < INFINITY ? log_of(x) : x; /* inf, or NaN */
@@ -240,14 +246,22 @@ INLINE float largest_of(const float *row, Py_ssize_t count) {
     return largest;
 }
 
-INLINE double sum_of(const float *row, Py_ssize_t count) {
-    double lanes[LANES] = {0.0}, sum = 0.0;
+/* The sum of weights without that of the largest logit, 1: all digits of what is left where one is nearly certain. */
+INLINE double rest_of(const float *weights, Py_ssize_t count) {
+    double lanes[LANES] = {0.0}, ones[LANES] = {0.0}, sum = 0.0, num_ones = 0.0;
     Py_ssize_t i = 0;
     for (; i + LANES <= count; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) lanes[lane] += row[i + lane];
-    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
-    for (; i < count; i++) sum += row[i];
-    return sum;
+        for (int lane = 0; lane < LANES; lane++) {
+            const double weight = weights[i + lane];
+            lanes[lane] += weight == 1.0 ? 0.0 : weight;
+            ones[lane] += weight == 1.0 ? 1.0 : 0.0;
+        }
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane], num_ones += ones[lane];
+    for (; i < count; i++) {
+        sum += weights[i] == 1.0f ? 0.0 : weights[i];
+        num_ones += weights[i] == 1.0f ? 1.0 : 0.0;
+    }
+    return num_ones > 1.0 ? sum + (num_ones - 1.0) : sum;
 }
 
 INLINE double units_of(float weight, float unit) { return (double)floorf(weight * unit); }
@@ -276,38 +290,128 @@ INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share
     return 0;
 }
 
-/* Choose outcomes of logits (rows, count) at shares of their weights if there are shares, and score them, or else those
-   given, if there is room for log-probs: choice.choose_and_score, softmax.log_prob. `mask`, `share` and `log_prob` may
-   be NULL; `weights` is room for PIECE numbers, and for a row. */
+/* Some rows of logits, as many as make loops long and the nearest cache holds, or one. */
+typedef struct {
+    Py_ssize_t rows, count;
+    const float *logits;
+    const unsigned char *mask; /* or NULL */
+    float *weights;            /* exp of the logits less the largest: 0 outside the support, NaN beside NaN */
+    float top[PIECE];          /* the largest, a number in a row without support */
+} Piece;
+
+INLINE void weigh(Piece *piece) {
+    const Py_ssize_t rows = piece->rows, count = piece->count, size = rows * count;
+    const float *restrict logits = piece->logits;
+    const unsigned char *restrict mask = piece->mask;
+    float *restrict weights = piece->weights, *restrict top = piece->top;
+    if (mask == NULL)
+        memcpy(weights, logits, size * sizeof(float));
+    else
+        for (Py_ssize_t i = 0; i < size; i++) weights[i] = mask[i] ? logits[i] : -INFINITY;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        const float largest = largest_of(weights + row * count, count);
+        top[row] = largest == -INFINITY ? -FLT_MAX : largest;
+        for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) weights[i] -= top[row];
+    }
+    for (Py_ssize_t i = 0; i < size; i++) {
+        const int vanishes = weights[i] < -104.0f; /* less than half of the smallest float */
+        const float weight = (float)exp_of(vanishes ? 0.0f : weights[i]);
+        weights[i] = vanishes ? 0.0f : weight;
+    }
+}
+
+INLINE int is_allowed(const Piece *piece, Py_ssize_t i) { return piece->mask == NULL || piece->mask[i]; }
+
+INLINE Py_ssize_t rows_at_once(Py_ssize_t count) { return count < PIECE ? PIECE / count : 1; }
+
+/* The rows from `first` on of logits (rows, count), weighed. */
+INLINE void take(Piece *piece, const float *logits, const unsigned char *mask, Py_ssize_t first, Py_ssize_t rows,
+                 Py_ssize_t count) {
+    piece->rows = rows - first < rows_at_once(count) ? rows - first : rows_at_once(count);
+    piece->count = count;
+    piece->logits = logits + first * count;
+    piece->mask = mask == NULL ? NULL : mask + first * count;
+    weigh(piece);
+}
+
+/* The sum of a row's logits less the largest, each times its weight. */
+INLINE double sum_shifted(const Piece *piece, Py_ssize_t row) {
+    const float *weights = piece->weights + row * piece->count, *logits = piece->logits + row * piece->count;
+    const double top = piece->top[row];
+    double lanes[LANES] = {0.0}, sum = 0.0;
+    Py_ssize_t i = 0;
+    for (; i + LANES <= piece->count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] += weights[i + lane] == 0.0f ? 0.0 : weights[i + lane] * (logits[i + lane] - top);
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    for (; i < piece->count; i++) sum += weights[i] == 0.0f ? 0.0 : weights[i] * (logits[i] - top);
+    return sum;
+}
+
+/* Choose outcomes at shares of the weights if there are shares, and score them, or else those given, if there is room
+   for log-probs: choice.choose_and_score, softmax.log_prob. `share` and `log_prob` may be NULL; `weights` has room for
+   PIECE numbers, and for a row. */
 VECTORIZED static void categories(const float *logits, const unsigned char *mask, Py_ssize_t rows, Py_ssize_t count,
                                   const double *share, float unit, int64_t *outcome, float *log_prob, float *weights) {
-    float top[PIECE];
-    /* Some rows at a time: many elements for every loop, which the nearest cache holds. */
-    const Py_ssize_t rows_at_once = count < PIECE ? PIECE / count : 1;
-    for (Py_ssize_t first = 0; first < rows; first += rows_at_once) {
-        const Py_ssize_t num = rows - first < rows_at_once ? rows - first : rows_at_once, size = num * count;
-        const float *piece = logits + first * count;
-        const unsigned char *allowed = mask == NULL ? NULL : mask + first * count;
-        if (allowed == NULL)
-            memcpy(weights, piece, size * sizeof(float));
-        else
-            for (Py_ssize_t i = 0; i < size; i++) weights[i] = allowed[i] ? piece[i] : -INFINITY;
-        for (Py_ssize_t row = 0; row < num; row++) {
-            const float largest = largest_of(weights + row * count, count);
-            top[row] = largest == -INFINITY ? -FLT_MAX : largest;
-            for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) weights[i] -= top[row];
-        }
-        for (Py_ssize_t i = 0; i < size; i++) weights[i] = (float)exp_of(weights[i] < -80.0f ? -80.0f : weights[i]);
-        for (Py_ssize_t row = 0; row < num; row++) {
+    Piece piece;
+    piece.weights = weights;
+    for (Py_ssize_t first = 0; first < rows; first += piece.rows) {
+        take(&piece, logits, mask, first, rows, count);
+        for (Py_ssize_t row = 0; row < piece.rows; row++) {
             const float *of_row = weights + row * count;
             if (share != NULL) outcome[first + row] = chosen_of(of_row, count, share[first + row], unit);
             if (log_prob == NULL) continue;
             const int64_t i = outcome[first + row];
-            const int exists = i >= 0 && i < count, counts = exists && (allowed == NULL || allowed[row * count + i]);
-            const double logit = counts ? piece[row * count + i] : -INFINITY;
-            const double sum = sum_of(of_row, count); /* at least its largest term, 1, or NaN, or nothing */
-            const double log_sum = isnan(sum) ? NAN : log_of(sum < 1.0 ? 1.0 : sum);
-            log_prob[first + row] = exists ? (float)(logit - top[row] - log_sum) : -INFINITY;
+            const int exists = i >= 0 && i < count, counts = exists && is_allowed(&piece, row * count + i);
+            const double logit = counts ? piece.logits[row * count + i] : -INFINITY;
+            const double scored = logit - piece.top[row] - log1p_of(rest_of(of_row, count));
+            log_prob[first + row] = exists ? (float)scored : -INFINITY;
+        }
+    }
+}
+
+/* softmax.entropy */
+VECTORIZED static void entropies(const float *logits, const unsigned char *mask, Py_ssize_t rows, Py_ssize_t count,
+                                 float *entropy, float *weights) {
+    Piece piece;
+    piece.weights = weights;
+    for (Py_ssize_t first = 0; first < rows; first += piece.rows) {
+        take(&piece, logits, mask, first, rows, count);
+        for (Py_ssize_t row = 0; row < piece.rows; row++) {
+            const float *of_row = weights + row * count;
+            const double rest = rest_of(of_row, count);
+            entropy[first + row] = (float)(log1p_of(rest) - sum_shifted(&piece, row) / (1.0 + rest));
+        }
+    }
+}
+
+/* The derivatives of log-probs by the logits, or where there are no outcomes of entropies, times `slope`, those of a
+   result by these; 0 where a logit does not count, and where a log-prob is -inf. */
+VECTORIZED static void category_slopes(const float *logits, const unsigned char *mask, Py_ssize_t rows,
+                                       Py_ssize_t count, const int64_t *outcome, const float *slope, float *by_logits,
+                                       float *weights) {
+    Piece piece;
+    piece.weights = weights;
+    for (Py_ssize_t first = 0; first < rows; first += piece.rows) {
+        take(&piece, logits, mask, first, rows, count);
+        for (Py_ssize_t row = 0; row < piece.rows; row++) {
+            const float *of_row = weights + row * count, *logit = piece.logits + row * count;
+            float *restrict by_logit = by_logits + (first + row) * count;
+            const double rest = rest_of(of_row, count), share = slope[first + row] / (1.0 + rest);
+            if (outcome == NULL) {
+                const double top = piece.top[row], mean = sum_shifted(&piece, row) / (1.0 + rest);
+                for (Py_ssize_t i = 0; i < count; i++)
+                    by_logit[i] = of_row[i] == 0.0f ? 0.0f : (float)(of_row[i] * share * (mean - (logit[i] - top)));
+                continue;
+            }
+            const int64_t chosen = outcome[first + row];
+            const int exists = chosen >= 0 && chosen < count && is_allowed(&piece, row * count + chosen);
+            if (!exists || logit[chosen] == -INFINITY) {
+                memset(by_logit, 0, count * sizeof(float));
+                continue;
+            }
+            for (Py_ssize_t i = 0; i < count; i++) by_logit[i] = of_row[i] == 0.0f ? 0.0f : (float)(-of_row[i] * share);
+            by_logit[chosen] = (float)((rest + (1.0 - of_row[chosen])) * share);
         }
     }
 }
@@ -438,6 +542,12 @@ static PyObject *call_philox_normals(PyObject *module, Arguments given, Py_ssize
     return call_philox(given, num, philox_normals);
 }
 
+static float *room_for_weights(Py_ssize_t count) {
+    float *weights = PyMem_Malloc((count < PIECE ? PIECE : count) * sizeof(float));
+    if (weights == NULL) PyErr_NoMemory();
+    return weights;
+}
+
 static PyObject *call_categories(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 8)) return NULL;
     const float *logits = address(given[0]);
@@ -448,10 +558,44 @@ static PyObject *call_categories(PyObject *module, Arguments given, Py_ssize_t n
     int64_t *outcome = address(given[6]);
     float *log_prob = address_or_null(given[7]);
     if (PyErr_Occurred()) return NULL;
-    float *weights = PyMem_Malloc((count < PIECE ? PIECE : count) * sizeof(float));
-    if (weights == NULL) return PyErr_NoMemory();
+    float *weights = room_for_weights(count);
+    if (weights == NULL) return NULL;
     Py_BEGIN_ALLOW_THREADS;
     categories(logits, mask, rows, count, share, (float)unit, outcome, log_prob, weights);
+    Py_END_ALLOW_THREADS;
+    PyMem_Free(weights);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_entropies(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 5)) return NULL;
+    const float *logits = address(given[0]);
+    const unsigned char *mask = address_or_null(given[1]);
+    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
+    float *entropy = address(given[4]);
+    if (PyErr_Occurred()) return NULL;
+    float *weights = room_for_weights(count);
+    if (weights == NULL) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    entropies(logits, mask, rows, count, entropy, weights);
+    Py_END_ALLOW_THREADS;
+    PyMem_Free(weights);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_category_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 7)) return NULL;
+    const float *logits = address(given[0]);
+    const unsigned char *mask = address_or_null(given[1]);
+    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
+    const int64_t *outcome = address_or_null(given[4]);
+    const float *slope = address(given[5]);
+    float *by_logits = address(given[6]);
+    if (PyErr_Occurred()) return NULL;
+    float *weights = room_for_weights(count);
+    if (weights == NULL) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    category_slopes(logits, mask, rows, count, outcome, slope, by_logits, weights);
     Py_END_ALLOW_THREADS;
     PyMem_Free(weights);
     Py_RETURN_NONE;
@@ -503,6 +647,8 @@ static PyMethodDef methods[] = {
     METHOD(philox_double_uniforms),
     METHOD(philox_normals),
     METHOD(categories),
+    METHOD(entropies),
+    METHOD(category_slopes),
     METHOD(squashed_pair),
     METHOD(log_density_at),
     METHOD(log_density_slopes),

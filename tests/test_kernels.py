@@ -127,6 +127,72 @@ def test_scores_and_their_derivatives_are_the_same_to_some_ulp(name: str, monkey
         torch.testing.assert_close(a, b, rtol=16 * EPS, atol=64 * EPS)
 
 
+OUTCOMES = torch.arange(160) % 9
+ABSENT = torch.arange(160) % 11 - 1  # some of which do not exist, or are masked
+OF_ROWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "categorical.log_prob": lambda logits: categorical.log_prob(logits, OUTCOMES),
+    "categorical.log_prob, absent": lambda logits: categorical.log_prob(logits, ABSENT),
+    "masked_categorical.log_prob": lambda logits: masked_categorical.log_prob(logits, MASK, ABSENT),
+    "one_hot_categorical.log_prob": lambda logits: one_hot_categorical.log_prob(
+        logits, torch.nn.functional.one_hot(OUTCOMES, 9)
+    ),
+    "ordinal.log_prob": lambda scores: ordinal.log_prob(scores, OUTCOMES),
+    "categorical.entropy": categorical.entropy,
+    "masked_categorical.entropy": lambda logits: masked_categorical.entropy(logits, MASK),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_what_is_of_rows_of_logits_has_the_same_derivatives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def results() -> list[Tensor]:
+        logits = _tracked(LOGITS)
+        of_rows = OF_ROWS[name](logits)
+        weights = torch.linspace(-1, 2, len(of_rows))
+        (by_sum,) = torch.autograd.grad(of_rows.sum(), logits, retain_graph=True)
+        (weighted,) = torch.autograd.grad(of_rows, logits, weights, create_graph=True)
+        (again,) = torch.autograd.grad(weighted.square().sum(), logits)
+        lanes = torch.eye(len(of_rows))[:2]
+        (batched,) = torch.autograd.grad(OF_ROWS[name](logits), logits, lanes, is_grads_batched=True)
+        with torch.no_grad():
+            return [of_rows, OF_ROWS[name](logits), by_sum, weighted, again, batched]
+
+    by_kernels = results()
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "kernels", None)
+        by_operations = results()
+    for a, b in zip(by_kernels, by_operations, strict=True):
+        assert not a.isnan().any()
+        torch.testing.assert_close(a, b, rtol=16 * EPS, atol=4 * EPS)
+
+
+@needs_kernels
+@pytest.mark.parametrize("count", [1, 5, 8, 64, 5000])
+def test_slopes_keep_their_digits(count: int) -> None:
+    """Where one outcome is nearly certain the slopes of its log-prob are as small as what is left."""
+    logits = torch.cat([table(20, count, spread=spread) for spread in (0.1, 10.0, 60.0)])
+    top = logits.argmax(-1)
+    weights = torch.exp((logits - logits.amax(-1, keepdim=True)).double())
+    rest = torch.where(torch.arange(count) == top[:, None], 0.0, weights).sum(-1)
+    for outcome in (top, torch.zeros_like(top)):
+        got = kernels.category_slopes(logits, None, outcome, torch.ones(60))
+        probs = weights / (1 + rest[:, None])
+        wanted = torch.where(torch.arange(count) == outcome[:, None], 1 - probs, -probs)
+        wanted = torch.where((outcome == top)[:, None] & (wanted >= 0), (rest / (1 + rest))[:, None], wanted)
+        torch.testing.assert_close(got.double(), wanted, rtol=4 * EPS, atol=1e-44)
+
+
+@needs_kernels
+def test_a_slope_that_is_no_number_does_not_reach_rows_without_density() -> None:
+    logits = _tracked(LOGITS)
+    log_prob = masked_categorical.log_prob(logits, MASK, ABSENT)
+    missed = log_prob == -math.inf
+    (by_logits,) = torch.autograd.grad(log_prob, logits, torch.where(missed, math.nan, 1.0))
+    assert missed.any()
+    assert (by_logits[missed] == 0).all()
+    assert (by_logits[~MASK] == 0).all()
+
+
 @needs_kernels
 def test_one_parameter_alone_has_its_derivative() -> None:
     both = torch.autograd.grad(SCORES["normal"](*(p := (_tracked(LOC), _tracked(SCALE)))).sum(), p)
@@ -219,6 +285,23 @@ def test_only_plain_arrays_are_served() -> None:
     assert not kernels.serve(x, mask=x)
     assert not kernels.serve(x, mask=(x > 0)[0])
     assert not kernels.serve(x, mask=(x > 0).t()[:, ::2])
+
+
+@needs_kernels
+def test_whom_autograd_may_ask() -> None:
+    x, mask = torch.zeros(4, 4, requires_grad=True), torch.ones(4, 4, dtype=torch.bool)
+    assert kernels.serve(x, mask=mask, for_autograd=True)
+    with torch.inference_mode():
+        assert not kernels.serve(x, mask=mask, for_autograd=True)
+        made, made_mask = torch.zeros(4, 4), mask.clone()
+    assert not kernels.serve(made, for_autograd=True)
+    assert not kernels.serve(x, mask=made_mask, for_autograd=True)
+    outcome = torch.zeros(4, dtype=torch.int64)
+    with torch.inference_mode():
+        made_outcome = outcome.clone()
+    for given in ((mask, outcome), (made_mask, outcome), (mask, made_outcome)):
+        masked_categorical.log_prob(x, *given).sum().backward()
+    masked_categorical.entropy(x, made_mask).sum().backward()
 
 
 @needs_kernels

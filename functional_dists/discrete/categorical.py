@@ -144,7 +144,7 @@ def entropy(logits: Real) -> Tensor:
     >>> entropy(torch.zeros(4))
     tensor(1.3863)
     """
-    return softmax.entropy(softmax.softmax(logits, None))
+    return softmax.entropy(logits, None)
 
 
 @verb

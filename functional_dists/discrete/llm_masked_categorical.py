@@ -219,7 +219,7 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     >>> entropy(torch.zeros(2, 4), torch.tensor([True, False]))
     tensor([1.3863, 0.0000])
     """
-    return _by_chunks(lambda logits, mask: softmax.entropy(_taken_apart(logits, mask)), logits, mask)
+    return _by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits, mask)
 
 
 @_verb

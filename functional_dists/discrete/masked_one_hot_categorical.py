@@ -252,7 +252,7 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     >>> entropy(torch.zeros(3), torch.tensor([True, False, True]))
     tensor(0.6931)
     """
-    return softmax.entropy(softmax.softmax(logits, mask))
+    return softmax.entropy(logits, mask)
 
 
 @verb

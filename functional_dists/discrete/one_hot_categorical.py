@@ -175,7 +175,7 @@ def entropy(logits: Real) -> Tensor:
     >>> entropy(torch.zeros(3))
     tensor(1.0986)
     """
-    return softmax.entropy(softmax.softmax(logits, None))
+    return softmax.entropy(logits, None)
 
 
 @verb

@@ -172,7 +172,7 @@ def entropy(scores: Real) -> Tensor:
     >>> entropy(torch.zeros(3))
     tensor(1.0986)
     """
-    return softmax.entropy(parts_of(scores))
+    return softmax.entropy(logits_of(scores), None)
 
 
 @verb

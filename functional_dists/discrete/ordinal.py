@@ -147,7 +147,7 @@ def entropy(scores: Real) -> Tensor:
     >>> entropy(torch.zeros(4))
     tensor(1.3863)
     """
-    return softmax.entropy(parts_of(scores))
+    return softmax.entropy(logits_of(scores), None)
 
 
 @verb

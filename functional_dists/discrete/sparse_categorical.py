@@ -177,7 +177,7 @@ def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -
     >>> entropy(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
     tensor(0.6931)
     """
-    return softmax.entropy(parts_of(logits, indices, padding_value))
+    return softmax.entropy(*listed(logits, indices, padding_value))
 
 
 @verb

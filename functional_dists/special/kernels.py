@@ -17,10 +17,11 @@ MOST, FEW_THREADS = 2**15, 2
 _FLOAT32, _BOOL = torch.float32, torch.bool
 
 
-def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None) -> bool:
+def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None, for_autograd: bool = False) -> bool:
     """Say whether a kernel may be given `table` and others of its shape: in eager code, if no derivative is asked for.
 
-    All are float32 but for the mask, and None stands for what is not there.
+    All are float32 but for the mask, and None stands for what is not there. With `for_autograd` derivatives may be
+    asked for, of an `autograd.Function` that keeps the tensors.
 
     >>> serve(torch.zeros(2, requires_grad=True)), serve(torch.zeros(2, dtype=torch.float64))
     (False, False)
@@ -31,13 +32,15 @@ def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None) -> 
         return False
     if not torch._C._has_storage(table):  # slopes that `torch.autograd.grad(is_grads_batched=True)` gives to `backward`
         return False
-    shape, tracked = table.shape, torch.is_grad_enabled()
+    if for_autograd and (torch.is_inference_mode_enabled() or (mask is not None and mask.is_inference())):
+        return False
+    shape, may_be_asked = table.shape, torch.is_grad_enabled()
     for tensor in (table, *others):
         if tensor is None:
             continue
-        if tensor.dtype is not _FLOAT32 or tensor.shape != shape or (tracked and tensor.requires_grad):
+        if tensor.dtype is not _FLOAT32 or tensor.shape != shape or not _is_array(tensor):
             return False
-        if not _is_array(tensor):
+        if tensor.is_inference() if for_autograd else may_be_asked and tensor.requires_grad:
             return False
     return mask is None or (mask.dtype is _BOOL and mask.shape == shape and _is_array(mask))
 
@@ -72,6 +75,30 @@ def score(logits: Tensor, mask: Tensor | None, outcome: Tensor) -> Tensor:
     log_prob = _new(logits, outcome.shape)
     _categories(logits, mask, None, 0.0, outcome, log_prob)
     return log_prob
+
+
+def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return `softmax.entropy`."""
+    entropy = _new(logits, logits.shape[:-1])
+    extension.kernels.entropies(
+        logits.data_ptr(), _address(mask), entropy.numel(), logits.shape[-1], entropy.data_ptr()
+    )
+    return entropy
+
+
+def category_slopes(logits: Tensor, mask: Tensor | None, outcome: Tensor | None, slope: Tensor) -> Tensor:
+    """Return the derivatives of a result by logits, from those by the log-probs of outcomes, or by the entropies."""
+    by_logits = torch.empty_like(logits)
+    extension.kernels.category_slopes(
+        logits.data_ptr(),
+        _address(mask),
+        slope.numel(),
+        logits.shape[-1],
+        _address(outcome),
+        slope.data_ptr(),
+        by_logits.data_ptr(),
+    )
+    return by_logits
 
 
 def _categories(

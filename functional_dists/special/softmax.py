@@ -5,7 +5,7 @@ the others: log(1 + rest) then has all its digits where one outcome is nearly ce
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -142,13 +142,39 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
     index = index.long()
-    if index.shape == logits.shape[:-1] and kernels.serve(logits, mask=mask):
-        return kernels.score(logits, mask, index.contiguous())
+    if index.shape == logits.shape[:-1]:
+        if kernels.serve(logits, mask=mask):
+            return kernels.score(logits, mask, index.contiguous())
+        if kernels.serve(logits, mask=mask, for_autograd=True) and not index.is_inference():
+            return cast(Tensor, _OfRows.apply(logits, mask, index.contiguous()))  # type: ignore[no-untyped-call]
+    return _log_prob(logits, mask, index)
+
+
+def _log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     parts = shift(logits, mask)
     zero = literal(0, index)
     exists = (index >= zero) & (index < literal(parts.logits.shape[-1], index))
     log_prob = log_prob_at(parts, torch.where(exists, index, zero))
     return torch.where(exists, log_prob, literal(-math.inf, log_prob))
+
+
+class _OfRows(torch.autograd.Function):
+    """Log-probabilities of outcomes, or without these entropies, by kernels, and so their derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, mask: Tensor | None, index: Tensor | None) -> Tensor:
+        ctx.save_for_backward(logits, mask, index)
+        return kernels.entropy(logits, mask) if index is None else kernels.score(logits, mask, index)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        logits, mask, index = ctx.saved_tensors
+        is_asked_again = torch.is_grad_enabled()
+        if not is_asked_again and kernels.serve(slope := slope.contiguous()):
+            return kernels.category_slopes(logits, mask, index, slope), None, None
+        with torch.enable_grad():
+            of_rows = _entropy(logits, mask) if index is None else _log_prob(logits, mask, index)
+        return *torch.autograd.grad(of_rows, logits, slope, create_graph=is_asked_again), None, None
 
 
 def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
@@ -188,12 +214,21 @@ def variance(parts: Softmax) -> Tensor:
     return probs(parts) * others / (1 + parts.rest)
 
 
-def entropy(parts: Softmax) -> Tensor:
+def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Return the entropy ``(*B)`` in nats.
 
-    >>> entropy(softmax(torch.zeros(3), torch.tensor([True, True, False])))
+    >>> entropy(torch.zeros(3), torch.tensor([True, True, False]))
     tensor(0.6931)
     """
+    if kernels.serve(logits, mask=mask):
+        return kernels.entropy(logits, mask)
+    if kernels.serve(logits, mask=mask, for_autograd=True):
+        return cast(Tensor, _OfRows.apply(logits, mask, None))  # type: ignore[no-untyped-call]
+    return _entropy(logits, mask)
+
+
+def _entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
+    parts = softmax(logits, mask)
     mean_shifted = (parts.weights * parts.shifted).sum(-1) / (1 + parts.rest.squeeze(-1))
     return torch.log1p(parts.rest.squeeze(-1)) - mean_shifted
 
