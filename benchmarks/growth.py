@@ -13,7 +13,6 @@ share in it.
 import argparse
 import math
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +26,7 @@ from benchmarks.cases import Arrays, Case
 from benchmarks.contenders import ours
 from benchmarks.measures import medians
 from benchmarks.report import HEADINGS, TOO_STEEP, seconds_as_text
-from benchmarks.worker import MEMORY_KEPT, environment
+from benchmarks.worker import settle
 
 
 def steep_steps(results: report.Results, threads: int) -> list[tuple[str, Case, Case]]:
@@ -68,12 +67,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    settings = {
-        **environment(arguments.threads),
-        **MEMORY_KEPT,
-    }  # those of `make bench`, which have to be there from the start
-    if any(os.environ.get(name) != value for name, value in settings.items()):
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **settings})
+    settle(arguments.threads)
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, {arguments.threads} of {os.cpu_count()} cores; medians\n")
     headings = ["work", "", "larger", "smaller, in a loop", "in parts", "whole", "slope", "from parts"]

@@ -88,3 +88,10 @@ def environment(threads: int) -> dict[str, str]:
     """Return the variables that settle the number of threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {**dict.fromkeys(names, str(threads)), "PYTHONWARNINGS": "ignore"}
+
+
+def settle(threads: int) -> None:
+    """Begin this program again where it has other settings than `make bench`, which have to be there from the start."""
+    settings = {**environment(threads), **MEMORY_KEPT}
+    if any(os.environ.get(name) != value for name, value in settings.items()):
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **settings})

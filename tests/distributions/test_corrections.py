@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     from torchrl.modules import distributions as theirs
 
 KEY = random.key(7)
+EPS = torch.finfo(torch.float32).eps
 LOC, SCALE = torch.tensor([[0.3, -1.1, 1.2], [0.1, 0.0, -0.4]]), torch.tensor([[0.5, 1.4, 0.8], [1.0, 0.3, 0.2]])
 LOGITS = torch.tensor([[0.3, -1.1, 0.8, 0.1], [0.1, 0.0, -0.4, 2.0]])
 MASK = torch.tensor([[True, False, True, True], [True, True, False, True]])
@@ -266,7 +267,8 @@ def test_expand(name: str) -> None:
     assert wide.event_shape == dist.event_shape
     value = wide.sample(key=KEY)
     assert value.shape == (5, 2, *dist.event_shape)
-    assert torch.equal(wide.log_prob(value), dist.log_prob(value))
+    # A kernel scores one value of a row, PyTorch's operations several, to an ulp of the same.
+    torch.testing.assert_close(wide.log_prob(value), dist.log_prob(value), rtol=2 * EPS, atol=EPS)
     assert wide.log_prob(value).shape == wide.entropy().shape == (5, 2)
 
 
@@ -277,7 +279,7 @@ def test_more_draws_than_the_batch_has_are_scored(name: str) -> None:
     assert value.shape == (5, 2, *dist.event_shape)
     log_prob = dist.log_prob(value)
     assert log_prob.shape == (5, 2)
-    assert torch.equal(log_prob[3], dist.log_prob(value[3]))
+    torch.testing.assert_close(log_prob[3], dist.log_prob(value[3]), rtol=2 * EPS, atol=EPS)
     assert log_prob.isfinite().all()
 
 
