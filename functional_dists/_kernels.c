@@ -427,6 +427,12 @@ typedef struct {
 
 /* Add the next elements of a table whose rows are summed up. */
 INLINE void add(RowSums *rows, const double *elements, Py_ssize_t num) {
+    if (rows->count <= num && rows->added == 0)
+        for (; num >= rows->count; num -= rows->count, elements += rows->count) {
+            double sum = 0.0;
+            for (Py_ssize_t i = 0; i < rows->count; i++) sum += elements[i];
+            *rows->sums++ = (float)sum;
+        }
     for (Py_ssize_t i = 0; i < num; i++) {
         rows->sum += elements[i];
         if (++rows->added == rows->count) {
@@ -436,6 +442,9 @@ INLINE void add(RowSums *rows, const double *elements, Py_ssize_t num) {
     }
 }
 
+/* How many elements to work on at a time: whole rows, if one is not more than a piece. */
+INLINE Py_ssize_t step_of(Py_ssize_t count) { return count < PIECE ? PIECE / count * count : PIECE; }
+
 /* x = loc + scale noise, and the log-density of squash(x) between bounds that are 2 `half_width` apart. The log of the
    slope, log(half_width (1 - tanh(x)^2)), is 2 (log 2 - |x| - log(1 + exp(-2 |x|))) but for the width; the logarithms
    that are left are one. */
@@ -444,8 +453,9 @@ VECTORIZED static void squashed_pair(const float *restrict noise, const float *r
                                      float *restrict x, float *restrict log_density) {
     RowSums sums = {log_density, count, 0, 0.0};
     double piece[PIECE];
-    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += PIECE, left -= PIECE) {
-        const Py_ssize_t num = left < PIECE ? left : PIECE;
+    const Py_ssize_t step = step_of(count);
+    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += step, left -= step) {
+        const Py_ssize_t num = left < step ? left : step;
         /* In two loops, as a product and a sum that are rounded once are not those of PyTorch. */
         for (Py_ssize_t i = first; i < first + num; i++) x[i] = scale[i] * noise[i];
         for (Py_ssize_t i = first; i < first + num; i++) x[i] = loc[i] + x[i];
@@ -465,8 +475,9 @@ VECTORIZED static void log_density_at(const float *restrict x, const float *rest
                                       float *restrict log_density) {
     RowSums sums = {log_density, count, 0, 0.0};
     double piece[PIECE];
-    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += PIECE, left -= PIECE) {
-        const Py_ssize_t num = left < PIECE ? left : PIECE;
+    const Py_ssize_t step = step_of(count);
+    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += step, left -= step) {
+        const Py_ssize_t num = left < step ? left : step;
         for (Py_ssize_t i = 0; i < num; i++) {
             const double sigma = scale[first + i], z = ((double)x[first + i] - loc[first + i]) / sigma;
             const double density = log_normal_density(z) - log_of_any(sigma);

@@ -218,7 +218,8 @@ def _lift(
             return result
         limits = [tensors[i] if dtype is None else tensors[i].to(dtype) for i in bounds]
         if isinstance(result, tuple):
-            return (confine(result[0], *limits), *result[1:])
+            value, log_prob = result
+            return confine(value, *limits), log_prob
         return confine(result, *limits)
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:

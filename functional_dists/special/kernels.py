@@ -38,20 +38,21 @@ def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None, for
     for tensor in (table, *others):
         if tensor is None:
             continue
-        if tensor.dtype is not _FLOAT32 or tensor.shape != shape or not _is_array(tensor):
+        if tensor.dtype is not _FLOAT32 or tensor.shape != shape or tensor.is_neg():
+            return False
+        if not (tensor.is_cpu and tensor.is_contiguous() and type(tensor) in PLAIN_TENSORS):  # others lie elsewhere
             return False
         if tensor.is_inference() if for_autograd else may_be_asked and tensor.requires_grad:
             return False
-    return mask is None or (mask.dtype is _BOOL and mask.shape == shape and _is_array(mask))
-
-
-def _is_array(tensor: Tensor) -> bool:
-    """Say whether the memory of a tensor holds its elements, one after the other."""
+    if mask is None:
+        return True
     return (
-        tensor.is_cpu
-        and tensor.is_contiguous()
-        and type(tensor) in PLAIN_TENSORS  # a subclass may hold them elsewhere
-        and not tensor.is_neg()
+        mask.dtype is _BOOL
+        and mask.shape == shape
+        and mask.is_cpu
+        and mask.is_contiguous()
+        and type(mask) is Tensor
+        and torch._C._has_storage(mask)
     )
 
 
