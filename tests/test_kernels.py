@@ -283,6 +283,10 @@ def test_only_plain_arrays_are_served() -> None:
     assert [kernels.serve(tensor) for tensor in refused] == [False] * len(refused)
     assert [kernels.serve(x, tensor) for tensor in refused] == [False] * len(refused)
     assert not kernels.serve(x, mask=x)
+    outcome = torch.zeros(4, dtype=torch.int64)
+    assert kernels.serve(x, outcome=outcome)
+    for wrong in (outcome.int(), outcome[:3], outcome.to("meta"), outcome.as_subclass(Subclass), x.long()[:, 0]):
+        assert not kernels.serve(x, outcome=wrong)
     assert not kernels.serve(x, mask=(x > 0)[0])
     assert not kernels.serve(x, mask=(x > 0).t()[:, ::2])
 

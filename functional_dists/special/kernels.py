@@ -14,14 +14,24 @@ from functional_dists.special.constant import PLAIN_TENSORS, is_plain, is_record
 # PyTorch shares the work on more elements than `MOST` among threads (`at::internal::GRAIN_SIZE`). A kernel has one
 # thread, with which it is as fast as PyTorch's operations are with two to five.
 MOST, FEW_THREADS = 2**15, 2
-_FLOAT32, _BOOL = torch.float32, torch.bool
+_FLOAT32 = torch.float32
 
 
-def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None, for_autograd: bool = False) -> bool:
+def serve(
+    table: Tensor,
+    *others: Tensor | None,
+    mask: Tensor | None = None,
+    outcome: Tensor | None = None,
+    for_autograd: bool = False,
+) -> bool:
     """Say whether a kernel may be given `table` and others of its shape: in eager code, if no derivative is asked for.
 
-    All are float32 but for the mask, and None stands for what is not there. With `for_autograd` derivatives may be
-    asked for, of an `autograd.Function` that keeps the tensors.
+    Args:
+        table: float32.
+        others: float32 as well; None stands for what is not there.
+        mask: bool, of the same shape.
+        outcome: int64, one for every row.
+        for_autograd: whether derivatives may be asked for, of an `autograd.Function` that keeps the tensors.
 
     >>> serve(torch.zeros(2, requires_grad=True)), serve(torch.zeros(2, dtype=torch.float64))
     (False, False)
@@ -32,27 +42,31 @@ def serve(table: Tensor, *others: Tensor | None, mask: Tensor | None = None, for
         return False
     if not torch._C._has_storage(table):  # slopes that `torch.autograd.grad(is_grads_batched=True)` gives to `backward`
         return False
-    if for_autograd and (torch.is_inference_mode_enabled() or (mask is not None and mask.is_inference())):
+    if for_autograd and torch.is_inference_mode_enabled():
         return False
     shape, may_be_asked = table.shape, torch.is_grad_enabled()
     for tensor in (table, *others):
         if tensor is None:
             continue
-        if tensor.dtype is not _FLOAT32 or tensor.shape != shape or tensor.is_neg():
+        if tensor.dtype is not _FLOAT32 or tensor.shape != shape or tensor.is_neg() or not tensor.is_contiguous():
             return False
-        if not (tensor.is_cpu and tensor.is_contiguous() and type(tensor) in PLAIN_TENSORS):  # others lie elsewhere
+        if not tensor.is_cpu or type(tensor) not in PLAIN_TENSORS:  # a subclass may have its elements elsewhere
             return False
         if tensor.is_inference() if for_autograd else may_be_asked and tensor.requires_grad:
             return False
-    if mask is None:
-        return True
+    if outcome is not None and not (outcome.shape == shape[:-1] and _is_integral(outcome, torch.int64, for_autograd)):
+        return False
+    return mask is None or (mask.shape == shape and _is_integral(mask, torch.bool, for_autograd))
+
+
+def _is_integral(tensor: Tensor, dtype: torch.dtype, for_autograd: bool) -> bool:
     return (
-        mask.dtype is _BOOL
-        and mask.shape == shape
-        and mask.is_cpu
-        and mask.is_contiguous()
-        and type(mask) is Tensor
-        and torch._C._has_storage(mask)
+        tensor.dtype is dtype
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and type(tensor) is Tensor
+        and torch._C._has_storage(tensor)
+        and not (for_autograd and tensor.is_inference())
     )
 
 

@@ -142,11 +142,10 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
     index = index.long()
-    if index.shape == logits.shape[:-1]:
-        if kernels.serve(logits, mask=mask):
-            return kernels.score(logits, mask, index.contiguous())
-        if kernels.serve(logits, mask=mask, for_autograd=True) and not index.is_inference():
-            return cast(Tensor, _OfRows.apply(logits, mask, index.contiguous()))  # type: ignore[no-untyped-call]
+    if kernels.serve(logits, mask=mask, outcome=index):
+        return kernels.score(logits, mask, index)
+    if kernels.serve(logits, mask=mask, outcome=index, for_autograd=True):
+        return cast(Tensor, _OfRows.apply(logits, mask, index))  # type: ignore[no-untyped-call]
     return _log_prob(logits, mask, index)
 
 
