@@ -385,6 +385,86 @@ VECTORIZED static void entropies(const float *logits, const unsigned char *mask,
     }
 }
 
+/* exp(-x) - 1 + x to its last digits, of which there are few at 0 for a difference: x^2 times a series below 1/2. */
+INLINE double expm1_minus_of(double x) {
+    double p = 1.0 / 87178291200;
+    p = p * -x + 1.0 / 6227020800;
+    p = p * -x + 1.0 / 479001600;
+    p = p * -x + 1.0 / 39916800;
+    p = p * -x + 1.0 / 3628800;
+    p = p * -x + 1.0 / 362880;
+    p = p * -x + 1.0 / 40320;
+    p = p * -x + 1.0 / 5040;
+    p = p * -x + 1.0 / 720;
+    p = p * -x + 1.0 / 120;
+    p = p * -x + 1.0 / 24;
+    p = p * -x + 1.0 / 6;
+    p = p * -x + 0.5;
+    return p * x * x;
+}
+
+/* One row of logits, with all digits of a double: in divergences next to 0 nothing else is left. */
+typedef struct {
+    float *logits;   /* -inf outside the support */
+    double *weights; /* exp of the logits less the largest */
+    double top, rest;
+} Row;
+
+INLINE double sum_of(const double *numbers, Py_ssize_t count) {
+    double lanes[LANES] = {0.0}, sum = 0.0;
+    Py_ssize_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] += numbers[i + lane];
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    for (; i < count; i++) sum += numbers[i];
+    return sum;
+}
+
+INLINE void weigh_row(Row *row, const float *restrict logits, const unsigned char *restrict mask, Py_ssize_t count) {
+    float *restrict masked = row->logits;
+    double *restrict weights = row->weights;
+    if (mask == NULL)
+        memcpy(masked, logits, count * sizeof(float));
+    else
+        for (Py_ssize_t i = 0; i < count; i++) masked[i] = mask[i] ? logits[i] : -INFINITY;
+    const float largest = largest_of(masked, count);
+    const double top = largest == -INFINITY ? -FLT_MAX : largest;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const double shifted = masked[i] - top;
+        const int vanishes = shifted < -700.0;
+        const double weight = exp_of(vanishes ? 0.0 : shifted);
+        weights[i] = vanishes ? 0.0 : weight;
+    }
+    row->top = top;
+    row->rest = sum_of(weights, count) - (largest == -INFINITY ? 0.0 : 1.0);
+}
+
+/* KL(p || q) of every row, whose terms are those of softmax.kl; there is room for `count` numbers of each kind. */
+VECTORIZED static void divergences(const float *p_logits, const unsigned char *p_mask, const float *q_logits,
+                                   const unsigned char *q_mask, Py_ssize_t rows, Py_ssize_t count, float *divergence,
+                                   Row p, Row q, double *restrict terms) {
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        weigh_row(&p, p_logits + row * count, p_mask == NULL ? NULL : p_mask + row * count, count);
+        weigh_row(&q, q_logits + row * count, q_mask == NULL ? NULL : q_mask + row * count, count);
+        /* log p - log q is this and the difference of the logits. */
+        const double offset = (q.top - p.top) + (log1p_of(q.rest) - log1p_of(p.rest));
+        const double p_sum = 1.0 + p.rest, q_sum = 1.0 + q.rest;
+        int is_missed = 0, is_in_p = 0, is_in_q = 0;
+        for (Py_ssize_t i = 0; i < count; i++) {
+            const double p_logit = p.logits[i], q_logit = q.logits[i];
+            const int in_p = p_logit != -INFINITY, in_q = q_logit != -INFINITY, in_both = in_p & in_q;
+            const double of_p = p.weights[i] / p_sum, of_q = q.weights[i] / q_sum;
+            const double ratio = in_both ? (p_logit - q_logit) + offset : 0.0;
+            const double near = of_p * expm1_minus_of(ratio), far = of_q - of_p + of_p * ratio;
+            const double of_both = fabs(ratio) < 0.5 ? near : far;
+            terms[i] = in_p ? of_both : of_q;
+            is_missed |= in_p & !in_q, is_in_p |= in_p, is_in_q |= in_q;
+        }
+        const double sum = sum_of(terms, count);
+        divergence[row] = is_missed ? INFINITY : is_in_p && is_in_q ? (float)sum : 0.0f;
+    }
+}
+
 /* The derivatives of log-probs by the logits, or where there are no outcomes of entropies, times `slope`, those of a
    result by these; 0 where a logit does not count, and where a log-prob is -inf. */
 VECTORIZED static void category_slopes(const float *logits, const unsigned char *mask, Py_ssize_t rows,
@@ -594,6 +674,25 @@ static PyObject *call_entropies(PyObject *module, Arguments given, Py_ssize_t nu
     Py_RETURN_NONE;
 }
 
+static PyObject *call_divergences(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 7)) return NULL;
+    const float *p_logits = address(given[0]), *q_logits = address(given[2]);
+    const unsigned char *p_mask = address_or_null(given[1]), *q_mask = address_or_null(given[3]);
+    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
+    float *divergence = address(given[6]);
+    if (PyErr_Occurred()) return NULL;
+    void *room = PyMem_Malloc(count * (3 * sizeof(double) + 2 * sizeof(float)));
+    if (room == NULL) return PyErr_NoMemory();
+    double *numbers = room;
+    Row p = {.weights = numbers, .logits = (float *)(numbers + 3 * count)};
+    Row q = {.weights = numbers + count, .logits = p.logits + count};
+    Py_BEGIN_ALLOW_THREADS;
+    divergences(p_logits, p_mask, q_logits, q_mask, rows, count, divergence, p, q, numbers + 2 * count);
+    Py_END_ALLOW_THREADS;
+    PyMem_Free(room);
+    Py_RETURN_NONE;
+}
+
 static PyObject *call_category_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 7)) return NULL;
     const float *logits = address(given[0]);
@@ -659,6 +758,7 @@ static PyMethodDef methods[] = {
     METHOD(philox_normals),
     METHOD(categories),
     METHOD(entropies),
+    METHOD(divergences),
     METHOD(category_slopes),
     METHOD(squashed_pair),
     METHOD(log_density_at),

@@ -142,6 +142,29 @@ OF_ROWS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+OTHER_LOGITS = {
+    "far": LOGITS.flip(0),
+    "near": LOGITS * (1 + 1e-5 * table(160, 9)),
+    "equal but for a constant": LOGITS + 1.0,
+    "partly without support": LOGITS.masked_fill(table(160, 9) > 1, -math.inf),
+}
+OTHER_MASKS = {"no mask": (None, None), "one mask": (MASK, MASK), "wider": (MASK, MASK | (table(160, 9) > 0))}
+
+
+@needs_kernels
+@pytest.mark.parametrize("masks", OTHER_MASKS)
+@pytest.mark.parametrize("other", OTHER_LOGITS)
+def test_divergences_are_the_same(other: str, masks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    p_mask, q_mask = OTHER_MASKS[masks]
+    for p, q in ((LOGITS, OTHER_LOGITS[other]), (OTHER_LOGITS[other], LOGITS)):
+        by_kernel = softmax.kl(p, p_mask, q, q_mask)
+        with monkeypatch.context() as patch:
+            patch.setattr(extension, "kernels", None)
+            exact = softmax.kl(p.double(), p_mask, q.double(), q_mask)
+        assert (by_kernel >= 0).all()
+        torch.testing.assert_close(by_kernel.double(), exact, rtol=EPS, atol=1e-16)
+
+
 @needs_kernels
 @pytest.mark.parametrize("name", OF_ROWS)
 def test_what_is_of_rows_of_logits_has_the_same_derivatives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

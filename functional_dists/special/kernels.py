@@ -101,6 +101,21 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     return entropy
 
 
+def divergence(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None) -> Tensor:
+    """Return `softmax.kl`."""
+    divergence = _new(p_logits, p_logits.shape[:-1])
+    extension.kernels.divergences(
+        p_logits.data_ptr(),
+        _address(p_mask),
+        q_logits.data_ptr(),
+        _address(q_mask),
+        divergence.numel(),
+        p_logits.shape[-1],
+        divergence.data_ptr(),
+    )
+    return divergence
+
+
 def category_slopes(logits: Tensor, mask: Tensor | None, outcome: Tensor | None, slope: Tensor) -> Tensor:
     """Return the derivatives of a result by logits, from those by the log-probs of outcomes, or by the entropies."""
     by_logits = torch.empty_like(logits)

@@ -242,6 +242,8 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     >>> kl(torch.zeros(2), None, torch.tensor([0.0, 1e-3]), None)
     tensor(1.2500e-07)
     """
+    if kernels.serve(p_logits, q_logits, mask=p_mask) and kernels.serve(q_logits, mask=q_mask):
+        return kernels.divergence(p_logits, p_mask, q_logits, q_mask)
     p, q = softmax(p_logits, p_mask), softmax(q_logits, q_mask)
     p_probs, q_probs = probs(p), probs(q)
     both = p.support & q.support
