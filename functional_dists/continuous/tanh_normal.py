@@ -114,7 +114,7 @@ def sample_and_log_prob(
     tensor(-3.3000)
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
-    quick = _quick_pair(noise, loc, scale, low, high, event_dims)
+    quick = special.squashed_pair(noise, loc, scale, low, high, event_dims)
     if quick is not None:
         return quick
     x = (loc + scale * noise).detach()
@@ -145,23 +145,12 @@ def rsample_and_log_prob(
     tensor(-3.3000)
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
-    quick = _quick_pair(noise, loc, scale, low, high, event_dims)
+    quick = special.squashed_pair(noise, loc, scale, low, high, event_dims)
     if quick is not None:
         return quick
     x = loc + scale * noise
     log_prob = special.log_image_density(noise, scale.log() + log_squash_slope(x, low, high))
     return special.squash(x, low, high), sum_event(log_prob, event_dims)
-
-
-def _quick_pair(
-    noise: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int
-) -> tuple[Tensor, Tensor] | None:
-    """Return the value that `noise` makes and its log-density, where a kernel may compute them."""
-    half_width = special.half_width(low, high)
-    if half_width is None or not special.kernels.serve(noise, loc, scale):
-        return None
-    x, log_prob = special.kernels.squashed_pair(noise, loc, scale, half_width, event_dims)
-    return special.squash(x, low, high), log_prob
 
 
 def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:

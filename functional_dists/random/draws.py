@@ -107,7 +107,8 @@ def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, 
     """
     if not isinstance(key, Tensor):
         key = checked_generator(key)
-        return torch.randn(shape, generator=key, dtype=dtype, device=key.device if device is None else device)
+        size = _size(shape) or ((),)  # an argument for every axis, as PyTorch takes longer for one for all of them
+        return torch.randn(*size, generator=key, dtype=dtype, device=key.device if device is None else device)
     return _drawn(ops.normals, key, shape, _float_dtype(dtype), device)
 
 

@@ -24,12 +24,12 @@ from functional_dists.special.gaussian import (
     normal_kl,
 )
 from functional_dists.special.interval import (
-    half_width,
     log_growth,
     log_squash_slope,
     next_above,
     pre_image,
     squash,
+    squashed_pair,
     strictly_inside,
     unsquash,
 )
@@ -43,7 +43,6 @@ __all__ = [
     "expm1",
     "fine_normal_rule",
     "half_line_rule",
-    "half_width",
     "is_constant",
     "is_transformed",
     "kernels",
@@ -67,6 +66,7 @@ __all__ = [
     "softmax",
     "softplus",
     "squash",
+    "squashed_pair",
     "strictly_inside",
     "tanh",
     "truncated",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from functional_dists.special import kernels
 from functional_dists.special.constant import are_numbers, is_constant, literal, once_per_number
 from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
@@ -18,7 +19,7 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """
     span, constant = _span(low, high), is_constant(x, low, high)
     if span.is_mirrored and constant:
-        return torch.tanh(x) if span.is_unit else span.half * torch.tanh(x)
+        return _squash_mirrored(x, span)
     distance = x.abs()
     near = distance < literal(0.5, x)
     centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
@@ -33,11 +34,27 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return known if constant else known + (value - value.detach())
 
 
+def squashed_pair(
+    noise: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int
+) -> tuple[Tensor, Tensor] | None:
+    """Return squash(loc + scale noise) and its log-density, summed over the event, where a kernel serves; else None."""
+    span = _span(low, high)
+    if span.half_number is None or not kernels.serve(noise, loc, scale):
+        return None
+    x, log_prob = kernels.squashed_pair(noise, loc, scale, span.half_number, event_dims)
+    return _squash_mirrored(x, span) if span.is_mirrored else squash(x, low, high), log_prob
+
+
+def _squash_mirrored(x: Tensor, span: "_Span") -> Tensor:
+    return torch.tanh(x) if span.is_unit else span.half * torch.tanh(x)
+
+
 class _Span(NamedTuple):
     width: Tensor
     half: Tensor
     middle: Tensor
-    is_mirrored: bool | None  # whether the bounds are -high and high, None if Python may not look at them
+    half_number: float | None  # of the bounds, None if Python may not look at them
+    is_mirrored: bool | None  # whether the bounds are -high and high, None likewise
     is_unit: bool = False  # whether Python knows that they are -1 and 1 ...
     is_power: bool = False  # ... or mirrored, and high a power of 2
 
@@ -48,12 +65,11 @@ def _span(low: Tensor, high: Tensor) -> _Span:
     half = 0.5 * width
     middle = low + half
     if not are_numbers(low, high):
-        return _Span(width, half, middle, None)
-    last = high.item()
-    is_mirrored = low.item() == -last
-    return _Span(
-        width, half, middle, is_mirrored, is_mirrored and last == 1, is_mirrored and math.frexp(last)[0] == 0.5
-    )
+        return _Span(width, half, middle, None, None)
+    first, last = low.item(), high.item()
+    is_mirrored = first == -last
+    is_power = is_mirrored and math.frexp(last)[0] == 0.5
+    return _Span(width, half, middle, 0.5 * (last - first), is_mirrored, is_mirrored and last == 1, is_power)
 
 
 def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -137,12 +153,6 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 @once_per_number
-def half_width(low: Tensor, high: Tensor) -> float | None:
-    """Return half the distance of bounds as a number, if they are numbers."""
-    return 0.5 * (high.item() - low.item()) if are_numbers(low, high) else None
-
-
-@once_per_number
 def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
     return torch.log(0.5 * (high - low)) + 2 * LOG_2
 
@@ -156,7 +166,7 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor([True, True])
     """
     first, last = _ends(low, high)
-    if is_constant(value):
+    if (isinstance(first, float) and not (value.requires_grad and torch.is_grad_enabled())) or is_constant(value):
         return torch.clamp(value, first, last)
     fixed = value.detach()
     return value + (torch.clamp(fixed, first, last) - fixed)
