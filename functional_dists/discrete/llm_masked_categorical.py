@@ -127,7 +127,8 @@ def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Sequence[int]
 
 
 def _chosen(logits: Tensor, mask: Tensor, shares: Tensor) -> Tensor:
-    full, allowed = _full(logits), _allowed(logits, mask)
+    # What is drawn at a position that does not count is not used.
+    full, allowed = _full(logits), mask if mask.ndim == logits.ndim else None
     if shares.shape[-1] == 1:  # without the axis of samples the choice compiles to one kernel
         return choose_by_logits(full, allowed, shares.squeeze(-1)).unsqueeze(-1)
     return choose_by_logits(full, allowed, shares.movedim(-1, 0)).movedim(0, -1)
