@@ -130,6 +130,23 @@ def test_vmap_over_any_subset_is_the_loop(name: str, verb: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_transforms_agree_with_what_kernels_compute(name: str, verb: str) -> None:
+    """Compiled kernels serve float32 in eager code alone: `vmap` and `grad` are left to PyTorch's operations."""
+    call = call_of(name, verb, torch.float32, BATCH)
+    rows = [tuple(t[i].contiguous() for t in call.tensors) for i in range(BATCH[0])]
+    loop = [parts(call.function(*row)) for row in rows]
+    lanes = tuple(torch.stack(lane) for lane in zip(*loop, strict=True))
+    assert_same(vmap(call.function)(*call.tensors), lanes, rtol=2e-6, atol=2e-6)
+    if (name, verb) not in DIFFERENTIABLE:
+        return
+    tracked = [t.clone().requires_grad_() if i in call.real else t for i, t in enumerate(call.tensors)]
+    asked = [tracked[i] for i in call.real]
+    by_autograd = torch.autograd.grad(total(call.function)(*tracked), asked, allow_unused=True)
+    by_autograd = tuple(torch.zeros_like(t) if g is None else g for g, t in zip(by_autograd, asked, strict=True))
+    assert_same(grad(total(call.function), call.real)(*call.tensors), by_autograd, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS)
 def test_nested_vmap_is_the_batched_call(name: str, verb: str) -> None:
     call = call_of(name, verb, batch=(2, 4))
     got = vmap(vmap(call.function))(*call.tensors)

@@ -5,6 +5,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
@@ -214,6 +215,15 @@ def test_a_slope_that_is_no_number_does_not_reach_rows_without_density() -> None
     assert missed.any()
     assert (by_logits[missed] == 0).all()
     assert (by_logits[~MASK] == 0).all()
+
+
+@needs_kernels
+@pytest.mark.parametrize("family", [categorical, ordinal])
+def test_one_value_of_a_row_is_scored_as_several_are(family: ModuleType) -> None:
+    values = OUTCOMES.expand(5, 160)
+    torch.testing.assert_close(
+        family.log_prob(LOGITS, values), family.log_prob(LOGITS, OUTCOMES).expand(5, 160), rtol=2 * EPS, atol=EPS
+    )
 
 
 @needs_kernels
