@@ -40,20 +40,6 @@ WORK = [
 ]
 
 
-def without_kernels(call: Callable[[], object]) -> Callable[[], object]:
-    """Return a call that does its work as where the kernels are not built."""
-    built = extension.kernels
-
-    def plainly() -> object:
-        extension.kernels = None  # type: ignore[assignment]
-        try:
-            return call()
-        finally:
-            extension.kernels = built
-
-    return plainly
-
-
 def prepared(contender: str, case: Case) -> Callable[[], object]:
     call = ours.prepare(contender.partition("/")[2], case, cases.inputs(case), "cpu")
     assert call is not None
@@ -73,7 +59,7 @@ def main() -> None:
     print(report.table(["work", "", "with kernels", "without", "times as fast"], []))
     for contender, case in WORK:
         call = prepared(contender, case)
-        calls = {"with": call, "without": without_kernels(call)}
+        calls = {"with": call, "without": extension.without_kernels(call)}
         once = min(medians(calls, 1, 1).values())
         median = medians(calls, arguments.rounds, int(2e3 / once) + 1)
         times = [seconds_as_text(median[name] * 1e-6) for name in calls]

@@ -23,6 +23,7 @@ from functional_dists import (
     random,
     tanh_normal,
 )
+from functional_dists.extension import without_kernels
 from functional_dists.special import choice, kernels, softmax
 
 KEY = random.key(11)
@@ -78,12 +79,10 @@ DRAWS |= {f"tanh_normal of {s}": lambda key, s=s: PAIR(key, table(*s), positive(
 
 @needs_kernels
 @pytest.mark.parametrize("name", DRAWS)
-def test_draws_are_the_same_and_log_probs_to_some_ulp(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_are_the_same_and_log_probs_to_some_ulp(name: str) -> None:
     for key in random.split(KEY, 5).unbind():
         by_kernels = _parts(DRAWS[name](key))
-        with monkeypatch.context() as patch:
-            patch.setattr(extension, "kernels", None)
-            by_operations = _parts(DRAWS[name](key))
+        by_operations = _parts(without_kernels(DRAWS[name])(key))
         assert torch.equal(by_kernels[0], by_operations[0])
         for a, b in zip(by_kernels[1:], by_operations[1:], strict=True):
             assert not a.isnan().any()
@@ -107,7 +106,7 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @needs_kernels
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_and_their_derivatives_are_the_same_to_some_ulp(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_and_their_derivatives_are_the_same_to_some_ulp(name: str) -> None:
     def results() -> list[Tensor]:
         parameters = [LOC.clone().requires_grad_(), SCALE.clone().requires_grad_()]
         scores = SCORES[name](*parameters)
@@ -120,9 +119,7 @@ def test_scores_and_their_derivatives_are_the_same_to_some_ulp(name: str, monkey
         return [scores, cut, *by_sum, *weighted, *again]
 
     by_kernels = results()
-    with monkeypatch.context() as patch:
-        patch.setattr(extension, "kernels", None)
-        by_operations = results()
+    by_operations = without_kernels(results)()
     for a, b in zip(by_kernels, by_operations, strict=True):
         assert not a.isnan().any()
         torch.testing.assert_close(a, b, rtol=16 * EPS, atol=64 * EPS)
@@ -155,20 +152,18 @@ OTHER_MASKS = {"no mask": (None, None), "one mask": (MASK, MASK), "wider": (MASK
 @needs_kernels
 @pytest.mark.parametrize("masks", OTHER_MASKS)
 @pytest.mark.parametrize("other", OTHER_LOGITS)
-def test_divergences_are_the_same(other: str, masks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergences_are_the_same(other: str, masks: str) -> None:
     p_mask, q_mask = OTHER_MASKS[masks]
     for p, q in ((LOGITS, OTHER_LOGITS[other]), (OTHER_LOGITS[other], LOGITS)):
         by_kernel = softmax.kl(p, p_mask, q, q_mask)
-        with monkeypatch.context() as patch:
-            patch.setattr(extension, "kernels", None)
-            exact = softmax.kl(p.double(), p_mask, q.double(), q_mask)
+        exact = without_kernels(softmax.kl)(p.double(), p_mask, q.double(), q_mask)
         assert (by_kernel >= 0).all()
         torch.testing.assert_close(by_kernel.double(), exact, rtol=EPS, atol=1e-16)
 
 
 @needs_kernels
 @pytest.mark.parametrize("name", OF_ROWS)
-def test_what_is_of_rows_of_logits_has_the_same_derivatives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_of_rows_of_logits_has_the_same_derivatives(name: str) -> None:
     def results() -> list[Tensor]:
         logits = _tracked(LOGITS)
         of_rows = OF_ROWS[name](logits)
@@ -182,9 +177,7 @@ def test_what_is_of_rows_of_logits_has_the_same_derivatives(name: str, monkeypat
             return [of_rows, OF_ROWS[name](logits), by_sum, weighted, again, batched]
 
     by_kernels = results()
-    with monkeypatch.context() as patch:
-        patch.setattr(extension, "kernels", None)
-        by_operations = results()
+    by_operations = without_kernels(results)()
     for a, b in zip(by_kernels, by_operations, strict=True):
         assert not a.isnan().any()
         torch.testing.assert_close(a, b, rtol=16 * EPS, atol=4 * EPS)
@@ -270,7 +263,7 @@ def test_log_probs_of_categories_are_exact_to_an_ulp() -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 15, 64, 1000, 1500, 5000])
-def test_choices_are_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_are_the_same(count: int) -> None:
     weights = random.uniform(KEY, (32, count)) * random.bernoulli(random.fold_in(KEY, 1), (32, count), 0.5)
     weights[0], weights[1], weights[2] = 0, 1, 2.0**-60
     weights[3] = torch.where(torch.arange(count) == count - 1, 1.0, 0.0)
@@ -280,9 +273,7 @@ def test_choices_are_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> No
     logits, mask = weights.log(), weights > 0
     for given in (None, mask):
         by_kernels = [choice.choose_by_logits(logits, given, share) for share in shares]
-        with monkeypatch.context() as patch:
-            patch.setattr(extension, "kernels", None)
-            by_operations = [choice.choose_by_logits(logits, given, share) for share in shares]
+        by_operations = [without_kernels(choice.choose_by_logits)(logits, given, share) for share in shares]
         assert torch.equal(torch.stack(by_kernels), torch.stack(by_operations))
         assert mask.gather(-1, torch.stack(by_kernels).T)[mask.any(-1)].all()
 

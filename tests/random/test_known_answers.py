@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from functional_dists import extension, random
+from functional_dists import random
+from functional_dists.extension import without_kernels
 from functional_dists.random import cpu, philox, portable
 
 from . import reference
@@ -81,20 +82,9 @@ def test_words_of_random_keys(num):
         assert torch.equal(random.bits(reference.make_key(seed, offset), num), reference.bits(seed, offset, num))
 
 
-def by_numpy(function):
-    """A function of `random.cpu` without the compiled one."""
-
-    def without_kernels(*arguments, **options):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(extension, "kernels", None)
-            return function(*arguments, **options)
-
-    return without_kernels
-
-
 @pytest.mark.parametrize(
     "words",
-    [cpu.words, by_numpy(cpu.words), lambda key, num: portable.interleave(portable.word_streams(key, num), num)],
+    [cpu.words, without_kernels(cpu.words), lambda key, num: portable.interleave(portable.word_streams(key, num), num)],
     ids=["compiled", "numpy", "tensors"],
 )
 def test_words_of_batches_of_keys_in_every_implementation(words):
@@ -111,16 +101,16 @@ def test_words_of_batches_of_keys_in_every_implementation(words):
 def test_both_implementations_draw_the_same_bits(draw, num, double):
     for pair in reference.random_pairs(10, source=num):
         key = reference.make_key(*pair)
-        assert torch.equal(draw(key, num, double=double), by_numpy(draw)(key, num, double=double))
+        assert torch.equal(draw(key, num, double=double), without_kernels(draw)(key, num, double=double))
     keys = reference.make_keys(reference.random_pairs(70, source=num)).reshape(7, 10, 2)[:, :: 1 + num // 1000]
-    assert torch.equal(draw(keys, num, double=double), by_numpy(draw)(keys, num, double=double))
+    assert torch.equal(draw(keys, num, double=double), without_kernels(draw)(keys, num, double=double))
 
 
 def test_the_largest_words_make_normals_of_zero():
     """The third word of this block is one of the last 128, whose share rounds to 1 in float32."""
     key = reference.make_key(0, 24_962_728)
     assert reference.words(0, 24_962_728, 4)[2] >= 2**32 - 128
-    for normals in (cpu.normals, by_numpy(cpu.normals)):
+    for normals in (cpu.normals, without_kernels(cpu.normals)):
         assert normals(key, 4, double=False)[2:].tolist() == [0, 0]
 
 
