@@ -1,9 +1,12 @@
 """The glue of every family: `verb` turns a function of tensors into one of pytrees, numbers and any floating dtype."""
 
 import functools
+import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, overload
 
+import numpy as np
 import optree
 import torch
 from torch import Tensor
@@ -36,7 +39,7 @@ OneHot = Annotated[Any, "floating point", "one-hot"]  # of the parameters' shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 Fit = Callable[..., torch.Size]
-_NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
+_NUMBERS = (int, float, np.number, np.bool_, torch.SymInt, torch.SymFloat)
 _FLOAT32, _FLOAT64, _BOOL = torch.float32, torch.float64, torch.bool
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -95,29 +98,59 @@ class _Signature(NamedTuple):
     names: tuple[str, ...]  # the arguments that hold tensors ...
     kinds: tuple[str, ...]  # ... what each of them holds ...
     parameters: tuple[bool, ...]  # ... whether it is a parameter of the family (a value is not) ...
-    per_row: tuple[bool, ...]  # ... and whether it lacks the last axis of the others, or has another in its place
+    layouts: tuple[str, ...]  # ... and how its axes go with those of the others
+    params: Any  # the family's `Params`, where one may stand for all parameters
+    defaults: Mapping[str, Any]  # of parameters that may be left out
     alike: bool  # arguments which all have one shape fit together
     fit: Fit | None  # asked for the shape of the parameters, where they do not broadcast
     keeps_dtypes: bool  # the function takes floating tensors as they are
 
     @classmethod
-    def of(
-        cls, function: Callable[..., Any], parameters: Mapping[str, Any], fit: Fit | None, keeps_dtypes: bool
-    ) -> "_Signature":
+    def of(cls, function: Callable[..., Any], params: Any, fit: Fit | None, keeps_dtypes: bool) -> "_Signature":
         names = positional_names(function)
         draws = names[0] == "key"
         names = names[draws:]
-        kinds = tuple(_kind(function.__annotations__[name]) for name in names)
-        per_row = tuple(_layout(function.__annotations__[name]) == "per row" for name in names)
+        layouts = tuple(_layout(function.__annotations__[name]) for name in names)
+        fields = params._fields
         return cls(
             function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
             draws=draws,
             names=names,
-            kinds=kinds,
-            parameters=tuple(name in parameters for name in names),
-            per_row=per_row,
-            alike=fit is None and names[0] in parameters and not any(per_row),
+            kinds=tuple(_kind(function.__annotations__[name]) for name in names),
+            parameters=tuple(name in fields for name in names),
+            layouts=layouts,
+            params=params if names[: len(fields)] == fields else None,
+            defaults={name: default for name, default in params._field_defaults.items() if name in names},
+            alike=fit is None and names[0] in fields and set(layouts) == {"per element"},
             fit=fit,
+            keeps_dtypes=keeps_dtypes,
+        )
+
+    @classmethod
+    def of_pair(cls, function: Callable[..., Any], params: Any, fit: Fit | None, keeps_dtypes: bool) -> "_Signature":
+        """Return what there is to know of f(p, q), whose arguments are the fields of both."""
+        size = len(params._fields)
+        kinds = tuple(_kind(params.__annotations__[name]) for name in params._fields)
+        layouts = tuple(_layout(params.__annotations__[name]) for name in params._fields)
+
+        def fit_both(*shapes: torch.Size) -> torch.Size:
+            assert fit is not None
+            of_p, of_q = fit(*shapes[:size]), fit(*shapes[size:])
+            if of_p != of_q:
+                raise ValueError("p and q must have one shape, as they do not broadcast")
+            return of_p
+
+        return cls(
+            function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
+            draws=False,
+            names=tuple(f"{side}.{name}" for side in "pq" for name in params._fields),
+            kinds=kinds + kinds,
+            parameters=(True,) * (2 * size),
+            layouts=layouts + layouts,
+            params=None,
+            defaults={},
+            alike=fit is None and set(layouts) == {"per element"},
+            fit=fit and fit_both,
             keeps_dtypes=keeps_dtypes,
         )
 
@@ -178,18 +211,32 @@ def _decorated(
     if event_dims is None:
         event_dims = (function.__kwdefaults__ or {}).get("event_dims")
     names = positional_names(function)
-    if names[0] == "p":
-        decorated = _lift_pair(function, params, event_dims, fit, keeps_dtypes)
-    else:
-        signature = _Signature.of(function, params.__annotations__, fit, keeps_dtypes)
-        decorated = _lift(function, signature, confine, event_dims)
-    functools.update_wrapper(decorated, function)
+    is_pair = names[0] == "p"
+    signature = (_Signature.of_pair if is_pair else _Signature.of)(function, params, fit, keeps_dtypes)
+
+    def lifted(event_dims: int | None) -> Callable[..., Any]:
+        if is_pair:
+            return _lift_pair(function, params, signature, event_dims)
+        return _lift(function, signature, confine, event_dims)
+
+    decorated = functools.update_wrapper(lifted(event_dims), function)
     decorated.__doc__ = docs.complete(function, params)
+    if names[-1] in params._field_defaults:
+        decorated.__signature__ = _with_defaults(function, params._field_defaults)  # type: ignore[attr-defined]
     # What a distribution object wants to know of `log_prob`: its shapes follow from these two.
     decorated.event_dims = event_dims  # type: ignore[attr-defined]
     decorated.value_layout = _layout(function.__annotations__.get("value", Real))  # type: ignore[attr-defined]
-    decorated.with_event_dims = lambda dims: _decorated(function, confine, dims, fit, keeps_dtypes)  # type: ignore[attr-defined]
+    decorated.with_event_dims = lifted  # type: ignore[attr-defined]
     return cast(F, decorated)
+
+
+def _with_defaults(function: Callable[..., Any], defaults: Mapping[str, Any]) -> inspect.Signature:
+    signature = inspect.signature(function)
+    arguments = [
+        argument.replace(default=defaults.get(name, argument.default))
+        for name, argument in signature.parameters.items()
+    ]
+    return signature.replace(parameters=arguments)
 
 
 def _lift(
@@ -231,8 +278,10 @@ def _lift(
     is_bound = tuple(name in ("low", "high") for name in signature.names)
 
     def lifted(*arguments: Any, **options: Any) -> Any:
-        if len(arguments) != count:
+        if len(arguments) != count or isinstance(arguments[draws], signature.params or ()):
             arguments, options = _by_position(signature, arguments, options)
+        if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
+            options = {**options, "sample_shape": as_shape(options["sample_shape"], signature.function)}
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
         ready = _ready(kinds, is_bound, arguments)
         if ready is not None:
@@ -245,11 +294,7 @@ def _lift(
 
 
 def _lift_pair(
-    function: Callable[..., Any],
-    params: Any,
-    default_event_dims: int | None,
-    fit: Fit | None,
-    keeps_dtypes: bool,
+    function: Callable[..., Any], params: Any, signature: _Signature, default_event_dims: int | None
 ) -> Callable[..., Any]:
     """Lift f(p, q): the fields of the two `Params` are lifted side by side."""
     size = len(params._fields)
@@ -257,26 +302,6 @@ def _lift_pair(
     def on_fields(*tensors: Tensor, **options: Any) -> Any:
         return function(params(*tensors[:size]), params(*tensors[size:]), **options)
 
-    def fit_pair(*shapes: torch.Size) -> torch.Size:
-        assert fit is not None
-        of_p, of_q = fit(*shapes[:size]), fit(*shapes[size:])
-        if of_p != of_q:
-            raise ValueError("p and q must have one shape, as they do not broadcast")
-        return of_p
-
-    kinds = tuple(_kind(params.__annotations__[name]) for name in params._fields)
-    per_row = tuple(_layout(params.__annotations__[name]) == "per row" for name in params._fields)
-    signature = _Signature(
-        function=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
-        draws=False,
-        names=tuple(f"{side}.{name}" for side in "pq" for name in params._fields),
-        kinds=kinds + kinds,
-        parameters=(True,) * (2 * size),
-        per_row=per_row + per_row,
-        alike=fit is None and not any(per_row),
-        fit=fit and fit_pair,
-        keeps_dtypes=keeps_dtypes,
-    )
     on_arguments = _lift(on_fields, signature, None, default_event_dims)
 
     def lifted(p: Any, q: Any, **options: Any) -> Any:
@@ -322,21 +347,46 @@ def _layout(annotation: Any) -> str:
 
 
 _REAL, _MASK, _INDEX = _kind(Real), _kind(Mask), _kind(Index)
-_NUMBERS_OF: dict[str, Any] = {_REAL: _NUMBERS, _MASK: bool, _INDEX: (int, torch.SymInt)}
 
 
 def _by_position(
     signature: _Signature, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put the arguments given by name behind those given by position."""
+    """Return all arguments by position: of those given by name, by default, and as one `Params`."""
     names = ("key",) * signature.draws + signature.names
+    first = int(signature.draws)
+    if signature.params is not None and len(arguments) > first and isinstance(arguments[first], signature.params):
+        arguments = (*arguments[:first], *arguments[first], *arguments[first + 1 :])
     if len(arguments) > len(names):
         raise TypeError(f"{signature.function} takes {len(names)} positional arguments {names}, got {len(arguments)}")
-    missing = [name for name in names[len(arguments) :] if name not in options]
+    if doubled := [name for name in names[: len(arguments)] if name in options]:
+        raise TypeError(f"{signature.function} got {doubled} by position and by name")
+    rest = {**signature.defaults, **options}
+    missing = [name for name in names[len(arguments) :] if name not in rest]
     if missing:
-        raise TypeError(f"{signature.function} misses {missing}: its arguments are {names}")
-    arguments = arguments + tuple(options[name] for name in names[len(arguments) :])
+        hint = "; give it by name where parameters are left to their defaults" if "value" in missing[-1:] else ""
+        raise TypeError(f"{signature.function} misses {missing}: its arguments are {names}{hint}")
+    arguments = arguments + tuple(rest[name] for name in names[len(arguments) :])
     return arguments, {name: option for name, option in options.items() if name not in names}
+
+
+def as_shape(given: Any, function: str) -> tuple[int, ...]:
+    """Return a shape, which is given as an integer or a sequence of integers, as a tuple.
+
+    >>> as_shape(5, "normal.sample"), as_shape([2, 3], "normal.sample")
+    ((5,), (2, 3))
+    """
+    sizes = given if isinstance(given, (tuple, list, torch.Size)) else (given,)
+    try:
+        shape = tuple(size if isinstance(size, (int, torch.SymInt)) else operator.index(size) for size in sizes)
+    except TypeError:
+        raise TypeError(
+            f"{function}: sample_shape must be an integer or a sequence of integers, got {given!r}"
+        ) from None
+    for size in shape:
+        if size < 0:
+            raise ValueError(f"{function}: sample_shape must hold no negative size, got {given!r}")
+    return shape
 
 
 def _has_tree(arguments: Sequence[Any]) -> bool:
@@ -381,7 +431,10 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
         _check_kind(signature, name, kind, argument)
     device = next((argument.device for argument in arguments if isinstance(argument, Tensor)), None)
     if device is None:
-        raise TypeError(f"{signature.function}: one of {signature.names} must be a tensor, got only numbers")
+        raise TypeError(
+            f"{signature.function}: one of {signature.names} must be a tensor, got only numbers; "
+            f"make one of them a tensor, as in torch.tensor({arguments[0]!r})"
+        )
     real = [
         (n, a.dtype)
         for n, k, a in zip(signature.names, signature.kinds, arguments, strict=True)
@@ -398,15 +451,23 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
         if not isinstance(argument, Tensor):
             # A number is a 0-d tensor before anything else, so that another number does not recompile.
             dtype = result if kind == _REAL else _BOOL if kind == _MASK else torch.int64
+            argument = argument.item() if isinstance(argument, np.generic) else argument
             argument = torch.full((), argument, dtype=dtype, device=device)
         tensors.append(argument.to(compute) if kind == _REAL and not signature.keeps_dtypes else argument)
     return tensors, result
 
 
+_INTEGERS, _BOOLS = (int, np.integer, torch.SymInt), (bool, np.bool_)
+_KINDS = {_REAL: "a floating point", _MASK: "a bool", _INDEX: "an integer"}
+_CURES = {_REAL: "call .float() on it", _MASK: "call .bool() on it", _INDEX: "call .long() on it"}
+
+
 def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> None:
     if not isinstance(argument, Tensor):
-        if isinstance(argument, _NUMBERS) and not isinstance(argument, _NUMBERS_OF[kind]):
-            raise TypeError(f"{signature.function}: {name} must be a {kind} number or tensor, got {argument!r}")
+        is_bool = isinstance(argument, _BOOLS)
+        right = is_bool if kind == _MASK else not is_bool and (kind == _REAL or isinstance(argument, _INTEGERS))
+        if not right:
+            raise TypeError(f"{signature.function}: {name} must be {_KINDS[kind]} number or tensor, got {argument!r}")
         return
     if kind == _REAL:
         right = argument.dtype.is_floating_point or (name == "value" and not argument.dtype.is_complex)
@@ -415,7 +476,9 @@ def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> N
     else:
         right = not (argument.dtype.is_floating_point or argument.dtype.is_complex)
     if not right:
-        raise TypeError(f"{signature.function}: {name} must be a {kind} tensor, got {argument.dtype}")
+        raise TypeError(
+            f"{signature.function}: {name} must be {_KINDS[kind]} tensor, got {argument.dtype}; {_CURES[kind]}"
+        )
 
 
 def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
@@ -428,17 +491,20 @@ def _checked_shape(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Si
         else:
             return shape  # the common case, all of one shape or without axes, must cost nothing
     shape = _broadcast_parameters(signature, tensors)
-    for is_parameter, per_row, tensor in zip(signature.parameters, signature.per_row, tensors, strict=True):
-        if not is_parameter:
-            _check_value_shape(signature, tensor.shape, shape[:-1] if per_row else shape)
+    rows = zip(signature.names, signature.parameters, signature.layouts, tensors, strict=True)
+    for name, is_parameter, layout, tensor in rows:
+        if not is_parameter and (tensor.ndim or layout == "one-hot"):  # a number is scored everywhere
+            _check_value_shape(signature, name, tensor.shape, shape[:-1] if layout == "per row" else shape)
     return shape
 
 
 def _broadcast_parameters(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
     if signature.fit is not None:
         return _fitted(signature, tensors)
-    rows = zip(signature.parameters, signature.per_row, tensors, strict=True)
-    shapes = [torch.Size((*t.shape[:-1], 1)) if per_row else t.shape for is_one, per_row, t in rows if is_one]
+    rows = zip(signature.parameters, signature.layouts, tensors, strict=True)
+    shapes = [
+        torch.Size((*t.shape[:-1], 1)) if layout == "per row" else t.shape for is_one, layout, t in rows if is_one
+    ]
     if all(shape == shapes[0] for shape in shapes[1:]):
         return shapes[0]  # PyTorch takes 20 us to say so
     try:
@@ -459,13 +525,12 @@ def _fitted(signature: _Signature, tensors: Sequence[Tensor]) -> torch.Size:
         raise ValueError(f"{signature.function}: {error}: {got}") from None
 
 
-def _check_value_shape(signature: _Signature, value: torch.Size, shape: torch.Size) -> None:
-    for got, wanted in zip(reversed(value), reversed(shape), strict=False):
-        if got not in (1, wanted):
-            raise ValueError(
-                f"{signature.function}: the value of shape {tuple(value)} does not fit the parameters, whose values "
-                f"have shape {tuple(shape)}; it may only add leading axes"
-            )
+def _check_value_shape(signature: _Signature, name: str, value: torch.Size, shape: torch.Size) -> None:
+    if len(value) < len(shape) or value[len(value) - len(shape) :] != shape:
+        raise ValueError(
+            f"{signature.function}: {name} of shape {tuple(value)} does not fit the parameters, whose values have "
+            f"shape {tuple(shape)}: it may add leading axes to that, but nothing in it broadcasts; expand it"
+        )
 
 
 def _resolved(signature: _Signature, given: int | None, default: int, shape: torch.Size) -> int:
@@ -473,7 +538,8 @@ def _resolved(signature: _Signature, given: int | None, default: int, shape: tor
         given = default if len(shape) else 0
     if given < 0 or given > len(shape):
         raise ValueError(
-            f"{signature.function}: event_dims={given} does not fit the parameters, which broadcast to {tuple(shape)}"
+            f"{signature.function}: event_dims={given} does not fit the parameters, which broadcast to {tuple(shape)}; "
+            f"it must lie between 0 and {len(shape)}"
         )
     return given
 
@@ -532,7 +598,10 @@ def _broadcast_prefix(signature: _Signature, name: str, prefix: Any, tree: Any) 
 def _check_leaves(signature: _Signature, row: Sequence[Any]) -> None:
     for name, leaf in zip(signature.names, row, strict=True):
         if not isinstance(leaf, (Tensor, *_NUMBERS)):
-            raise TypeError(f"{signature.function}: {name} must hold tensors or numbers, got {type(leaf).__name__}")
+            raise TypeError(
+                f"{signature.function}: {name} must hold tensors or numbers, got {type(leaf).__name__}"
+                + ("; call torch.as_tensor on it" if isinstance(leaf, np.ndarray) else "")
+            )
 
 
 def leaf_key(key: Source, path: tuple[Any, ...]) -> Source:
