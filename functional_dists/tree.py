@@ -390,7 +390,12 @@ def as_shape(given: Any, function: str) -> tuple[int, ...]:
 
 
 def _has_tree(arguments: Sequence[Any]) -> bool:
-    return any(not isinstance(a, (Tensor, *_NUMBERS)) for a in arguments)
+    return any(not isinstance(a, Tensor) and not _is_number(a) for a in arguments)
+
+
+def _is_number(argument: Any) -> bool:
+    """Say whether this is a number; `torch.compile` shows one of NumPy as an array without axes."""
+    return isinstance(argument, _NUMBERS) or (isinstance(argument, np.ndarray) and argument.ndim == 0)
 
 
 def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
@@ -451,8 +456,11 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
         if not isinstance(argument, Tensor):
             # A number is a 0-d tensor before anything else, so that another number does not recompile.
             dtype = result if kind == _REAL else _BOOL if kind == _MASK else torch.int64
-            argument = argument.item() if isinstance(argument, np.generic) else argument
-            argument = torch.full((), argument, dtype=dtype, device=device)
+            if isinstance(argument, np.ndarray):
+                argument = torch.as_tensor(argument, dtype=dtype, device=device)
+            else:
+                number = argument.item() if isinstance(argument, np.generic) else argument
+                argument = torch.full((), number, dtype=dtype, device=device)
         tensors.append(argument.to(compute) if kind == _REAL and not signature.keeps_dtypes else argument)
     return tensors, result
 
@@ -463,6 +471,10 @@ _CURES = {_REAL: "call .float() on it", _MASK: "call .bool() on it", _INDEX: "ca
 
 
 def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> None:
+    if isinstance(argument, np.ndarray):
+        argument = torch.as_tensor(argument)
+        if kind == _REAL and argument.dtype != _BOOL:
+            return
     if not isinstance(argument, Tensor):
         is_bool = isinstance(argument, _BOOLS)
         right = is_bool if kind == _MASK else not is_bool and (kind == _REAL or isinstance(argument, _INTEGERS))
@@ -597,7 +609,7 @@ def _broadcast_prefix(signature: _Signature, name: str, prefix: Any, tree: Any) 
 
 def _check_leaves(signature: _Signature, row: Sequence[Any]) -> None:
     for name, leaf in zip(signature.names, row, strict=True):
-        if not isinstance(leaf, (Tensor, *_NUMBERS)):
+        if not isinstance(leaf, Tensor) and not _is_number(leaf):
             raise TypeError(
                 f"{signature.function}: {name} must hold tensors or numbers, got {type(leaf).__name__}"
                 + ("; call torch.as_tensor on it" if isinstance(leaf, np.ndarray) else "")
@@ -634,7 +646,7 @@ def is_tensordict(node: Any) -> bool:
 
 def as_dicts(tree: Any) -> Any:
     """Return `tree` with a dict for every TensorDict in it."""
-    if isinstance(tree, (Tensor, *_NUMBERS)):
+    if isinstance(tree, Tensor) or _is_number(tree):
         return tree
     return optree.tree_map(
         lambda node: node.to_dict() if is_tensordict(node) else node, tree, is_leaf=is_tensordict, namespace="torch"
