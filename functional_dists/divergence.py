@@ -89,7 +89,7 @@ def _of_tanh_normals(p: tanh_normal.Params, q: tanh_normal.Params, **options: An
 
 def _bound_options(family: Any) -> dict[str, Any]:
     """Return what `bind` fixed of the options of the family's divergence."""
-    if not isinstance(family, BoundFamily) or "kl" not in family.verbs:
+    if not isinstance(family, BoundFamily) or not hasattr(family, "kl"):
         return {}
     known = inspect.signature(family.kl).parameters
     return {name: given for name, given in family.fixed.items() if name in known}

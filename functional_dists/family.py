@@ -206,6 +206,8 @@ def _all_names(function: Callable[..., Any]) -> tuple[str, ...]:
 def _documented(bound_family: BoundFamily, verb: Callable[..., Any], bound: Callable[..., Any]) -> Callable[..., Any]:
     fixed, fields = bound_family.fixed, bound_family.family.Params._fields
     functools.update_wrapper(bound, verb)
+    if getattr(verb, "event_dims", None) is not None:
+        bound.event_dims = fixed.get("event_dims", verb.event_dims)  # type: ignore[attr-defined]
     signature = inspect.signature(verb)
     bound.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[

@@ -18,6 +18,8 @@ from functional_dists import (
     normal,
     one_hot_categorical,
     random,
+    sparse_categorical,
+    sparse_one_hot_categorical,
     tanh_delta,
     tanh_normal,
     truncated_normal,
@@ -232,3 +234,17 @@ def test_the_package_shows_its_public_names_alone() -> None:
 def test_every_family_is_a_family(row: Any) -> None:
     assert isinstance(row.family, Family)
     assert not isinstance(random, Family)
+
+
+@pytest.mark.parametrize("family", [sparse_categorical, sparse_one_hot_categorical])
+def test_a_listed_outcome_that_does_not_exist_is_named_with_the_cure(family: Any) -> None:
+    logits, indices = torch.zeros(2, 5), torch.tensor([[0, 2], [1, -1]])
+    params, value = family.Params(logits, indices), family.mode(logits, indices.clamp(min=0))
+    for name, verb in verbs(family).items():
+        rest = (torch.zeros(2, 5),) if name == "log_prob_relaxed" else (value,) if name == "log_prob" else ()
+        arguments = (params, params) if name == "kl" else ((KEY,) if "sample" in name else ()) + (*params, *rest)
+        if name in ("check", "support"):
+            continue
+        with pytest.raises(ValueError, match=r"indices must lie between 0 and 4, got -1.*padding_value=-1"):
+            verb(*arguments)
+        verb(*arguments, padding_value=-1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["mask_from_indices", "used_slots"]
+__all__ = ["mask_from_indices", "out_of_range", "used_slots"]
 
 
 def used_slots(indices: Tensor, padding_value: int | None) -> Tensor:
@@ -24,4 +24,25 @@ def mask_from_indices(indices: Tensor, num: int, *, padding_value: int | None = 
     is_used = used_slots(indices, padding_value)
     places = torch.where(is_used, indices, 0).long()
     counts = torch.zeros((*indices.shape[:-1], num), dtype=torch.int64, device=indices.device)
-    return counts.scatter_add(-1, places, is_used.long()) > 0
+    try:
+        return counts.scatter_add(-1, places, is_used.long()) > 0
+    except RuntimeError as error:
+        raise out_of_range(places, num, error) from None
+
+
+def out_of_range(places: Tensor, num: int, error: Exception) -> Exception:
+    """Return what to raise when PyTorch refused to look up outcomes: its own error, unless an outcome does not exist.
+
+    >>> out_of_range(torch.tensor([2, -1]), 3, RuntimeError())
+    ValueError('indices must lie between 0 and 2, got -1; if that marks an unused slot, pass padding_value=-1')
+    """
+    if torch._C._functorch.is_functorch_wrapped_tensor(places):
+        return error
+    missing = places[(places < 0) | (places >= num)]
+    if not missing.numel():
+        return error
+    first = int(missing[0])
+    return ValueError(
+        f"indices must lie between 0 and {num - 1}, got {first}; if that marks an unused slot, pass "
+        f"padding_value={first}"
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw
-from functional_dists.discrete.indices import mask_from_indices, used_slots
+from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
 from functional_dists.random import Source
 from functional_dists.special import softmax
 from functional_dists.tree import Index, Real, require, verb
@@ -71,7 +71,10 @@ def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[
     is_used = used_slots(indices, padding_value)
     places = torch.where(is_used, indices, 0).long()
     batch = torch.broadcast_shapes(logits.shape[:-1], indices.shape[:-1])
-    table = logits.expand(*batch, logits.shape[-1]).gather(-1, places.expand(*batch, places.shape[-1]))
+    try:
+        table = logits.expand(*batch, logits.shape[-1]).gather(-1, places.expand(*batch, places.shape[-1]))
+    except (IndexError, RuntimeError) as error:
+        raise out_of_range(places, logits.shape[-1], error) from None
     return table, is_used
 
 
