@@ -6,6 +6,7 @@ from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.elementary import (
     expm1,
     log_sech2,
+    nan_of,
     one_minus_tanh,
     root,
     sech2,
@@ -56,6 +57,7 @@ __all__ = [
     "ndtr",
     "ndtri",
     "next_above",
+    "nan_of",
     "normal_kl",
     "normal_rule",
     "one_hot",

@@ -19,23 +19,38 @@ def encoded(index: Tensor, count: int) -> Tensor:
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
-    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot.
+    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot, NaN of NaN.
 
     >>> log_prob(torch.zeros(2), None, torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return softmax.log_prob(logits, mask, decoded(vector))
+    return nan_of_vector(softmax.log_prob(logits, mask, decoded(vector)), vector)
 
 
 def decoded(vector: Tensor) -> Tensor:
-    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot.
+    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot, and any where there is a NaN.
 
     >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
     tensor([ 1, -1, -1])
     """
     is_one = vector == 1
     is_one_hot = (is_one | (vector == 0)).all(-1) & (is_one.sum(-1) == 1)
-    return torch.where(is_one_hot, is_one.long().argmax(-1), -1)
+    if not vector.is_floating_point():
+        return torch.where(is_one_hot, is_one.long().argmax(-1), -1)
+    place = vector.detach().argmax(-1, keepdim=True)  # of the one, or of a NaN
+    is_nan = vector.detach().gather(-1, place).squeeze(-1).isnan()
+    return torch.where(is_one_hot | is_nan, place.squeeze(-1), -1)
+
+
+def nan_of_vector(score: Tensor, vector: Tensor) -> Tensor:
+    """Return the scores ``(*S, *B)`` of vectors ``(*S, *B, N)``, with their gradients NaN where a vector has a NaN.
+
+    >>> nan_of_vector(torch.tensor(-1.0), torch.tensor([0.0, math.nan]))
+    tensor(nan)
+    """
+    if not vector.is_floating_point():
+        return score
+    return score * torch.where(vector.detach().amax(-1).isnan(), math.nan, 1.0).to(score.dtype)
 
 
 def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
@@ -59,7 +74,7 @@ def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: float 
     largest = perturbed.detach().amax(-1, keepdim=True)
     shifted = torch.where(support, perturbed - largest, 0.0)
     total = torch.where(support, shifted.exp(), 0.0).sum(-1, keepdim=True)
-    return torch.where(support, shifted - torch.where(total > 0, total, 1.0).log(), -math.inf)
+    return torch.where(support, shifted - torch.where(total == 0, 1.0, total).log(), -math.inf)
 
 
 def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temperature: float | Tensor) -> Tensor:
@@ -78,5 +93,5 @@ def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temp
     largest = torch.where(support, perturbed.detach(), -math.inf).amax(-1, keepdim=True)
     shifted = torch.where(support, perturbed - largest, 0.0)  # the sum of these is that of all, less n log sum exp
     total = torch.where(support, shifted.exp(), 0.0).sum(-1)
-    own = torch.lgamma(count) + (count - 1) * temperature.log() - count * torch.where(total > 0, total, 1.0).log()
+    own = torch.lgamma(count) + (count - 1) * temperature.log() - count * torch.where(total == 0, 1.0, total).log()
     return torch.where(count > 0, own + (shifted - log_value).sum(-1), -math.inf)
