@@ -7,7 +7,7 @@ tolerance, and -inf elsewhere. Half precision rounds the point by more than the 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
+import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists import random, special  # noqa: F401 (the first for the examples)

@@ -195,13 +195,15 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     """
     same = (p.low == q.low) & (p.high == q.high)
     of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-    missed = ((p.low < q.low) | (p.high > q.high)) & ~_is_any_nan(p, q)
+    missed = _misses(p, q)
     known = of_normals * torch.where(same | missed, 1.0, math.nan).to(of_normals.dtype)
     return sum_event(torch.where(missed, math.inf, known), event_dims)
 
 
-def _is_any_nan(p: Params, q: Params) -> Tensor:
-    return sum(p, sum(q, torch.zeros_like(p.loc))).isnan()
+def _misses(p: Params, q: Params) -> Tensor:
+    """Say whether the bounds of q miss values of p; False where there is a NaN."""
+    parameters = torch.stack(torch.broadcast_tensors(*p, *q))
+    return ((p.low < q.low) | (p.high > q.high)) & ~parameters.isnan().any(0)
 
 
 @verb
@@ -215,11 +217,10 @@ def kl_of_any_bounds(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     tensor(0.8901)
     """
     same = (p.low == q.low) & (p.high == q.high)
-    missed = (p.low < q.low) | (p.high > q.high)
+    missed = _misses(p, q)
     low, high = torch.where(missed, q.low, p.low), torch.where(missed, q.high, p.high)
     integral = _mean_log_ratio(p._replace(low=low, high=high), q)
     of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-    missed = missed & ~_is_any_nan(p, q)
     return sum_event(torch.where(same, of_normals, torch.where(missed, math.inf, integral)), event_dims)
 
 

@@ -132,7 +132,7 @@ def _finite(top: Tensor) -> Tensor:
 
 
 def _above_all(top: Tensor) -> Tensor:
-    """Return the largest logits, and for those of NaN a number above all others, which then have no weight beside it."""
+    """Return the largest logits, for NaN a number above all others: these then have no weight beside the NaN."""
     return torch.where(top.isnan(), torch.finfo(top.dtype).max, top)
 
 
