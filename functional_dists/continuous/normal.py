@@ -18,6 +18,7 @@ from functional_dists.special import (
     ndtr,
     ndtri,
     normal_kl,
+    plus_scaled,
 )
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
@@ -102,7 +103,7 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale)
     value = (loc + scale * noise).detach()
-    log_prob = log_image_density(nan_of(reanchored(noise, loc, scale), loc), scale.log())
+    log_prob = log_image_density(_with(loc, reanchored(noise, loc, scale)), scale.log())
     return value, sum_event(log_prob, event_dims)
 
 
@@ -117,11 +118,16 @@ def rsample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    return loc + scale * noise, sum_event(log_image_density(nan_of(noise, loc), scale.log()), event_dims)
+    return loc + scale * noise, sum_event(log_image_density(_with(loc, noise), scale.log()), event_dims)
 
 
 def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
     return random.normal(key, noise_shape(sample_shape, loc, scale), dtype=loc.dtype, device=loc.device)
+
+
+def _with(loc: Tensor, noise: Tensor) -> Tensor:
+    """Return the noise, which the location does not change, NaN where that is no number."""
+    return plus_scaled(noise, loc, 0.0)
 
 
 def reanchored(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

@@ -222,7 +222,7 @@ def relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperatur
     density = one_hot.relaxed_log_density(
         logits, support, torch.where(value <= smallest, smallest, value).log(), temperature
     )
-    return one_hot.nan_of_vector(torch.where(is_outside, -torch.inf, density), value)
+    return one_hot.nan_where(value.detach().amax(-1).isnan(), torch.where(is_outside, -torch.inf, density))
 
 
 @verb

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from functional_dists.special.constant import is_constant
 from functional_dists.special.quadrature import unit_interval_rule
 
 LOG_2 = math.log(2.0)
@@ -159,5 +160,8 @@ def nan_of(result: Tensor, *others: Tensor) -> Tensor:
     tensor([3., nan])
     """
     for other in others:
-        result = result * torch.where(other.isnan(), other, 1.0).square()
+        if is_constant(result, other):
+            result = torch.where(other.isnan(), other, result)  # the same without gradients, in half the time
+        else:
+            result = result * torch.where(other.isnan(), other, 1.0).square()
     return result

@@ -110,12 +110,11 @@ def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[T
     if span.is_power:  # the quotient is exact, and so are its distances to 1 where they are small
         share = value if span.is_unit else value / high
         return torch.atanh(share.clamp(-1.0, 1.0)), torch.log((high - value) * (literal(1.0, share) + share))
-    value = torch.clamp(value, low, high)
     below, above, width = value - low, high - value, span.width.detach()
     total, lost = _two_sum(low, high)
     two, half = literal(2.0, value), literal(0.5, value)
     excess = (two * value - total) - lost  # below - above, exact near the centre, where their difference cancels
-    nearer, farther = torch.minimum(below, above), torch.maximum(below, above)
+    nearer, farther = torch.relu(torch.minimum(below, above)), torch.maximum(below, above)
     share = farther / width
     central = farther < literal(4.0, value) * nearer
     of_excess = torch.log1p(excess.abs() / nearer)

@@ -24,33 +24,34 @@ def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
     >>> log_prob(torch.zeros(2), None, torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return nan_of_vector(softmax.log_prob(logits, mask, decoded(vector)), vector)
+    outcome, is_nan = decoded(vector)
+    return nan_where(is_nan, softmax.log_prob(logits, mask, outcome))
 
 
-def decoded(vector: Tensor) -> Tensor:
-    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot, and any where there is a NaN.
+def decoded(vector: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot, and where there is a NaN.
+
+    Of a vector with a NaN the outcome is one that has a part in it; integers have none.
 
     >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
-    tensor([ 1, -1, -1])
+    (tensor([ 1, -1, -1]), None)
     """
-    is_one = vector == 1
-    is_one_hot = (is_one | (vector == 0)).all(-1) & (is_one.sum(-1) == 1)
+    is_one, is_zero = vector == 1, vector == 0
+    is_one_hot = (is_one | is_zero).all(-1) & (is_one.sum(-1) == 1)
+    place = is_zero.long().argmin(-1)  # where the first is that is not 0
     if not vector.is_floating_point():
-        return torch.where(is_one_hot, is_one.long().argmax(-1), -1)
-    place = vector.detach().argmax(-1, keepdim=True)  # of the one, or of a NaN
-    is_nan = vector.detach().gather(-1, place).squeeze(-1).isnan()
-    return torch.where(is_one_hot | is_nan, place.squeeze(-1), -1)
+        return torch.where(is_one_hot, place, -1), None
+    is_nan = vector.detach().amax(-1).isnan()
+    return torch.where(is_one_hot | is_nan, place, -1), is_nan
 
 
-def nan_of_vector(score: Tensor, vector: Tensor) -> Tensor:
-    """Return the scores ``(*S, *B)`` of vectors ``(*S, *B, N)``, with their gradients NaN where a vector has a NaN.
+def nan_where(is_nan: Tensor | None, score: Tensor) -> Tensor:
+    """Return the scores, which are NaN with their gradients where they are said to be.
 
-    >>> nan_of_vector(torch.tensor(-1.0), torch.tensor([0.0, math.nan]))
-    tensor(nan)
+    >>> nan_where(torch.tensor([True, False]), torch.tensor(-1.0))
+    tensor([nan, -1.])
     """
-    if not vector.is_floating_point():
-        return score
-    return score * torch.where(vector.detach().amax(-1).isnan(), math.nan, 1.0).to(score.dtype)
+    return score if is_nan is None else score * torch.where(is_nan, math.nan, 1.0).to(score.dtype)
 
 
 def straight_through(hard: Tensor, probs: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     logits = masked(logits, mask)
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
-        weights = _exp(logits - _above_all(top))
+        weights = _exp(logits - _no_nan(top))
         # float64 has digits to spare for what is left of the sum; it is not less than its largest term, 1, or nothing.
         total = weights.sum(-1, dtype=torch.float64)
         rest = (total - literal(1.0, total)).clamp(min=0)
@@ -101,7 +101,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     top = picked(logits, largest, is_top)
     is_empty = top == -math.inf
     top = torch.where(is_empty, 0.0, top)
-    weights = torch.exp(logits - _above_all(top))
+    weights = torch.exp(logits - _no_nan(top))
     rest = torch.where(is_top, 0.0, weights).sum(-1) + _if_nan(top).squeeze(-1)
     return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 
@@ -115,7 +115,7 @@ def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     tensor([ True,  True, False])
     """
     logits = masked(logits.detach(), mask)
-    return _exp(logits - _above_all(_finite(logits.amax(-1, keepdim=True))))
+    return _exp(logits - _no_nan(logits.amax(-1, keepdim=True)))
 
 
 def _exp(shifted: Tensor) -> Tensor:
@@ -131,9 +131,10 @@ def _finite(top: Tensor) -> Tensor:
     return top.clamp(min=torch.finfo(top.dtype).min)
 
 
-def _above_all(top: Tensor) -> Tensor:
-    """Return the largest logits, for NaN a number above all others: these then have no weight beside the NaN."""
-    return torch.where(top.isnan(), torch.finfo(top.dtype).max, top)
+def _no_nan(top: Tensor) -> Tensor:
+    """Return that, and for NaN a number above all others: these then have no weight beside the NaN."""
+    numbers = torch.finfo(top.dtype)
+    return top.nan_to_num(numbers.max, math.inf, numbers.min)
 
 
 def probs(parts: Softmax) -> Tensor:
