@@ -266,6 +266,17 @@ INLINE double rest_of(const float *weights, Py_ssize_t count) {
 
 INLINE double units_of(float weight, float unit) { return (double)floorf(weight * unit); }
 
+/* The outcome at a share of weights of NaN, which count as 1, and the others as nothing. */
+static Py_ssize_t chosen_of_nans(const float *weights, Py_ssize_t count, double share) {
+    double total = 0.0, below = 0.0;
+    for (Py_ssize_t i = 0; i < count; i++) total += isnan(weights[i]) ? 1.0 : 0.0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        below += isnan(weights[i]) ? 1.0 : 0.0;
+        if (below > share * total) return i;
+    }
+    return 0;
+}
+
 /* The outcome at a share of the sum of weights, as choice.choose finds it: all sums of units are integers that a double
    holds, so that their order does not matter. */
 INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share, float unit) {
@@ -276,6 +287,7 @@ INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share
     for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
     for (; i < count; i++) total += units_of(weights[i], unit);
 
+    if (isnan(total)) return chosen_of_nans(weights, count, share);
     const double target = share * total;
     for (; first + LANES <= count; first += LANES) { /* the groups that end below the target */
         double of_group = 0.0;
@@ -295,7 +307,7 @@ typedef struct {
     Py_ssize_t rows, count;
     const float *logits;
     const unsigned char *mask; /* or NULL */
-    float *weights;            /* exp of the logits less the largest: 0 outside the support, NaN beside NaN */
+    float *weights;            /* exp of the logits less the largest: 0 outside the support, NaN of NaN */
     float top[PIECE];          /* the largest, a number in a row without support */
 } Piece;
 
@@ -362,10 +374,9 @@ VECTORIZED static void categories(const float *logits, const unsigned char *mask
             if (share != NULL) outcome[first + row] = chosen_of(of_row, count, share[first + row], unit);
             if (log_prob == NULL) continue;
             const int64_t i = outcome[first + row];
-            const int exists = i >= 0 && i < count, counts = exists && is_allowed(&piece, row * count + i);
+            const int counts = i >= 0 && i < count && is_allowed(&piece, row * count + i);
             const double logit = counts ? piece.logits[row * count + i] : -INFINITY;
-            const double scored = logit - piece.top[row] - log1p_of(rest_of(of_row, count));
-            log_prob[first + row] = exists ? (float)scored : -INFINITY;
+            log_prob[first + row] = (float)(logit - piece.top[row] - log1p_of(rest_of(of_row, count)));
         }
     }
 }
@@ -461,12 +472,13 @@ VECTORIZED static void divergences(const float *p_logits, const unsigned char *p
             is_missed |= in_p & !in_q, is_in_p |= in_p, is_in_q |= in_q;
         }
         const double sum = sum_of(terms, count);
-        divergence[row] = is_missed ? INFINITY : is_in_p && is_in_q ? (float)sum : 0.0f;
+        const float of_numbers = is_missed ? INFINITY : is_in_p && is_in_q ? (float)sum : 0.0f;
+        divergence[row] = isnan(offset) ? NAN : of_numbers;
     }
 }
 
 /* The derivatives of log-probs by the logits, or where there are no outcomes of entropies, times `slope`, those of a
-   result by these; 0 where a logit does not count, and where a log-prob is -inf. */
+   result by these; 0 where a logit does not count, and where a log-prob is -inf. All that count are NaN beside a NaN. */
 VECTORIZED static void category_slopes(const float *logits, const unsigned char *mask, Py_ssize_t rows,
                                        Py_ssize_t count, const int64_t *outcome, const float *slope, float *by_logits,
                                        float *weights) {
@@ -478,6 +490,10 @@ VECTORIZED static void category_slopes(const float *logits, const unsigned char 
             const float *of_row = weights + row * count, *logit = piece.logits + row * count;
             float *restrict by_logit = by_logits + (first + row) * count;
             const double rest = rest_of(of_row, count), share = slope[first + row] / (1.0 + rest);
+            if (isnan(rest)) {
+                for (Py_ssize_t i = 0; i < count; i++) by_logit[i] = is_allowed(&piece, row * count + i) ? NAN : 0.0f;
+                continue;
+            }
             if (outcome == NULL) {
                 const double top = piece.top[row], mean = sum_shifted(&piece, row) / (1.0 + rest);
                 for (Py_ssize_t i = 0; i < count; i++)
@@ -561,7 +577,7 @@ VECTORIZED static void log_density_at(const float *restrict x, const float *rest
         for (Py_ssize_t i = 0; i < num; i++) {
             const double sigma = scale[first + i], z = ((double)x[first + i] - loc[first + i]) / sigma;
             const double density = log_normal_density(z) - log_of_any(sigma);
-            piece[i] = z * z < FLT_MAX ? density : -INFINITY;
+            piece[i] = z * z >= FLT_MAX ? -INFINITY : density; /* NaN of NaN */
         }
         if (log_slope != NULL)
             for (Py_ssize_t i = 0; i < num; i++)
@@ -578,9 +594,9 @@ VECTORIZED static void log_density_slopes(const float *restrict x, const float *
         for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) by_loc[i] = slope[row];
     for (Py_ssize_t i = 0; i < rows * count; i++) {
         const double z = ((double)x[i] - loc[i]) / scale[i], by_shift = by_loc[i] / (double)scale[i];
-        const int exists = z * z < FLT_MAX;
-        by_loc[i] = exists ? (float)(by_shift * z) : 0.0f;
-        by_scale[i] = exists ? (float)(by_shift * (z * z - 1.0)) : 0.0f;
+        const int is_outside = z * z >= FLT_MAX;
+        by_loc[i] = is_outside ? 0.0f : (float)(by_shift * z);
+        by_scale[i] = is_outside ? 0.0f : (float)(by_shift * (z * z - 1.0));
     }
 }
 

@@ -95,7 +95,7 @@ EDGES[0, 0], EDGES[1, 0], EDGES[2, 0] = 1.0, -1.0, 2.0
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "normal": lambda loc, scale: normal.log_prob(loc, scale, VALUE),
     "normal, far out": lambda loc, scale: normal.log_prob(loc, scale, 1e25 * VALUE),
-    "normal, of infinity": lambda loc, scale: normal.log_prob(loc, scale, VALUE / 0.0),
+    "normal, of infinity": lambda loc, scale: normal.log_prob(loc, scale, (VALUE + 2.0) / 0.0),
     "independent_normal": lambda loc, scale: independent_normal.log_prob(loc, scale, VALUE),
     "tanh_normal": lambda loc, scale: tanh_normal.log_prob(loc, scale, -1.0, 1.0, VALUE),
     "tanh_normal, all axes": lambda loc, scale: tanh_normal.log_prob(loc, scale, -1.0, 1.0, VALUE, event_dims=2),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.random import Source, checked_source
+from functional_dists.special import nan_of
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -91,7 +92,7 @@ def sample_and_log_prob(
     (tensor([1., 1.]), tensor(0.))
     """
     value = repeated(key, param, sample_shape).detach()
-    return value, sum_event(torch.zeros_like(value), event_dims)
+    return value, sum_event(zeros_of(value), event_dims)
 
 
 @verb
@@ -104,7 +105,12 @@ def rsample_and_log_prob(
     (tensor([1., 1.]), tensor(0.))
     """
     value = repeated(key, param, sample_shape)
-    return value, sum_event(torch.zeros_like(value), event_dims)
+    return value, sum_event(zeros_of(value), event_dims)
+
+
+def zeros_of(*tensors: Tensor) -> Tensor:
+    """Return 0, without derivatives, NaN where one of the tensors is."""
+    return nan_of(torch.zeros_like(tensors[0]), *(t.detach() for t in tensors))
 
 
 def repeated(key: Source, value: Tensor, sample_shape: Sequence[int]) -> Tensor:
@@ -130,7 +136,7 @@ def log_prob_at(point: Tensor, value: Tensor, atol: float | Tensor, rtol: float 
     """Return 0 where the value is the point, to within a tolerance, else -inf."""
     point, value = point.detach(), value.detach()
     is_close = (value - point).abs() <= atol + rtol * point.abs()
-    return torch.where(is_close, torch.zeros_like(value), -math.inf)
+    return nan_of(torch.where(is_close, torch.zeros_like(value), -math.inf), point, value)
 
 
 @verb
@@ -140,7 +146,7 @@ def entropy(param: Real, *, event_dims: int = 1) -> Tensor:
     >>> entropy(torch.zeros(2))
     tensor(0.)
     """
-    return sum_event(torch.zeros_like(param), event_dims)
+    return sum_event(zeros_of(param), event_dims)
 
 
 @verb
@@ -156,7 +162,7 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
 def kl_between(p: Tensor, q: Tensor) -> Tensor:
     """Return 0 where the points are the same, else +inf."""
     p, q = torch.broadcast_tensors(p.detach(), q.detach())
-    return torch.where(p == q, torch.zeros_like(p), math.inf)
+    return nan_of(torch.where(p == q, torch.zeros_like(p), math.inf), p, q)
 
 
 @verb
@@ -166,7 +172,17 @@ def cdf(param: Real, value: Real) -> Tensor:
     >>> cdf(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
     tensor([0., 1., 1.])
     """
-    return (value >= param).to(param.dtype)
+    return share_below(param, value)
+
+
+def share_below(point: Tensor, value: Tensor) -> Tensor:
+    """Return 1 from the point on, below it 0."""
+    return nan_of((value >= point).to(point.dtype), point.detach(), value.detach())
+
+
+def share_above(point: Tensor, value: Tensor) -> Tensor:
+    """Return 1 below the point, from it on 0."""
+    return nan_of((value < point).to(point.dtype), point.detach(), value.detach())
 
 
 @verb
@@ -176,7 +192,7 @@ def log_cdf(param: Real, value: Real) -> Tensor:
     >>> log_cdf(torch.zeros(()), torch.tensor([-1.0, 0.0]))
     tensor([-inf, 0.])
     """
-    return (value >= param).to(param.dtype).log()
+    return share_below(param, value).log()
 
 
 @verb
@@ -186,7 +202,7 @@ def survival(param: Real, value: Real) -> Tensor:
     >>> survival(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
     tensor([1., 0., 0.])
     """
-    return (value < param).to(param.dtype)
+    return share_above(param, value)
 
 
 @verb
@@ -196,7 +212,7 @@ def log_survival(param: Real, value: Real) -> Tensor:
     >>> log_survival(torch.zeros(()), torch.tensor([-1.0, 0.0]))
     tensor([0., -inf])
     """
-    return (value < param).to(param.dtype).log()
+    return share_above(param, value).log()
 
 
 @verb
@@ -206,7 +222,7 @@ def icdf(param: Real, value: Real) -> Tensor:
     >>> icdf(torch.ones(2), 0.3)
     tensor([1., 1.])
     """
-    return param.expand(torch.broadcast_shapes(param.shape, value.shape)).clone()
+    return nan_of(param, value.detach())
 
 
 # ------------------------------------------------------------------------------------------------------------ moments
@@ -257,7 +273,7 @@ def variance(param: Real) -> Tensor:
     >>> variance(torch.ones(2))
     tensor([0., 0.])
     """
-    return torch.zeros_like(param)
+    return zeros_of(param)
 
 
 @verb
@@ -267,4 +283,4 @@ def stddev(param: Real) -> Tensor:
     >>> stddev(torch.ones(2))
     tensor([0., 0.])
     """
-    return torch.zeros_like(param)
+    return zeros_of(param)

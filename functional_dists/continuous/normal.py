@@ -14,11 +14,13 @@ from functional_dists.special import (
     log_image_density,
     log_image_density_at,
     log_ndtr,
+    nan_of,
     ndtr,
     ndtri,
     normal_kl,
+    plus_scaled,
 )
-from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -101,7 +103,7 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale)
     value = (loc + scale * noise).detach()
-    log_prob = log_image_density(reanchored(noise, loc, scale), scale.log())
+    log_prob = log_image_density(_with(loc, reanchored(noise, loc, scale)), scale.log())
     return value, sum_event(log_prob, event_dims)
 
 
@@ -116,11 +118,16 @@ def rsample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    return loc + scale * noise, sum_event(log_image_density(noise, scale.log()), event_dims)
+    return loc + scale * noise, sum_event(log_image_density(_with(loc, noise), scale.log()), event_dims)
 
 
 def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
     return random.normal(key, noise_shape(sample_shape, loc, scale), dtype=loc.dtype, device=loc.device)
+
+
+def _with(loc: Tensor, noise: Tensor) -> Tensor:
+    """Return the noise, which the location does not change, NaN where that is no number."""
+    return plus_scaled(noise, loc, 0.0)
 
 
 def reanchored(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -146,7 +153,7 @@ def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
     >>> entropy(torch.zeros(2), 1.0)
     tensor([1.4189, 1.4189])
     """
-    return sum_event((0.5 + HALF_LOG_2PI + scale.log()).expand(broadcast_shape(loc, scale)), event_dims)
+    return sum_event(nan_of(0.5 + HALF_LOG_2PI + scale.log(), loc), event_dims)
 
 
 @verb
@@ -217,7 +224,7 @@ def mean(loc: Real, scale: Real) -> Tensor:
     >>> mean(torch.zeros(2), 1.0)
     tensor([0., 0.])
     """
-    return loc.expand(broadcast_shape(loc, scale))
+    return nan_of(loc, scale)
 
 
 median = mode = deterministic = mean
@@ -230,7 +237,7 @@ def stddev(loc: Real, scale: Real) -> Tensor:
     >>> stddev(torch.zeros(2), 3.0)
     tensor([3., 3.])
     """
-    return scale.expand(broadcast_shape(loc, scale))
+    return nan_of(scale, loc)
 
 
 @verb
@@ -240,4 +247,4 @@ def variance(loc: Real, scale: Real) -> Tensor:
     >>> variance(torch.zeros(2), 3.0)
     tensor([9., 9.])
     """
-    return scale.square().expand(broadcast_shape(loc, scale))
+    return nan_of(scale.square(), loc)

@@ -7,11 +7,18 @@ tolerance, and -inf elsewhere. Half precision rounds the point by more than the 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
+import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists import random, special  # noqa: F401 (the first for the examples)
-from functional_dists.continuous.delta import kl_between, log_prob_at, repeated
+from functional_dists.continuous.delta import (
+    kl_between,
+    log_prob_at,
+    repeated,
+    share_above,
+    share_below,
+    zeros_of,
+)
 from functional_dists.random import Source
 from functional_dists.tree import Real, require, sum_event, verb
 
@@ -102,7 +109,7 @@ def sample_and_log_prob(
     (tensor([2.4040, 2.4040]), tensor(0.))
     """
     value = repeated(key, _point(param, low, high), sample_shape).detach()
-    return value, sum_event(torch.zeros_like(value), event_dims)
+    return value, sum_event(zeros_of(value), event_dims)
 
 
 @verb(confine=special.strictly_inside)
@@ -115,7 +122,7 @@ def rsample_and_log_prob(
     (tensor([2.4040, 2.4040]), tensor(0.))
     """
     value = repeated(key, _point(param, low, high), sample_shape)
-    return value, sum_event(torch.zeros_like(value), event_dims)
+    return value, sum_event(zeros_of(value), event_dims)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -145,7 +152,7 @@ def entropy(param: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tenso
     >>> entropy(torch.zeros(2), -2.0, 3.0)
     tensor(0.)
     """
-    return sum_event(torch.zeros_like(_point(param, low, high)), event_dims)
+    return sum_event(zeros_of(_point(param, low, high)), event_dims)
 
 
 @verb
@@ -165,7 +172,7 @@ def cdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> cdf(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5, 1.0]))
     tensor([0., 1., 1.])
     """
-    return (value >= _point(param, low, high)).to(param.dtype)
+    return share_below(_point(param, low, high), value)
 
 
 @verb
@@ -175,7 +182,7 @@ def log_cdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> log_cdf(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5]))
     tensor([-inf, 0.])
     """
-    return (value >= _point(param, low, high)).to(param.dtype).log()
+    return share_below(_point(param, low, high), value).log()
 
 
 @verb
@@ -185,7 +192,7 @@ def survival(param: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> survival(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5, 1.0]))
     tensor([1., 0., 0.])
     """
-    return (value < _point(param, low, high)).to(param.dtype)
+    return share_above(_point(param, low, high), value)
 
 
 @verb
@@ -195,7 +202,7 @@ def log_survival(param: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> log_survival(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5]))
     tensor([0., -inf])
     """
-    return (value < _point(param, low, high)).to(param.dtype).log()
+    return share_above(_point(param, low, high), value).log()
 
 
 @verb(confine=special.strictly_inside)
@@ -205,8 +212,7 @@ def icdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> icdf(torch.ones(2), -2.0, 3.0, 0.3)
     tensor([2.4040, 2.4040])
     """
-    point = _point(param, low, high)
-    return point.expand(torch.broadcast_shapes(point.shape, value.shape)).clone()
+    return special.nan_of(_point(param, low, high), value.detach())
 
 
 # ------------------------------------------------------------------------------------------------------------ moments
@@ -257,7 +263,7 @@ def variance(param: Real, low: Real, high: Real) -> Tensor:
     >>> variance(torch.ones(2), -2.0, 3.0)
     tensor([0., 0.])
     """
-    return torch.zeros_like(_point(param, low, high))
+    return zeros_of(_point(param, low, high))
 
 
 @verb
@@ -267,4 +273,4 @@ def stddev(param: Real, low: Real, high: Real) -> Tensor:
     >>> stddev(torch.ones(2), -2.0, 3.0)
     tensor([0., 0.])
     """
-    return torch.zeros_like(_point(param, low, high))
+    return zeros_of(_point(param, low, high))

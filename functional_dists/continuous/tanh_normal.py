@@ -195,8 +195,15 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     """
     same = (p.low == q.low) & (p.high == q.high)
     of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-    missed = (p.low < q.low) | (p.high > q.high)
-    return sum_event(torch.where(same, of_normals, torch.where(missed, math.inf, math.nan)), event_dims)
+    missed = _misses(p, q)
+    known = of_normals * torch.where(same | missed, 1.0, math.nan).to(of_normals.dtype)
+    return sum_event(torch.where(missed, math.inf, known), event_dims)
+
+
+def _misses(p: Params, q: Params) -> Tensor:
+    """Say whether the bounds of q miss values of p; False where there is a NaN."""
+    parameters = torch.stack(torch.broadcast_tensors(*p, *q))
+    return ((p.low < q.low) | (p.high > q.high)) & ~parameters.isnan().any(0)
 
 
 @verb
@@ -210,11 +217,11 @@ def kl_of_any_bounds(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     tensor(0.8901)
     """
     same = (p.low == q.low) & (p.high == q.high)
-    inside = (p.low >= q.low) & (p.high <= q.high)
-    low, high = torch.where(inside, p.low, q.low), torch.where(inside, p.high, q.high)
+    missed = _misses(p, q)
+    low, high = torch.where(missed, q.low, p.low), torch.where(missed, q.high, p.high)
     integral = _mean_log_ratio(p._replace(low=low, high=high), q)
     of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-    return sum_event(torch.where(same, of_normals, torch.where(inside, integral, math.inf)), event_dims)
+    return sum_event(torch.where(same, of_normals, torch.where(missed, math.inf, integral)), event_dims)
 
 
 def _mean_log_ratio(p: Params, q: Params) -> Tensor:
@@ -281,11 +288,13 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
 def _standardized(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
     """Return the noise that makes `value`; a finite number stands in where none does."""
     x, _ = special.pre_image(value, low, high)
-    return (torch.where(x.isfinite(), x, loc.detach()) - loc) / scale
+    return (torch.where(x.isinf(), loc.detach(), x) - loc) / scale
 
 
 def _outside(value: Tensor, low: Tensor, high: Tensor, below: float, inside: Tensor, above: float) -> Tensor:
-    return torch.where(value <= low, below, torch.where(value >= high, above, inside))
+    """Return what is outside of the bounds, or inside of them, which is NaN if there is a NaN."""
+    outside = torch.where(value <= low, below, torch.where(value >= high, above, inside))
+    return torch.where(inside.isnan(), inside, outside)
 
 
 @verb(confine=special.strictly_inside)
@@ -296,7 +305,9 @@ def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     tensor([0.0000, 0.9611])
     """
     # At 0 and 1 a number that saturates stands for the infinite quantile, whose slopes would be NaN.
-    return special.squash(loc + scale * special.ndtri(value).clamp(-1e30, 1e30), low, high)
+    z = special.ndtri(value)
+    z = torch.where(z.isinf(), z.detach().clamp(-1e30, 1e30), z)
+    return special.squash(loc + scale * z, low, high)
 
 
 # ------------------------------------------------------------------------------------------------ moments and points
@@ -307,7 +318,7 @@ def deterministic(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> deterministic(torch.tensor([0.0, 1.0]), 1.0, -1.0, 1.0)
     tensor([0.0000, 0.7616])
     """
-    return special.squash(loc, low, high).expand(broadcast_shape(loc, scale, low, high))
+    return special.nan_of(special.squash(loc, low, high), scale)
 
 
 median = deterministic
@@ -351,8 +362,8 @@ def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
         step = torch.where(falling, 2 * gap * slope / torch.where(falling, denominator, 1.0), 0.0)
         x = torch.minimum((x - step).clamp(min=0), top)
     slope = 1 - fixed_gain * special.sech2(x)
-    regular = slope > 0  # zero at loc = 0, 2 scale^2 = 1 alone, where the mode has no derivative
-    inverse_slope = torch.where(regular, 1 / torch.where(regular, slope, 1.0), 0.0)
+    is_flat = slope <= 0  # zero at loc = 0, 2 scale^2 = 1 alone, where the mode has no derivative
+    inverse_slope = torch.where(is_flat, 0.0, 1 / torch.where(is_flat, 1.0, slope))
     for _ in range(2):
         x = x - (x - loc - gain * special.tanh(x)) * inverse_slope
     return x
@@ -496,7 +507,8 @@ def sample_pretanh(
     >>> sample_pretanh(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-0.9702,  0.1940])
     """
-    return (loc + scale * _noise(key, sample_shape, loc, scale, low, high)).detach()
+    x = loc + scale * _noise(key, sample_shape, loc, scale, low, high)
+    return special.nan_of(x, low + high).detach()
 
 
 @verb

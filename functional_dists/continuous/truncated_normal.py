@@ -15,7 +15,7 @@ from torch import Tensor
 from functional_dists import random, special
 from functional_dists.random import Source
 from functional_dists.special import truncated
-from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -144,9 +144,15 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     tensor([-3.9890,    -inf])
     """
     window = truncated.window(loc, scale, low, high)
-    scored = (value >= low) & (value <= high) & ((value - window.anchor) / scale).detach().square().isfinite()
-    density = _log_density(window, torch.where(scored, value - window.anchor, 0.0))
-    return sum_event(torch.where(scored, density, -math.inf), event_dims)
+    is_outside = _is_outside(window, low, high, value)
+    density = _log_density(window, torch.where(is_outside, 0.0, value - window.anchor))
+    return sum_event(torch.where(is_outside & (density == density), -math.inf, density), event_dims)
+
+
+def _is_outside(window: truncated.Window, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
+    """Say whether a value has no density, or one that overflows; False for NaN."""
+    deviation = ((value - window.anchor) / window.scale).detach()
+    return (value < low) | (value > high) | (deviation.square() == math.inf)
 
 
 def _log_density(window: truncated.Window, offset: Tensor) -> Tensor:
@@ -170,9 +176,11 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     >>> kl(Params(torch.zeros(2), 1.0), Params(torch.ones(2), 1.0, -1.0, torch.tensor([1.0, 0.5])), event_dims=0)
     tensor([0.1420,    inf])
     """
-    missed = (p.low < q.low) | (p.high > q.high)
-    q = q._replace(low=torch.where(missed, p.low, q.low), high=torch.where(missed, p.high, q.high))
-    return sum_event(torch.where(missed, math.inf, truncated.divergence(p, q)), event_dims)
+    misses_low, misses_high = p.low < q.low, p.high > q.high
+    q = q._replace(low=torch.where(misses_low, p.low, q.low), high=torch.where(misses_high, p.high, q.high))
+    divergence = truncated.divergence(p, q)
+    is_missed = (misses_low | misses_high) & ~divergence.isnan()
+    return sum_event(torch.where(is_missed, math.inf, divergence), event_dims)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cdfs
@@ -228,13 +236,14 @@ def _below(
 ) -> Tensor:
     """Return a function of the share below `value`, which is counted from below or from above."""
     window = truncated.window(loc, scale, low, high)
-    inside = (value >= low) & (value <= high) & ((value - window.anchor) / scale).detach().square().isfinite()
-    value_inside = torch.where(inside, value, window.anchor)
+    is_outside = _is_outside(window, low, high, value)
+    value_inside = torch.where(is_outside, window.anchor, value)
     share = truncated.share(
         window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside
     )
     counted = torch.where(share.of_lower, of_lower(share), of_upper(share))
-    return torch.where(inside, counted, torch.where(value < window.anchor, *outside))
+    is_outside = is_outside & ~counted.isnan()
+    return torch.where(is_outside, torch.where(value < window.anchor, *outside), counted)
 
 
 def _share(share: truncated.Share) -> Tensor:
@@ -247,8 +256,8 @@ def _other_share(share: truncated.Share) -> Tensor:
 
 def _log_other_share(share: truncated.Share) -> Tensor:
     value = share.value()
-    some_left = value < 1  # rounding may leave nothing
-    return torch.where(some_left, torch.log1p(-torch.where(some_left, value, 0.0)), -math.inf)
+    is_all = value >= 1  # by rounding
+    return torch.where(is_all, -math.inf, torch.log1p(-torch.where(is_all, 0.0, value)))
 
 
 @verb(confine=special.strictly_inside)
@@ -262,12 +271,13 @@ def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
 
 
 def _quantile(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, p: Tensor) -> Tensor:
-    between = (p > 0) & (p < 1)
-    p_between = torch.where(between, p, 0.5)
+    is_end = (p <= 0) | (p >= 1)
+    p_between = torch.where(is_end, 0.5, p)
     window = truncated.window(loc, scale, low, high)
     offset = truncated.quantile(window, window.mass(), p_between, 1 - p_between)
     at_ends = torch.where(p == 0, low, torch.where(p == 1, high, math.nan))
-    return torch.where(between, window.anchor + offset, at_ends)
+    between = window.anchor + offset
+    return torch.where(is_end & ~between.isnan(), at_ends, between)
 
 
 # ------------------------------------------------------------------------------------------------ moments and points
@@ -289,7 +299,7 @@ def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     tensor([1.0000, 0.0000])
     """
     nearest = torch.where(loc <= low, low, torch.where(loc >= high, high, loc))
-    return nearest.expand(broadcast_shape(loc, scale, low, high))
+    return special.nan_of(nearest, scale)
 
 
 deterministic = mode

@@ -157,15 +157,15 @@ def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Te
 
 
 def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
-    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist."""
+    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist; -1 stands for none."""
     exists = (value >= 0) & (value < logits.shape[-1])
-    token = torch.where(exists, value, 0)
+    token, is_asked = torch.where(exists, value, 0), value != -1
     if torch.compiler.is_compiling() and logits.is_cpu and value.shape[-1] == 1:
-        picked, is_scored = _log_softmax_at(logits, mask, token, exists.squeeze(-1))
+        picked, is_scored = _log_softmax_at(logits, mask, token, is_asked.squeeze(-1))
     else:
-        table, is_scored = _log_softmax(logits, mask, exists.any(-1))
+        table, is_scored = _log_softmax(logits, mask, is_asked.any(-1))
         picked = table.gather(-1, token)
-    return torch.where(exists & is_scored[..., None] & (picked != -math.inf), picked, -math.inf)
+    return torch.where((exists | picked.isnan()) & is_scored[..., None] & (picked != -math.inf), picked, -math.inf)
 
 
 def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -248,7 +248,7 @@ def _kl(p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> T
     near = torch.where(is_near, log_ratio, 0.0)
     terms = torch.where(is_near, p * (torch.expm1(-near) + near), q - p + p * log_ratio)
     divergence = torch.where(in_both, terms, torch.where(in_q, q, 0.0)).sum(-1)
-    is_missed = (in_p & ~in_q).any(-1)
+    is_missed = (in_p & ~in_q).any(-1) & ~divergence.isnan()
     return torch.where(is_missed, math.inf, torch.where(p_counts & q_counts, divergence, 0.0))
 
 

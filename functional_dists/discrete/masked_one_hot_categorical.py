@@ -217,12 +217,12 @@ def log_prob_relaxed(logits: Real, mask: Mask, value: OneHot, *, temperature: fl
 def relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperature: float | Tensor) -> Tensor:
     """Return the log-density of relaxed vectors; -inf for what lies outside the simplex of the support."""
     support = softmax.softmax(logits, mask).support
-    inside = ((value >= 0) & (support | (value == 0))).all(-1) & ((value.sum(-1) - 1).abs() < 1e-3)
+    is_outside = ((value < 0) | (~support & (value > 0))).any(-1) | ((value.sum(-1) - 1).abs() >= 1e-3)  # False for NaN
     smallest = torch.finfo(value.dtype).tiny
     density = one_hot.relaxed_log_density(
-        logits, support, torch.where(value > smallest, value, smallest).log(), temperature
+        logits, support, torch.where(value <= smallest, smallest, value).log(), temperature
     )
-    return torch.where(inside, density, -torch.inf)
+    return one_hot.nan_where(value.detach().amax(-1).isnan(), torch.where(is_outside, -torch.inf, density))
 
 
 @verb

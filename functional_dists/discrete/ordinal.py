@@ -72,14 +72,14 @@ def logits_of(scores: Tensor) -> Tensor:
     They are summed outwards from there, so that no large part is common to those that count.
     """
     largest = torch.finfo(scores.dtype).max / (4 * scores.shape[-1])  # whose sums are finite
-    finite = torch.where(scores.abs() < largest, scores, scores.detach().clamp(-largest, largest))
+    finite = torch.where(scores.abs() >= largest, scores.detach().clamp(-largest, largest), scores)
     outcome = torch.arange(scores.shape[-1], device=scores.device)
     steps = torch.where(outcome > 0, finite, 0.0)
     centre = steps.detach().cumsum(-1).argmax(-1, keepdim=True)
     above = torch.where(outcome > centre, steps, 0.0).cumsum(-1)
     up_to_centre = torch.where(outcome <= centre, steps, 0.0)
     from_next = torch.cat([up_to_centre[..., 1:], torch.zeros_like(up_to_centre[..., :1])], -1)
-    return above - from_next.flip(-1).cumsum(-1).flip(-1)
+    return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # 0, but for a first score of NaN
 
 
 def parts_of(scores: Tensor) -> softmax.Softmax:
@@ -167,7 +167,7 @@ def cdf(scores: Real, value: Index) -> Tensor:
     >>> cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([0.0000, 0.2500, 1.0000])
     """
-    return torch.where(_up_to(scores, value), softmax.probs(parts_of(scores)), 0.0).sum(-1)
+    return (softmax.probs(parts_of(scores)) * _up_to(scores, value)).sum(-1)
 
 
 @verb
@@ -177,7 +177,7 @@ def survival(scores: Real, value: Index) -> Tensor:
     >>> survival(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([1.0000, 0.7500, 0.0000])
     """
-    return torch.where(_up_to(scores, value), 0.0, softmax.probs(parts_of(scores))).sum(-1)
+    return (softmax.probs(parts_of(scores)) * ~_up_to(scores, value)).sum(-1)
 
 
 @verb
@@ -208,8 +208,8 @@ def _up_to(scores: Tensor, value: Tensor) -> Tensor:
 
 def _log_of_share(parts: softmax.Softmax, share: Tensor, rest: Tensor) -> Tensor:
     """Return the logarithm of the probability of a share of the outcomes, from the smaller side."""
-    of_rest = torch.where(rest, softmax.probs(parts), 0.0).sum(-1)
-    is_most = of_rest < 0.5
+    of_rest = (softmax.probs(parts) * rest).sum(-1)
+    is_most = ~(of_rest >= 0.5)  # or NaN
     chosen = share & parts.support
     log_probs = torch.where(chosen, torch.where(parts.support, softmax.log_probs(parts), 0.0), 0.0)
     largest = torch.where(chosen, log_probs.detach(), -math.inf).amax(-1, keepdim=True)

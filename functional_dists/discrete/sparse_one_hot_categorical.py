@@ -163,9 +163,9 @@ def log_prob(logits: Real, indices: Index, value: OneHot, *, padding_value: int 
 
 
 def _log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:
-    given = one_hot.decoded(value)
+    given, is_nan = one_hot.decoded(value)
     outcome = torch.where(given < 0, logits.shape[-1], given)  # which no list can hold
-    return sparse.log_prob_of(logits, indices, outcome, padding_value)
+    return one_hot.nan_where(is_nan, sparse.log_prob_of(logits, indices, outcome, padding_value))
 
 
 @verb

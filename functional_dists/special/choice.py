@@ -55,12 +55,12 @@ def _unit(count: int) -> float:
 
 
 def choose(weights: Tensor, share: Tensor) -> Tensor:
-    """Choose the outcome of every row of weights at a share of its sum.
+    """Choose the outcome of every row of weights at a share of its sum, where NaN is taken for the largest, 1.
 
     A weight counts to 2^-(53 - log2 N) of the largest possible one: 2^-47 among 64 outcomes, 2^-36 among 131,072.
 
     Args:
-        weights: ``(*B, N)``, in [0, 1].
+        weights: ``(*B, N)``, in [0, 1] or NaN.
         share: uniform draws from [0, 1), float64, ``(*S, *B)``.
 
     Returns:
@@ -70,6 +70,7 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     tensor([0, 0, 2, 2])
     """
     count = weights.shape[-1]
+    weights = torch.where(weights <= 1, weights, 1.0) if torch.compiler.is_compiling() else weights.nan_to_num(1.0, 1.0)
     integers = torch.floor(weights * literal(_unit(count), weights))  # exact in the dtype of the weights
     size = _block_size(weights, share)
     if size is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from functional_dists.special.constant import is_constant
 from functional_dists.special.quadrature import unit_interval_rule
 
 LOG_2 = math.log(2.0)
@@ -148,5 +149,19 @@ def root(x: Tensor) -> Tensor:
     >>> root(torch.tensor([4.0, 0.0]))
     tensor([2., 0.])
     """
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+    is_zero = x <= 0  # False for NaN, whose root is NaN
+    return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, x).sqrt())
+
+
+def nan_of(result: Tensor, *others: Tensor) -> Tensor:
+    """Return a result that does not depend on the others, NaN with its gradients where one of them is, broadcast.
+
+    >>> nan_of(torch.tensor(3.0), torch.tensor([1.0, math.nan]))
+    tensor([3., nan])
+    """
+    for other in others:
+        if is_constant(result, other):
+            result = torch.where(other.isnan(), other, result)  # the same without gradients, in half the time
+        else:
+            result = result * torch.where(other.isnan(), other, 1.0).square()
+    return result

@@ -176,13 +176,13 @@ def log_image_density_at(
 ) -> Tensor:
     """Return the log-density of a function of Normal(loc, scale) for its value at x, summed over the event.
 
-    An element's is -inf, with no gradient, where x is not finite, or too far from loc for a finite density.
+    An element's is -inf, with no gradient, where x is infinite, or too far from loc for a finite density; NaN of NaN.
 
     Args:
-        x: where the function has that value; no finite number where it has it nowhere.
+        x: where the function has that value; infinite where it has it nowhere.
         loc: of the normal.
         scale: of the normal.
-        log_slope: the log of the function's slope at x, any number where x is not finite; None for the identity.
+        log_slope: the log of the function's slope at x, anything where x is infinite; None for the identity.
         event_dims: over how many trailing axes to sum.
 
     >>> log_image_density_at(torch.tensor([0.0, math.inf]), torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0))
@@ -193,14 +193,14 @@ def log_image_density_at(
             return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, event_dims))  # type: ignore[no-untyped-call]
         if kernels.serve(x, loc, scale, log_slope):
             return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
-    z, exists = _deviation(x, loc, scale)
-    return sum_event(_density_at(z, scale, log_slope, exists), event_dims)
+    z, is_outside = _deviation(x, loc, scale)
+    return sum_event(_density_at(z, scale, log_slope, is_outside), event_dims)
 
 
 def _deviation(x: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how many standard deviations x is from the mean, and whether it has a density there."""
-    exists = _has_density(((x - loc) / scale).detach())
-    return (torch.where(exists, x, loc.detach()) - loc) / scale, exists
+    """Return how many standard deviations x is from the mean, and whether that is too many for a density."""
+    is_outside = _overflows(((x - loc) / scale).detach())
+    return (torch.where(is_outside, loc.detach(), x) - loc) / scale, is_outside
 
 
 def _are_asked_alone(loc: Tensor, scale: Tensor, x: Tensor, log_slope: Tensor | None) -> bool:
@@ -212,14 +212,14 @@ def _are_asked_alone(loc: Tensor, scale: Tensor, x: Tensor, log_slope: Tensor | 
     return not (x.is_inference() or loc.is_inference() or scale.is_inference())
 
 
-def _has_density(z: Tensor) -> Tensor:
-    return z.square() < literal(math.inf, z)
+def _overflows(z: Tensor) -> Tensor:
+    return z.square() == literal(math.inf, z)  # False for NaN, whose density is NaN
 
 
-def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, exists: Tensor) -> Tensor:
+def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, is_outside: Tensor) -> Tensor:
     log_scale = scale.log()
     density = log_image_density(z, log_scale if log_slope is None else log_scale + log_slope)
-    return torch.where(exists, density, literal(-math.inf, density))
+    return torch.where(is_outside, literal(-math.inf, density), density)
 
 
 class _LogImageDensity(torch.autograd.Function):
@@ -236,9 +236,9 @@ class _LogImageDensity(torch.autograd.Function):
         if ctx.is_served:
             return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
         z = (x - loc) / scale
-        ctx.exists = _has_density(z)
-        ctx.z = torch.where(ctx.exists, z, literal(0.0, z))
-        return sum_event(_density_at(ctx.z, scale, log_slope, ctx.exists), event_dims)
+        ctx.is_outside = _overflows(z)
+        ctx.z = torch.where(ctx.is_outside, literal(0.0, z), z)
+        return sum_event(_density_at(ctx.z, scale, log_slope, ctx.is_outside), event_dims)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
@@ -246,11 +246,11 @@ class _LogImageDensity(torch.autograd.Function):
         if ctx.is_served and not torch.is_grad_enabled() and kernels.serve(slope := slope.contiguous()):
             return None, *kernels.log_density_slopes(x, loc, scale, slope), None, None
         if ctx.is_served or torch.is_grad_enabled():  # the latter if derivatives of these derivatives are asked for
-            z, exists = _deviation(x, loc, scale)
+            z, is_outside = _deviation(x, loc, scale)
         else:
-            z, exists = ctx.z, ctx.exists
+            z, is_outside = ctx.z, ctx.is_outside
         slope = slope[(..., *[None] * ctx.event_dims)]
-        slope = torch.where(exists, slope, literal(0.0, slope))
+        slope = torch.where(is_outside, literal(0.0, slope), slope)
         by_shift = slope * z
         by_scale = (by_shift * z - slope) / scale if ctx.needs_input_grad[2] else None
         return None, _summed_to(loc, by_shift / scale), _summed_to(scale, by_scale), None, None
@@ -304,12 +304,12 @@ def ndtri(p: Tensor) -> Tensor:
     upper = p >= 0.5
     tail = torch.where(upper, 1 - p, p)  # exact for p >= 1/2
     start = -torch.special.ndtri(tail.detach())
-    inside = (tail > 0) & (tail <= 0.5) & (log_normal_density(start).exp() > 0)
-    tail_inside = torch.where(inside, tail, 0.5)
-    y = torch.where(inside, start, 0.0).detach()
+    is_outside = (tail <= 0) | (tail > 0.5) | (log_normal_density(start).exp() == 0)  # False for NaN
+    tail_inside = torch.where(is_outside, 0.5, tail)
+    y = torch.where(is_outside, 0.0, start).detach()
     for _ in range(2):
         y = y + (ndtr(-y) - tail_inside) / torch.exp(log_normal_density(y))
-    y = torch.where(inside, y, start)
+    y = torch.where(is_outside, start, y)
     return torch.where(upper, y, -y)
 
 

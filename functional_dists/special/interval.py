@@ -82,13 +82,13 @@ def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor([0.5493, 8.6643])
     """
     x, _ = pre_image(value, low, high)
-    return torch.where(x.isfinite(), x, torch.where(value > low, math.inf, -math.inf))
+    return torch.where(x.isinf(), torch.where(value > low, math.inf, -math.inf), x)
 
 
 def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return x and log(d value / d x) = log(2 (value - low) (high - value) / (high - low)).
 
-    Where `value` does not lie inside x is no finite number, and the latter any.
+    Where `value` does not lie inside x is infinite, of any sign, and the latter anything. Both are NaN of NaN.
 
     >>> x, log_slope = pre_image(torch.tensor([0.0, 1.0]), torch.tensor(-1.0), torch.tensor(1.0))
     >>> x, log_slope[0]
@@ -97,24 +97,24 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     span = _span(low, high)
     if is_constant(value, low, high):
         return _pre_image(value, low, high, span)
-    inside = (value > low) & (value < high)
-    value = torch.where(inside, value, span.middle)
+    is_outside = (value <= low) | (value >= high)  # False for NaN
+    value = torch.where(is_outside, span.middle, value)
     x, log_slope = _pre_image(value.detach(), low.detach(), high.detach(), span)
     # The derivatives come from x = 1/2 (log(below) - log(above)): exact, and simpler than those of the accurate value.
     below, above = log_growth(value - low), log_growth(high - value)
-    x = torch.where(inside, x + 0.5 * (below - above), math.inf)
+    x = torch.where(is_outside, x.detach() + math.inf, x + 0.5 * (below - above))  # of a bound of NaN the first is NaN
     return x, log_slope + below + above - log_growth(high - low)
 
 
 def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[Tensor, Tensor]:
     if span.is_power:  # the quotient is exact, and so are its distances to 1 where they are small
         share = value if span.is_unit else value / high
-        return torch.atanh(share), torch.log((high - value) * (literal(1.0, share) + share))
+        return torch.atanh(share.clamp(-1.0, 1.0)), torch.log((high - value) * (literal(1.0, share) + share))
     below, above, width = value - low, high - value, span.width.detach()
     total, lost = _two_sum(low, high)
     two, half = literal(2.0, value), literal(0.5, value)
     excess = (two * value - total) - lost  # below - above, exact near the centre, where their difference cancels
-    nearer, farther = torch.minimum(below, above), torch.maximum(below, above)
+    nearer, farther = torch.relu(torch.minimum(below, above)), torch.maximum(below, above)
     share = farther / width
     central = farther < literal(4.0, value) * nearer
     of_excess = torch.log1p(excess.abs() / nearer)

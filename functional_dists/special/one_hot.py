@@ -19,23 +19,39 @@ def encoded(index: Tensor, count: int) -> Tensor:
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
-    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot.
+    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot, NaN of NaN.
 
     >>> log_prob(torch.zeros(2), None, torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
     """
-    return softmax.log_prob(logits, mask, decoded(vector))
+    outcome, is_nan = decoded(vector)
+    return nan_where(is_nan, softmax.log_prob(logits, mask, outcome))
 
 
-def decoded(vector: Tensor) -> Tensor:
-    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot.
+def decoded(vector: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot, and where there is a NaN.
+
+    Of a vector with a NaN the outcome is one that has a part in it; integers have none.
 
     >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
-    tensor([ 1, -1, -1])
+    (tensor([ 1, -1, -1]), None)
     """
-    is_one = vector == 1
-    is_one_hot = (is_one | (vector == 0)).all(-1) & (is_one.sum(-1) == 1)
-    return torch.where(is_one_hot, is_one.long().argmax(-1), -1)
+    is_one, is_zero = vector == 1, vector == 0
+    is_one_hot = (is_one | is_zero).all(-1) & (is_one.sum(-1) == 1)
+    place = is_zero.long().argmin(-1)  # where the first is that is not 0
+    if not vector.is_floating_point():
+        return torch.where(is_one_hot, place, -1), None
+    is_nan = vector.detach().amax(-1).isnan()
+    return torch.where(is_one_hot | is_nan, place, -1), is_nan
+
+
+def nan_where(is_nan: Tensor | None, score: Tensor) -> Tensor:
+    """Return the scores, which are NaN with their gradients where they are said to be.
+
+    >>> nan_where(torch.tensor([True, False]), torch.tensor(-1.0))
+    tensor([nan, -1.])
+    """
+    return score if is_nan is None else score * torch.where(is_nan, math.nan, 1.0).to(score.dtype)
 
 
 def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
@@ -59,7 +75,7 @@ def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: float 
     largest = perturbed.detach().amax(-1, keepdim=True)
     shifted = torch.where(support, perturbed - largest, 0.0)
     total = torch.where(support, shifted.exp(), 0.0).sum(-1, keepdim=True)
-    return torch.where(support, shifted - torch.where(total > 0, total, 1.0).log(), -math.inf)
+    return torch.where(support, shifted - torch.where(total == 0, 1.0, total).log(), -math.inf)
 
 
 def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temperature: float | Tensor) -> Tensor:
@@ -78,5 +94,5 @@ def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temp
     largest = torch.where(support, perturbed.detach(), -math.inf).amax(-1, keepdim=True)
     shifted = torch.where(support, perturbed - largest, 0.0)  # the sum of these is that of all, less n log sum exp
     total = torch.where(support, shifted.exp(), 0.0).sum(-1)
-    own = torch.lgamma(count) + (count - 1) * temperature.log() - count * torch.where(total > 0, total, 1.0).log()
+    own = torch.lgamma(count) + (count - 1) * temperature.log() - count * torch.where(total == 0, 1.0, total).log()
     return torch.where(count > 0, own + (shifted - log_value).sum(-1), -math.inf)

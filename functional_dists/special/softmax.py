@@ -2,6 +2,9 @@
 
 Everything is taken relative to the largest logit of the support, whose weight exp(0) = 1 is kept apart from the sum of
 the others: log(1 + rest) then has all its digits where one outcome is nearly certain, and so have the derivatives.
+
+A logit of NaN in the support makes all probabilities of its row NaN, those of what is outside the support included, and
+so their derivatives, but for those by a logit outside the support, which are 0 in any row.
 """
 
 import math
@@ -37,7 +40,7 @@ class Softmax(NamedTuple):
     top: Tensor  # (*B, 1): that logit
     shifted: Tensor  # (*B, N): the others of the support, less the largest
     weights: Tensor  # (*B, N): their exp
-    rest: Tensor  # (*B, 1): the sum of that
+    rest: Tensor  # (*B, 1): the sum of that, NaN if the support has a NaN
 
 
 def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
@@ -47,23 +50,32 @@ def softmax(logits: Tensor, mask: Tensor | None) -> Softmax:
     tensor([-2.,  0.,  0.])
     """
     possible = logits != -math.inf
-    logits, support = torch.broadcast_tensors(logits, possible if mask is None else quick_mask(mask) & possible)
-    largest = argmax(torch.where(support, logits.detach(), -math.inf))
+    support = possible if mask is None else quick_mask(mask) & possible
+    logits = torch.where(support, logits, -math.inf)
+    support = support.expand(logits.shape)
+    largest = argmax(logits.detach())
     is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
     top = picked(logits, largest, is_top)
     is_top = is_top & support
     others = support & ~is_top
     shifted = torch.where(others, logits - top, 0.0)
     weights = torch.exp(shifted) * others
-    return Softmax(support, is_top, top, shifted, weights, weights.sum(-1, keepdim=True))
+    rest = weights.sum(-1, keepdim=True) + _if_nan(top)
+    return Softmax(support, is_top, top, shifted, weights, rest)
+
+
+def _if_nan(top: Tensor) -> Tensor:
+    """Return the largest logits where they are NaN, else 0: the only logit of a row has a part in nothing else."""
+    return torch.where(top.isnan(), top, 0.0)
 
 
 class Shifted(NamedTuple):
     """Logits ``(*B, N)`` and what is relative to the largest of the support: what a log-probability needs."""
 
     logits: Tensor  # (*B, N): -inf outside the support
-    top: Tensor  # (*B): the largest, a number in a row without support
-    weights: Tensor  # (*B, N): exp of the logits less the largest, where it is 1; next to nothing outside the support
+    top: Tensor  # (*B): the largest, NaN if there is a NaN, and a number in a row without support
+    weights: Tensor  # (*B, N): exp of the logits less the largest, where it is 1; next to nothing outside the support;
+    # NaN for a NaN, and then next to nothing for all others
     rest: Tensor  # (*B): the sum of that without the largest
     largest: Tensor | None  # (*B): which one it is, -1 in a row without support; None where no derivative asks for it
 
@@ -79,7 +91,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     logits = masked(logits, mask)
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
-        weights = _exp(logits - top)
+        weights = _exp(logits - _no_nan(top))
         # float64 has digits to spare for what is left of the sum; it is not less than its largest term, 1, or nothing.
         total = weights.sum(-1, dtype=torch.float64)
         rest = (total - literal(1.0, total)).clamp(min=0)
@@ -89,19 +101,21 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     top = picked(logits, largest, is_top)
     is_empty = top == -math.inf
     top = torch.where(is_empty, 0.0, top)
-    weights = torch.exp(logits - top)
-    rest = torch.where(is_top, 0.0, weights).sum(-1)
+    weights = torch.exp(logits - _no_nan(top))
+    rest = torch.where(is_top, 0.0, weights).sum(-1) + _if_nan(top).squeeze(-1)
     return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Return exp(logits) over that of the largest in the support, next to nothing outside it, cut from the graph.
 
+    Of a NaN it is NaN, and of the others in such a row next to nothing.
+
     >>> weights(torch.tensor([3.0, 3.0, 9.0]), torch.tensor([True, True, False])) > 1e-30
     tensor([ True,  True, False])
     """
     logits = masked(logits.detach(), mask)
-    return _exp(logits - _finite(logits.amax(-1, keepdim=True)))
+    return _exp(logits - _no_nan(logits.amax(-1, keepdim=True)))
 
 
 def _exp(shifted: Tensor) -> Tensor:
@@ -117,8 +131,14 @@ def _finite(top: Tensor) -> Tensor:
     return top.clamp(min=torch.finfo(top.dtype).min)
 
 
+def _no_nan(top: Tensor) -> Tensor:
+    """Return that, and for NaN a number above all others: these then have no weight beside the NaN."""
+    numbers = torch.finfo(top.dtype)
+    return top.nan_to_num(numbers.max, math.inf, numbers.min)
+
+
 def probs(parts: Softmax) -> Tensor:
-    """Return the probabilities ``(*B, N)``.
+    """Return the probabilities ``(*B, N)``, 0 outside the support.
 
     >>> probs(softmax(torch.zeros(3), torch.tensor([True, True, False])))
     tensor([0.5000, 0.5000, 0.0000])
@@ -132,11 +152,11 @@ def log_probs(parts: Softmax) -> Tensor:
     >>> log_probs(softmax(torch.zeros(3), torch.tensor([True, True, False])))
     tensor([-0.6931, -0.6931,    -inf])
     """
-    return torch.where(parts.support, parts.shifted - torch.log1p(parts.rest), -math.inf)
+    return torch.where(parts.support | parts.rest.isnan(), parts.shifted - torch.log1p(parts.rest), -math.inf)
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
-    """Return the log-probabilities of outcomes ``(*S, *B)``, -inf for those that do not exist.
+    """Return the log-probabilities of outcomes ``(*S, *B)``, -inf for those that do not exist; NaN of all beside a NaN.
 
     >>> log_prob(torch.zeros(2), None, torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
@@ -154,7 +174,7 @@ def _log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     zero = literal(0, index)
     exists = (index >= zero) & (index < literal(parts.logits.shape[-1], index))
     log_prob = log_prob_at(parts, torch.where(exists, index, zero))
-    return torch.where(exists, log_prob, literal(-math.inf, log_prob))
+    return torch.where(exists | parts.top.isnan(), log_prob, literal(-math.inf, log_prob))
 
 
 class _OfRows(torch.autograd.Function):
@@ -191,7 +211,7 @@ def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
         return logit - torch.log1p(parts.rest)
     # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
     log_prob = torch.where(index == parts.largest, 0.0, logit) - torch.log1p(parts.rest)
-    return torch.where(log_prob > -math.inf, log_prob, -math.inf)  # without a gradient
+    return torch.where(log_prob == -math.inf, -math.inf, log_prob)  # without a gradient
 
 
 def mode(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -263,7 +283,9 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     inside = torch.where(both, of_both, 0.0).sum(-1)
     is_missed = (p.support & ~q.support).any(-1)
     has_support = p.support.any(-1) & q.support.any(-1)
-    return torch.where(is_missed, math.inf, torch.where(has_support, inside + q_outside.squeeze(-1), 0.0))
+    divergence = torch.where(is_missed, math.inf, torch.where(has_support, inside + q_outside.squeeze(-1), 0.0))
+    rest = (p.rest + q.rest).squeeze(-1)
+    return torch.where(rest.isnan(), inside + rest, divergence)
 
 
 def _difference(p_logits: Tensor, q_logits: Tensor, p: Softmax, both: Tensor) -> Tensor:

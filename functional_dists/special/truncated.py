@@ -167,9 +167,9 @@ class Share(NamedTuple):
 
     def log(self) -> Tensor:
         """Return its log; -inf, without derivatives, where it is nothing."""
-        something = self.width > 0
-        width = torch.log(torch.where(something, self.width, 1.0))
-        return torch.where(something, width + torch.log(self.total) - self.energy, -math.inf)
+        is_nothing = self.width <= 0
+        width = torch.log(torch.where(is_nothing, 1.0, self.width))
+        return torch.where(is_nothing, -math.inf, width + torch.log(self.total) - self.energy)
 
 
 def share(of: Window, whole: Mass, offset: Tensor, past_start: Tensor, to_stop: Tensor) -> Share:
@@ -263,10 +263,10 @@ def path(drawn: Draw, below: Tensor, above: Tensor, loc: Tensor, scale: Tensor, 
 
     def moved(bound: Tensor, weight: Tensor, gap: Tensor) -> Tensor:
         """Return weight phi(a) / phi(z) (da - a da^2 / 2) for the standardised bound a, which is `gap` above z."""
-        finite = bound.isfinite()
-        a = (torch.where(finite, bound, 0.0) - loc) / scale
+        is_infinite = bound.isinf()
+        a = (torch.where(is_infinite, 0.0, bound) - loc) / scale
         change = a - a.detach()
-        ratio = weight * torch.exp(-torch.where(finite, energy(z, gap), math.inf))
+        ratio = weight * torch.exp(-torch.where(is_infinite, math.inf, energy(z, gap)))
         return ratio * (change - 0.5 * a.detach() * change * change)
 
     below, above = below.to(r.dtype), above.to(r.dtype)
@@ -324,7 +324,7 @@ def divergence(p: Bounded, q: Bounded) -> Tensor:
 
     anchor_in_q = of_q.energy(of_p.anchor - of_q.anchor)
     of_apart = mass_p.mean(difference) + (anchor_in_q + mass_q.log() - mass_p.log())
-    return torch.where(close, of_close, torch.where(of_apart > 0, of_apart, 0.0))
+    return torch.where(close, of_close, torch.where(of_apart < 0, 0.0, of_apart))
 
 
 def _with_slopes(value: Tensor, simple: Tensor) -> Tensor:
@@ -341,8 +341,8 @@ def _exp_minus_1_minus(x: Tensor) -> Tensor:
 
 def _outside(of: Window, whole: Mass, bound: Tensor, low: Tensor, high: Tensor, *, below: bool) -> Tensor:
     """Return the share of the mass below a bound, or above it; 0 at an infinite bound."""
-    reached = ((bound - of.anchor) / of.scale).detach().square().isfinite()
-    value = torch.where(reached, bound, of.anchor)
+    is_far = ((bound - of.anchor) / of.scale).detach().square() == math.inf
+    value = torch.where(is_far, of.anchor, bound)
     counted = share(of, whole, value - of.anchor, value - low, high - value)
     missed = counted.of_lower if below else ~counted.of_lower
-    return torch.where(reached, torch.where(missed, counted.value(), 1 - counted.value()), 0.0)
+    return torch.where(is_far, 0.0, torch.where(missed, counted.value(), 1 - counted.value()))
