@@ -10,7 +10,7 @@ from torch import Tensor
 
 from functional_dists import docs, random
 from functional_dists.random import Source
-from functional_dists.special.constant import full, scalar
+from functional_dists.special.constant import goes_with_plain, remembered, scalar
 from functional_dists.special.vectorized import sum_event
 
 __all__ = [
@@ -228,13 +228,15 @@ def _lift(
         return on_tensors(key, tensors, options, dtype)
 
     draws, kinds = signature.draws, signature.kinds
-    is_bound = tuple(name in ("low", "high") for name in signature.names)
+    # What others wrote may return its bounds, or write into them.
+    is_own = function.__module__.startswith(__package__ + ".")
+    is_shared = tuple(is_own and name in ("low", "high") for name in signature.names)
 
     def lifted(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count:
             arguments, options = _by_position(signature, arguments, options)
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
-        ready = _ready(kinds, is_bound, arguments)
+        ready = _ready(kinds, is_shared, arguments)
         if ready is not None:
             return on_tensors(key, ready, options)
         if _has_tree(arguments):
@@ -343,10 +345,11 @@ def _has_tree(arguments: Sequence[Any]) -> bool:
     return any(not isinstance(a, (Tensor, *_NUMBERS)) for a in arguments)
 
 
-def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
+def _ready(kinds: Sequence[str], is_shared: Sequence[bool], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
     """Return the arguments if all are tensors as a function wants them, or numbers; almost every call ends here.
 
-    Of the numbers the bounds are remembered as tensors. Others are not, as results such as a mean may be views of them.
+    Of the numbers the bounds are remembered as tensors where the function is one of this package, whose results share
+    no memory with them. Others are not, as results such as a mean may be views of them.
     """
     shared, has_number = None, False
     for kind, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
@@ -367,11 +370,10 @@ def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[A
         return None
     if not has_number:
         return arguments
-    tensors = list(arguments)
+    tensors, may_share = list(arguments), True in is_shared and goes_with_plain(like)
     for i, argument in enumerate(arguments):
         if not isinstance(argument, Tensor):
-            make = scalar if is_bound[i] else full
-            tensors[i] = make(argument, like)
+            tensors[i] = remembered(argument, shared) if may_share and is_shared[i] else scalar(argument, like)
     return tensors
 
 

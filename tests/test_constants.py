@@ -10,7 +10,7 @@ from torch import Tensor
 
 from functional_dists import masked_categorical, normal, random, special, tanh_normal, truncated_normal
 from functional_dists.family import verbs
-from functional_dists.special import constant
+from functional_dists.special import constant, quadrature
 from tests.families import BY_NAME, VERBS, call_of
 
 KEY = random.key(3)
@@ -260,3 +260,9 @@ def _doubled(number: Tensor) -> Tensor:
 
 def _parts(result: object) -> tuple[Tensor, ...]:
     return tuple(part for part in (result if isinstance(result, tuple) else (result,)) if isinstance(part, Tensor))
+
+
+def forget() -> None:
+    """Bring the package to where no call is remembered."""
+    constant._forget()
+    quadrature._remembered_window_table.cache_clear()
