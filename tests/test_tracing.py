@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from functional_dists import distributions, llm_masked_categorical, tanh_normal, truncated_normal
-from tests.families import VERBS, call_of
+from tests.families import DISTINCT, VERBS, call_of
 from tests.test_constants import forget
 
 BATCH = (2,)
@@ -18,7 +18,10 @@ BOUNDED = ("tanh_normal", "truncated_normal", "tanh_delta")
 DETERMINISTIC = [(name, verb) for name, verb in VERBS if "sample" not in verb]
 # With bounds that are numbers, where there are bounds.
 TRACED = [
-    *((name, verb, False) for name, verb in DETERMINISTIC),
+    *(
+        pytest.param(name, verb, False, marks=[pytest.mark.slow] * (name not in (*DISTINCT, *BOUNDED)))
+        for name, verb in DETERMINISTIC
+    ),
     *((name, verb, True) for name, verb in DETERMINISTIC if name in BOUNDED),
 ]
 # jit's tracer is deprecated, and says of numbers that it took for constants what they are: structure, never values.
@@ -74,7 +77,7 @@ def test_jit_trace(name: str, verb: str, with_numbers: bool, grad_mode: bool) ->
 
 @pytest.mark.parametrize("pre_dispatch", [False, True], ids=["", "pre_dispatch"])
 @pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
-@pytest.mark.parametrize(("name", "verb"), [(n, v) for n in BOUNDED for v in ("log_prob", "deterministic", "mode")])
+@pytest.mark.parametrize(("name", "verb"), [(n, v) for n in BOUNDED for v in ("log_prob", "deterministic")])
 def test_make_fx(name: str, verb: str, mode: str, pre_dispatch: bool) -> None:
     function, inputs, others = traceable(name, verb, True)
 

@@ -75,15 +75,12 @@ def are_numbers(*tensors: Tensor) -> bool:
     >>> are_numbers(torch.tensor(1.0)), are_numbers(torch.zeros(2))
     (True, False)
     """
-    for tensor in tensors:
-        if tensor.ndim:
-            return False
-    if not is_plain() or are_tracked(*tensors):
+    if not is_plain():
         return False
     for tensor in tensors:
-        if not tensor.is_cpu or type(tensor) not in PLAIN_TENSORS:
+        if tensor.ndim or not tensor.is_cpu or type(tensor) not in PLAIN_TENSORS:
             return False
-    return True
+    return not are_tracked(*tensors)
 
 
 # -------------------------------------------------------------------------------------------------- what is remembered
@@ -181,7 +178,7 @@ def once_per_number(function: F) -> F:
         except AttributeError:
             pass  # one of them was not remembered
         dtype = tensors[0].dtype
-        if not are_numbers(*tensors) or any([tensor.dtype is not dtype for tensor in tensors]):
+        if not are_numbers(*tensors) or any(tensor.dtype is not dtype for tensor in tensors):
             return function(*tensors)
         return _result(function, dtype, *[tensor.item() for tensor in tensors])
 
