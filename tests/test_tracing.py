@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from functional_dists import distributions, llm_masked_categorical, tanh_normal, truncated_normal
-from tests.families import DISTINCT, VERBS, call_of
+from tests.families import DISCRETE, DISTINCT, VERBS, call_of
 from tests.test_constants import forget
 
 BATCH = (2,)
@@ -48,12 +48,17 @@ def traceable(name: str, verb: str, with_numbers: bool) -> tuple[Callable[..., A
     inputs = [call.tensors[i] for i in moving]
     if with_numbers:  # the values of the table lie inside other bounds than these
         inputs = [x.clamp(-0.9, 0.9) if call.names[i] == "value" else x for i, x in zip(moving, inputs, strict=True)]
-    # Other numbers on the other side of some branches; one-hot vectors and bounds stay what they are.
-    others = []
-    for i, x in zip(moving, inputs, strict=True):
-        moves = call.names[i].rpartition(".")[2] in ("loc", "scale", "logits", "scores", "param", "pre")
-        others.append((x.flip(0, -1) * 1.5 if call.names[i][-5:] != "param" else x.flip(0, -1)) if moves else x.clone())
+    others = [moved(name, call.names[i].rpartition(".")[2], x) for i, x in zip(moving, inputs, strict=True)]
     return function, inputs, others
+
+
+def moved(name: str, argument: str, x: Tensor) -> Tensor:
+    """Return other numbers, on the other side of some branches, that are in the support as well."""
+    if argument == "value":
+        return x.clone() if name in DISCRETE else 0.5 * x
+    if argument in ("low", "high"):
+        return x + (0.25 if argument == "high" else -0.25)
+    return x.flip(0, -1) * (1.0 if argument == "param" else 1.5)
 
 
 def assert_same(got: Any, wanted: Any) -> None:
@@ -73,6 +78,20 @@ def test_jit_trace(name: str, verb: str, with_numbers: bool, grad_mode: bool) ->
         warm = torch.jit.trace(function, inputs, check_trace=False)
         assert str(warm.graph) == str(fresh.graph)
         assert_same(fresh(*others), wanted)
+
+
+@pytest.mark.parametrize("verb", ["deterministic", "mode", "cdf"])
+@pytest.mark.parametrize("family", [tanh_normal, truncated_normal])
+def test_jit_trace_takes_bounds_without_axes_for_tensors(family: Any, verb: str) -> None:
+    """Where eager code looks at them."""
+    value = (torch.tensor([[0.1, 0.2]]),) if verb == "cdf" else ()
+
+    def of_bounds(low: Tensor, high: Tensor) -> Tensor:
+        return getattr(family, verb)(torch.tensor([[0.2, 3.0]]), 0.5, low, high, *value)
+
+    traced = torch.jit.trace(of_bounds, (torch.tensor(-1.0), torch.tensor(1.0)))
+    for bounds in ((-2.0, 3.0), (-4.0, 4.0)):
+        assert_same(traced(*map(torch.tensor, bounds)), of_bounds(*map(torch.tensor, bounds)))
 
 
 @pytest.mark.parametrize("pre_dispatch", [False, True], ids=["", "pre_dispatch"])
