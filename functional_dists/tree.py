@@ -13,7 +13,7 @@ from torch import Tensor
 
 from functional_dists import docs, random
 from functional_dists.random import Source
-from functional_dists.special.constant import full, scalar
+from functional_dists.special.constant import goes_with_plain, remembered, scalar
 from functional_dists.special.vectorized import sum_event
 
 __all__ = [
@@ -275,7 +275,9 @@ def _lift(
         return on_tensors(key, tensors, options, dtype)
 
     draws, kinds = signature.draws, signature.kinds
-    is_bound = tuple(name in ("low", "high") for name in signature.names)
+    # What others wrote may return its bounds, or write into them.
+    is_own = function.__module__.startswith(__package__ + ".")
+    is_shared = tuple(is_own and name in ("low", "high") for name in signature.names)
 
     def lifted(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count or isinstance(arguments[draws], signature.params or ()):
@@ -283,7 +285,7 @@ def _lift(
         if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
             options = {**options, "sample_shape": as_shape(options["sample_shape"], signature.function)}
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
-        ready = _ready(kinds, is_bound, arguments)
+        ready = _ready(kinds, is_shared, arguments)
         if ready is not None:
             return on_tensors(key, ready, options)
         if _has_tree(arguments):
@@ -398,10 +400,11 @@ def _is_number(argument: Any) -> bool:
     return isinstance(argument, _NUMBERS) or (isinstance(argument, np.ndarray) and argument.ndim == 0)
 
 
-def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
+def _ready(kinds: Sequence[str], is_shared: Sequence[bool], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
     """Return the arguments if all are tensors as a function wants them, or numbers; almost every call ends here.
 
-    Of the numbers the bounds are remembered as tensors. Others are not, as results such as a mean may be views of them.
+    Of the numbers the bounds are remembered as tensors where the function is one of this package, whose results share
+    no memory with them. Others are not, as results such as a mean may be views of them.
     """
     shared, has_number = None, False
     for kind, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
@@ -422,11 +425,10 @@ def _ready(kinds: Sequence[str], is_bound: Sequence[bool], arguments: Sequence[A
         return None
     if not has_number:
         return arguments
-    tensors = list(arguments)
+    tensors, may_share = list(arguments), True in is_shared and goes_with_plain(like)
     for i, argument in enumerate(arguments):
         if not isinstance(argument, Tensor):
-            make = scalar if is_bound[i] else full
-            tensors[i] = make(argument, like)
+            tensors[i] = remembered(argument, shared) if may_share and is_shared[i] else scalar(argument, like)
     return tensors
 
 

@@ -1,17 +1,25 @@
 """What is left out where no derivative can be asked for changes no value, but for the last digits."""
 
+import contextlib
+import functools
+import itertools
 import math
+import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import mpmath
 import pytest
 import torch
 from torch import Tensor
 
-from functional_dists import masked_categorical, normal, random, special, tanh_normal, truncated_normal
-from functional_dists.family import verbs
-from functional_dists.special import constant
-from tests.families import BY_NAME, VERBS, call_of
+from functional_dists import extension, masked_categorical, normal, random, special, tanh_normal, truncated_normal
+from functional_dists.special import constant, quadrature
+from functional_dists.tree import Real, verb
+from tests.families import VERBS, call_of
 
 KEY = random.key(3)
 LOC = torch.linspace(-30.0, 30.0, 400).reshape(-1, 4)
@@ -40,6 +48,12 @@ CALLS = {
         (LOGITS,),
     ),
 }
+
+
+def forget() -> None:
+    """Bring the package to where no call is remembered."""
+    constant._forget()
+    quadrature._remembered_window_table.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -175,30 +189,186 @@ def test_pre_image_between_powers_of_two(high: float, dtype: torch.dtype) -> Non
             assert abs(got - wanted) <= 1.5 * eps * max(1, abs(wanted))
 
 
-@pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if "low" in BY_NAME[n].parameters and v != "kl"])
-def test_no_result_is_a_bound_that_is_remembered(name: str, verb: str) -> None:
-    """Who writes into a result must not write into the bounds of the next call."""
-    call = call_of(name, verb)
-    numbers = {"low": -1.0, "high": 1.0}
-    arguments = [numbers.get(n, t) for n, t in zip(call.names, call.tensors, strict=True)]
-    result = verbs(BY_NAME[name].family)[verb](*((KEY,) if "sample" in verb else ()), *arguments)
-    remembered = {known.untyped_storage().data_ptr() for known in constant._literals.values()}
-    assert remembered
-    assert all(part.untyped_storage().data_ptr() not in remembered for part in _parts(result))
+def number_calls(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+    """Return every verb of every family as a function without arguments, with bounds that are numbers."""
+    calls: dict[str, Callable[[], object]] = {}
+    numbers = {"low": -1.0, "high": 1.0, "p.low": -1.0, "p.high": 1.0, "q.low": -1.25, "q.high": 1.5}
+    for (name, of), batch in itertools.product(VERBS, [(), (2,)]):
+        call = call_of(name, of, dtype, batch)
+        arguments = [numbers.get(n, t) for n, t in zip(call.names, call.tensors, strict=True)]
+        calls[f"{name}.{of} {batch}"] = functools.partial(call.function, *arguments)
+        if "low" in call.names and not batch:
+            alone = [t[0] if isinstance(t, Tensor) else t for t in arguments]  # without axes
+            calls[f"{name}.{of} alone"] = functools.partial(call.function, *alone)
+    return calls
+
+
+def special_calls(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+    """Return public functions of bounds and of rules likewise, of tensors without axes."""
+    low, high, x = (torch.tensor(number, dtype=dtype) for number in (-2.0, 3.0, 0.25))
+    of_bounds = ("squash", "unsquash", "pre_image", "log_squash_slope", "strictly_inside")
+    of_one = ("normal_rule", "fine_normal_rule", "half_line_rule", "log_normal_density", "next_above", "log_ndtr")
+    return {
+        **{name: functools.partial(getattr(special, name), x, low, high) for name in of_bounds},
+        **{name: functools.partial(getattr(special, name), x) for name in of_one},
+        "log_image_density": lambda: special.log_image_density(x, low),
+        "window_rule": lambda: quadrature.window_rule(x),
+        "scalar": lambda: constant.scalar(-1.0, x),
+    }
+
+
+@pytest.mark.parametrize("has_kernels", [True, False], ids=["kernels", "operations"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_who_writes_into_results_changes_no_later_one(dtype: torch.dtype, has_kernels: bool) -> None:
+    def results() -> dict[str, tuple[Tensor, ...]]:
+        calls = {**number_calls(dtype), **special_calls(dtype)}  # of new arguments: a mean may be the loc itself
+        return {name: _parts(call()) for name, call in calls.items()}
+
+    if not has_kernels:
+        results = extension.without_kernels(results)
+    forget()
+    given = results()
+    first = {name: tuple(part.clone() for part in parts) for name, parts in given.items()}
+    with torch.no_grad():
+        for parts in given.values():
+            for part in parts:
+                with contextlib.suppress(RuntimeError):  # of elements that share memory with each other
+                    part.fill_(1 if part.dtype == torch.bool else 77)
+    again = results()
+    for name, parts in first.items():
+        for a, b in zip(parts, again[name], strict=True):
+            assert torch.equal(_bits(a), _bits(b)), name
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+class Params(NamedTuple):
+    """Those of a family of somebody else."""
+
+    loc: Real
+    low: Real = -2.0
+    high: Real = 3.0
+
+
+@verb
+def lowest(loc: Real, low: Real, high: Real) -> Tensor:
+    return low
+
+
+@verb
+def ends(loc: Real, low: Real, high: Real) -> tuple[Tensor, Tensor]:
+    return low.view(1), high.expand(2)
+
+
+@verb(confine=lambda value, low, high: high)
+def confined(loc: Real, low: Real, high: Real) -> Tensor:
+    return low
+
+
+@verb
+def doubled(loc: Real, low: Real, high: Real) -> Tensor:
+    low.mul_(2)
+    high.mul_(2)
+    return special.squash(loc, low, high)
+
+
+@pytest.mark.parametrize("own", [lowest, ends, confined, doubled])
+def test_a_family_of_somebody_else_cannot_poison_those_of_this_package(own: Callable[..., object]) -> None:
+    def results() -> list[Tensor]:
+        return [
+            tanh_normal.log_prob(LOC[:1], SCALE[:1], -2.0, 3.0, torch.zeros(4)),
+            tanh_normal.deterministic(LOC[:1], SCALE[:1], -4.0, 6.0),
+            truncated_normal.mode(LOC[:1], SCALE[:1], -2.0, 3.0),
+        ]
+
+    forget()
+    wanted = results()
+    for _ in range(2):
+        for part in _parts(own(LOC[0], -2.0, 3.0)):
+            with contextlib.suppress(RuntimeError):  # of elements that share memory
+                part.mul_(0.5)
+    assert all(map(torch.equal, results(), wanted))
+    torch.testing.assert_close(doubled(LOC[0], -2.0, 3.0), special.squash(LOC[0], *(2 * bound for bound in BOUNDS)))
+
+
+def test_threads_may_be_the_first_at_the_same_time() -> None:
+    def of_number(i: int) -> Tensor:
+        low, high = -1.0 - i / 7, 1.0 + i / 3
+        value = tanh_normal.deterministic(LOC[:2], SCALE[:2], low, high)
+        return torch.cat([value, tanh_normal.log_prob(LOC[:2], SCALE[:2], low, high, value / 2)[:, None].expand(2, 4)])
+
+    forget()
+    wanted = [of_number(i) for i in range(200)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(3):
+                forget()
+                # Eight threads meet at every number.
+                got = list(pool.map(of_number, [i for i in range(200) for _ in range(8)]))
+                assert all(torch.equal(a, wanted[i // 8]) for i, a in enumerate(got))
+    finally:
+        sys.setswitchinterval(interval)
+    # What threads left behind is taken for no tensor that comes later.
+    for i in range(300):
+        low, high = torch.tensor(-3.0 - i), torch.tensor(2.0 + i)
+        assert torch.equal(special.squash(LOC[0], low, high), special.squash(LOC[0], low.expand(4), high.expand(4)))
+
+
+def test_kernels_are_back_when_calls_without_them_overlap() -> None:
+    built, both_are_inside = extension.kernels, threading.Barrier(2)
+
+    @extension.without_kernels
+    def look(wait: float) -> object:
+        both_are_inside.wait()
+        time.sleep(wait)
+        return extension.kernels
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(look, [0.0, 0.05])) == [None, None]
+    assert extension.kernels is built
+
+
+@pytest.mark.parametrize("first", [0.0, -0.0])
+def test_the_sign_of_a_bound_of_zero_is_not_that_of_an_earlier_one(first: float) -> None:
+    x = torch.linspace(-2.0, 2.0, 5)
+
+    def results(low: float) -> tuple[Tensor, ...]:
+        return (
+            truncated_normal.mode(x, 1.0, low, 1.0),
+            tanh_normal.deterministic(x, 1.0, low, 1.0),
+            special.squash(x, torch.tensor(low), torch.tensor(1.0)),
+        )
+
+    forget()
+    alone = results(0.0)
+    forget()
+    results(first)
+    results(-first)
+    assert all(torch.equal(_bits(a), _bits(b)) for a, b in zip(results(0.0), alone, strict=True))
+
+
+def test_bounds_of_two_dtypes_are_not_taken_for_numbers_of_one() -> None:
+    x, low, high = torch.tensor(0.3), torch.tensor(-0.1), torch.tensor(0.3, dtype=torch.float64)
+    assert torch.equal(special.squash(x, low, high), special.squash(x[None], low[None], high[None])[0])
 
 
 class Special(Tensor):
     """Which might not go together with plain tensors."""
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is:DeprecationWarning")
 def test_literals_belong_to_no_mode() -> None:
-    constant._forget()
+    forget()
     x = torch.ones(2)
     seen = []
 
     def use(x: Tensor) -> Tensor:
         seen.append(constant.literal(0.3, x))
-        return (constant.scalar(0.3, x) * x).sum()
+        return (constant.operand(0.3, x) * x).sum()
 
     torch.vmap(use)(x[None])
     torch.func.grad(use)(x)
@@ -211,8 +381,11 @@ def test_literals_belong_to_no_mode() -> None:
     tracked = x.clone().requires_grad_()
     use(tracked).backward()  # needs 0.3, which inference mode would not let it keep
     assert torch.equal(tracked.grad, torch.full((2,), 0.3))
+    seen.clear()
     torch.func.grad(use)(x)
-    assert isinstance(seen[-1], Tensor)
+    torch.fx.experimental.proxy_tensor.make_fx(use, pre_dispatch=True)(x)
+    torch.jit.trace(use, (x,), check_trace=False)
+    assert not any(isinstance(number, Tensor) for number in seen)  # as if 0.3 had not been met before
     assert torch.equal(torch.compile(use, backend="aot_eager", fullgraph=True)(x), use(x))
 
 
@@ -231,26 +404,34 @@ def test_bounds_alone_have_their_derivatives(verb: str, bounds: tuple[float, flo
     torch.testing.assert_close(derivatives(False, False, True, True), derivatives(True, True, True, True))
 
 
-def test_literals_are_forgotten_before_they_are_too_many() -> None:
+def test_numbers_are_forgotten_before_they_are_too_many() -> None:
     x = torch.ones(2)
-    for i in range(2 * constant._MOST_LITERALS):
-        constant.scalar(float(i), x)
-    assert len(constant._literals) <= constant._MOST_LITERALS
-    assert len(constant._identities) <= constant._MOST_LITERALS
+    for i in range(2 * constant.remembered.cache_info().maxsize):
+        constant.literal(float(i), x)
+        _doubled(torch.tensor(float(i)))
+    for cache in (constant.remembered, constant._result):
+        assert cache.cache_info().currsize == cache.cache_info().maxsize
 
 
-def test_a_tensor_is_not_taken_for_a_literal_that_was_there_before() -> None:
+def test_a_tensor_is_not_taken_for_one_that_was_there_before() -> None:
     x = torch.ones(2)
-    for _ in range(100):
-        constant._forget()
-        known = {id(constant.scalar(float(i), x)) for i in range(50)}
-        constant._forget()
+    for _ in range(20):
+        forget()
+        known = {id(constant.literal(float(i), x)) for i in range(50)}
+        forget()
         made = [torch.tensor(7.0) for _ in range(50)]
         for tensor in made:
             assert _doubled(tensor) == 14
         if known & {id(tensor) for tensor in made}:
             return
     pytest.skip("no tensor got the identity of one that is gone")
+
+
+def test_a_tensor_that_was_written_into_is_not_taken_for_what_it_was() -> None:
+    x = torch.tensor(2.0)
+    assert _doubled(x) == 4
+    x.fill_(5.0)
+    assert _doubled(x) == 10
 
 
 @constant.once_per_number

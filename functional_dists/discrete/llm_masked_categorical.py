@@ -299,7 +299,7 @@ def _full(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | bool = True) -> tuple[Tensor, Tensor]:
+def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the log-probabilities ``(*B, V)``, and in which of the given rows they are such.
 
     The others, which do not count or have no token, are rows of zeros: no NaN is in them, forward or backward.
@@ -307,8 +307,9 @@ def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | bool = True) -> tu
     if mask.ndim == logits.ndim:
         logits = torch.where(mask, logits, -math.inf)
     else:
-        rows = mask & rows
-    rows = (logits.detach().amax(-1) != -math.inf) & rows
+        rows = mask if rows is None else mask & rows
+    has_token = logits.detach().amax(-1) != -math.inf
+    rows = has_token if rows is None else has_token & rows
     return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
 
 

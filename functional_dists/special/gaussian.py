@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import kernels
-from functional_dists.special.constant import is_constant, literal
+from functional_dists.special.constant import are_tracked, is_plain, literal
 from functional_dists.special.elementary import horner, plus_scaled_square, x_minus_log1p
 from functional_dists.special.vectorized import sum_event
 
@@ -205,9 +205,9 @@ def _deviation(x: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 def _are_asked_alone(loc: Tensor, scale: Tensor, x: Tensor, log_slope: Tensor | None) -> bool:
     """Say whether autograd asks for derivatives by loc or scale, for nothing else, and may keep all three."""
-    if not (is_constant(x) if log_slope is None else is_constant(x, log_slope)) or is_constant(loc, scale):
+    if not are_tracked(loc, scale) or (are_tracked(x) if log_slope is None else are_tracked(x, log_slope)):
         return False
-    if torch.is_inference_mode_enabled() or torch._C._is_tracing():
+    if torch.is_inference_mode_enabled() or not is_plain():
         return False
     return not (x.is_inference() or loc.is_inference() or scale.is_inference())
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import kernels
-from functional_dists.special.constant import are_numbers, is_constant, literal, once_per_number
+from functional_dists.special.constant import are_numbers, are_tracked, is_constant, literal, literals, once_per_number
 from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
 
@@ -17,14 +17,15 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> squash(torch.tensor([0.0, -20.0]), torch.tensor(0.0), torch.tensor(1.0))
     tensor([5.0000e-01, 4.2484e-18])
     """
-    span, constant = _span(low, high), is_constant(x, low, high)
+    span = _span(low, high)
+    constant = is_constant(x, low, high) if span.half_number is None else not are_tracked(x)
     if span.is_mirrored and constant:
         return _squash_mirrored(x, span)
-    distance = x.abs()
-    near = distance < literal(0.5, x)
+    distance, (zero, half, minus_two) = x.abs(), literals(x, 0.0, 0.5, -2.0)
+    near = distance < half
     centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
-    from_end = span.width * torch.sigmoid(literal(-2.0, x) * distance)
-    tail = torch.where(x < literal(0.0, x), low + from_end, high - from_end)
+    from_end = span.width * torch.sigmoid(minus_two * distance)
+    tail = torch.where(x < zero, low + from_end, high - from_end)
     value = torch.where(near, centre, tail)
     if span.is_mirrored is False or torch.compiler.is_compiling():
         return value
@@ -95,7 +96,7 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     (tensor([0., inf]), tensor(0.))
     """
     span = _span(low, high)
-    if is_constant(value, low, high):
+    if is_constant(value, low, high) if span.half_number is None else not are_tracked(value):
         return _pre_image(value, low, high, span)
     is_outside = (value <= low) | (value >= high)  # False for NaN
     value = torch.where(is_outside, span.middle, value)
@@ -112,11 +113,11 @@ def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[T
         return torch.atanh(share.clamp(-1.0, 1.0)), torch.log((high - value) * (literal(1.0, share) + share))
     below, above, width = value - low, high - value, span.width.detach()
     total, lost = _two_sum(low, high)
-    two, half = literal(2.0, value), literal(0.5, value)
+    half, two, four = literals(value, 0.5, 2.0, 4.0)
     excess = (two * value - total) - lost  # below - above, exact near the centre, where their difference cancels
     nearer, farther = torch.relu(torch.minimum(below, above)), torch.maximum(below, above)
     share = farther / width
-    central = farther < literal(4.0, value) * nearer
+    central = farther < four * nearer
     of_excess = torch.log1p(excess.abs() / nearer)
     of_quotient = torch.log(share) - torch.log(nearer / width)  # as good away from the centre, no overflow
     x = half * torch.copysign(torch.where(central, of_excess, of_quotient), excess)
@@ -166,7 +167,7 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor([True, True])
     """
     first, last = _ends(low, high)
-    if (isinstance(first, float) and not (value.requires_grad and torch.is_grad_enabled())) or is_constant(value):
+    if not are_tracked(value) if isinstance(first, float) else is_constant(value):
         return torch.clamp(value, first, last)
     fixed = value.detach()
     return value + (torch.clamp(fixed, first, last) - fixed)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import extension
-from functional_dists.special.constant import PLAIN_TENSORS, is_plain, is_recorded
+from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
 # PyTorch shares the work on more elements than `MOST` among threads (`at::internal::GRAIN_SIZE`). A kernel has one
 # thread, with which it is as fast as PyTorch's operations are with two to five.
@@ -36,7 +36,7 @@ def serve(
     >>> serve(torch.zeros(2, requires_grad=True)), serve(torch.zeros(2, dtype=torch.float64))
     (False, False)
     """
-    if not is_plain() or extension.kernels is None or is_recorded() or not table.numel():
+    if not is_plain() or extension.kernels is None or not table.numel():
         return False
     if table.numel() > MOST and torch.get_num_threads() > FEW_THREADS:
         return False

@@ -1,12 +1,13 @@
-"""Rules whose nodes are made by arithmetic on the parameters' device: no table to copy, nothing to cache."""
+"""Rules whose nodes are made by arithmetic on the parameters' device, but for one that has a table on the CPU."""
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from functional_dists.special.constant import table
+from functional_dists.special.constant import goes_with_plain
 
 
 def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,9 +167,31 @@ def window_rule(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     tensor(0.3333)
     """
     if like.dtype == torch.float32 and like.device.type == "cpu":
-        return table(window_nodes(), like), table(window_nodes()[::-1], like), table(window_weights(), like)
+        return _window_table()
     node, weight = fejer_rule(like)
     return node, node.flip(0), weight
+
+
+def window_operands(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `window_rule` returns, for the next operation alone: it may be remembered.
+
+    >>> window_operands(torch.tensor(0.0))[0].shape
+    torch.Size([20])
+    """
+    is_remembered = like.dtype == torch.float32 and goes_with_plain(like)
+    return _remembered_window_table() if is_remembered else window_rule(like)
+
+
+def _window_table() -> tuple[Tensor, Tensor, Tensor]:
+    tables = (window_nodes(), window_nodes()[::-1], window_weights())
+    node, mirrored, weight = (torch.tensor(numbers, dtype=torch.float32, device="cpu") for numbers in tables)
+    return node, mirrored, weight
+
+
+@functools.cache
+def _remembered_window_table() -> tuple[Tensor, Tensor, Tensor]:
+    with torch.inference_mode(False):  # it will be met outside of that mode too
+        return _window_table()
 
 
 def fejer_rule(like: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant, scalar
+from functional_dists.special.constant import is_constant, operand
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
-from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_rule, window_weights
+from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_operands, window_weights
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import once
 
@@ -117,7 +117,7 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
 
 def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nodes between an end below 0 and one above, or at 0: next to that one they are relatively exact."""
-    node, mirrored, weight = (numbers.view(-1, *[1] * first.ndim) for numbers in window_rule(first))
+    node, mirrored, weight = (numbers.view(-1, *[1] * first.ndim) for numbers in window_operands(first))
     return plus_product(first * mirrored, last, node), weight
 
 
@@ -125,7 +125,7 @@ def _integrated(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> tu
     """Return from where to where there is anything to integrate, up to an energy of half of _ENERGY."""
     fixed = slope.detach().abs()
     largest = _ENERGY[slope.dtype]
-    root = torch.hypot(fixed, scalar(math.sqrt(largest), slope))  # of fixed^2 + largest, which may overflow
+    root = torch.hypot(fixed, operand(math.sqrt(largest), slope))  # of fixed^2 + largest, which may overflow
     reach = scale.detach() * (largest / (fixed + root))
     return torch.maximum(start, -reach), torch.minimum(stop, reach)
 
