@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from functional_dists.continuous import tanh_normal
 from functional_dists.family import BoundFamily
 from functional_dists.tree import as_params
 
@@ -76,15 +75,6 @@ def register(p_family: Any, q_family: Any) -> Callable[[Callable[..., Tensor]], 
         return function
 
     return remember
-
-
-@register(tanh_normal, tanh_normal)
-def _of_tanh_normals(p: tanh_normal.Params, q: tanh_normal.Params, **options: Any) -> Tensor:
-    # Numbers and tensors that are seen to be the same need no quadrature.
-    are_same = [
-        a is b or (isinstance(a, float) and isinstance(b, float) and a == b) for a, b in zip(p[2:], q[2:], strict=True)
-    ]
-    return tanh_normal.kl(p, q, **options) if all(are_same) else tanh_normal.kl_of_any_bounds(p, q, **options)
 
 
 def _bound_options(family: Any) -> dict[str, Any]:

@@ -179,8 +179,8 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     misses_low, misses_high = p.low < q.low, p.high > q.high
     q = q._replace(low=torch.where(misses_low, p.low, q.low), high=torch.where(misses_high, p.high, q.high))
     divergence = truncated.divergence(p, q)
-    is_missed = (misses_low | misses_high) & ~divergence.isnan()
-    return sum_event(torch.where(is_missed, math.inf, divergence), event_dims)
+    is_infinite = (misses_low | misses_high) & ~divergence.isnan()
+    return sum_event(torch.where(is_infinite, math.inf, divergence), event_dims)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cdfs

@@ -5,18 +5,22 @@ order: an outcome without weight is never chosen, nothing is lost among millions
 parallel or in a fused kernel gives the same choice.
 """
 
-import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from functional_dists.special import kernels, softmax
-from functional_dists.special.constant import literal
+from functional_dists.special.constant import is_plain, literal
 
 # The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
 LONG, BLOCK = 1024, 256
 LONG_COMPILED, BLOCK_COMPILED = 32, 16  # there every table has to be written to memory for its cumulative sum
+
+# A draw by blocks takes as long as the cumulative sum of this many weights, which all draws of a row can share.
+_WORTH_OF_A_DRAW = 16384
 
 _TOTAL_BITS = 53  # of the largest sum, as many as float64 has
 
@@ -93,10 +97,20 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
 
 def _block_size(weights: Tensor, share: Tensor) -> int | None:
     """Return how many weights make a block, None where a row is one. The choice is the same."""
+    count = weights.shape[-1]
     if torch.compiler.is_compiling() and weights.is_cpu and share.shape == weights.shape[:-1]:
-        is_short = weights.shape[-1] <= LONG_COMPILED
-        return None if is_short else BLOCK_COMPILED if weights.shape[-1] <= LONG else BLOCK
-    return None if weights.shape[-1] <= LONG else BLOCK
+        return None if count <= LONG_COMPILED else BLOCK_COMPILED if count <= LONG else BLOCK
+    if count <= LONG:
+        return None
+    rows, draws = _size(weights) // count, _size(share)
+    return None if count * rows < _WORTH_OF_A_DRAW * (draws - rows) else BLOCK
+
+
+def _size(tensor: Tensor) -> int:
+    """Return of how many numbers a tensor is, in all lanes of vmap together."""
+    while not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor.numel()
 
 
 def _block_sums(blocks: Tensor) -> Tensor:
@@ -117,34 +131,52 @@ def _split(integers: Tensor, unit: float) -> tuple[Tensor, Tensor]:
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, 0 if none does."""
-    rows, count = sums.shape[:-1], sums.shape[-1]
-    if (target.shape == rows) if torch.compiler.is_compiling() else _has_lanes_of_its_own(target, sums):
-        # The same position. Compiled, a comparison fuses with what makes the target, and a search does not; and where
-        # lanes of vmap share the sums, PyTorch's search warns of the layout that its own batching gives the targets.
+    if not torch.compiler.is_compiling():
+        return _search(sums, target) if is_plain() else _operation(sums, target)
+    if target.shape == sums.shape[:-1]:
+        # The same position, by a comparison, which is fused with what makes the target, as a search is not.
         # A sum in float32, exact to 2^24, is compiled well, and one in int64 is not.
         below = (sums <= target[..., None]).to(torch.float32).sum(-1)
-        return below.long() % count
+        return below.long() % sums.shape[-1]
+    return _search(sums, target)
+
+
+def _search(sums: Tensor, target: Tensor) -> Tensor:
+    rows, count = sums.shape[:-1], sums.shape[-1]
     if target.shape == rows:
         return torch.searchsorted(sums, target[..., None], right=True).squeeze(-1) % count
-    draws = math.prod(target.shape[: target.ndim - len(rows)])
-    searched = target.reshape(draws, *rows).movedim(0, -1).contiguous()
+    searched = target.reshape(-1, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
     return found.movedim(-1, 0).reshape(target.shape) % count
 
 
-def _has_lanes_of_its_own(tensor: Tensor, other: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor) and not _vmap_levels(tensor) <= _vmap_levels(other)
-
-
-def _vmap_levels(tensor: Tensor) -> set[int]:
-    functorch = torch._C._functorch
-    levels: set[int] = set()
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        if functorch.is_batchedtensor(tensor):
-            levels.add(functorch.maybe_get_level(tensor))
-        tensor = functorch.get_unwrapped(tensor)
-    return levels
-
-
 def _picked(table: Tensor, index: Tensor) -> Tensor:
     return table.expand(*index.shape, table.shape[-1]).gather(-1, index[..., None]).squeeze(-1)
+
+
+# --- The operation ---------------------------------------------------------------------------------------------------
+# Where lanes of vmap share the sums they are more draws of the same rows, which PyTorch's own batching does not see.
+_library = torch.library.Library("functional_dists", "FRAGMENT")
+_library.define("first_above(Tensor sums, Tensor target) -> Tensor")
+_library.impl("first_above", _search, "CompositeExplicitAutograd")
+_operation: Callable[[Tensor, Tensor], Tensor] = torch.ops.functional_dists.first_above.default
+
+
+def _fake(sums: Tensor, target: Tensor) -> Tensor:
+    return target.new_empty(target.shape, dtype=torch.int64)
+
+
+def _vmap(info: Any, in_dims: tuple[int | None, ...], sums: Tensor, target: Tensor) -> tuple[Tensor, int]:
+    of_sums, of_target = in_dims
+    if of_sums is None:
+        assert of_target is not None
+        return _operation(sums, target.movedim(of_target, 0)), 0
+    sums = sums.movedim(of_sums, 0)
+    if of_target is None:
+        target, of_target = target.expand(info.batch_size, *target.shape), 0
+    lanes = target.ndim + 1 - sums.ndim  # the axis before those of the rows
+    return _operation(sums, target.movedim(of_target, lanes)), lanes
+
+
+torch.library.register_fake("functional_dists::first_above", _fake, lib=_library)
+torch.library.register_vmap("functional_dists::first_above", _vmap, lib=_library)

@@ -28,15 +28,18 @@ def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fine_normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes z and weights w as `normal_rule` does, for an f that turns quickly: 261 in float32, 951 in float64.
+    """Return nodes z and weights w as `normal_rule` does, for an f that turns quickly, in float64.
+
+    341 nodes for the accuracy of float32, 951 for that of float64. They reach so far that a small mean of large values
+    of either sign is right.
 
     >>> z, w = fine_normal_rule(torch.tensor(0.0))
     >>> (w * torch.sigmoid(20 * z)).sum()
-    tensor(0.5000)
+    tensor(0.5000, dtype=torch.float64)
     """
-    last, count = (6.5, 261) if like.dtype == torch.float32 else (9.5, 951)
+    last, count = (8.5, 341) if like.dtype == torch.float32 else (9.5, 951)
     step = 2 * last / (count - 1)
-    z = step * torch.arange(count, dtype=like.dtype, device=like.device) - last
+    z = step * torch.arange(count, dtype=torch.float64, device=like.device) - last
     return z, step / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)
 
 

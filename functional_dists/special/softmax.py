@@ -202,16 +202,22 @@ def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
     >>> log_prob_at(shift(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    table = parts.logits
-    if index.shape != parts.rest.shape:
-        shape = torch.broadcast_shapes(index.shape, parts.rest.shape)
-        table, index = table.expand(*shape, table.shape[-1]), index.expand(shape)
-    logit = table.gather(-1, index[..., None]).squeeze(-1) - parts.top
+    logit = _at(parts.logits, index) - parts.top
     if parts.largest is None:
         return logit - torch.log1p(parts.rest)
     # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
     log_prob = torch.where(index == parts.largest, 0.0, logit) - torch.log1p(parts.rest)
     return torch.where(log_prob == -math.inf, -math.inf, log_prob)  # without a gradient
+
+
+def _at(table: Tensor, index: Tensor) -> Tensor:
+    """Return what a table ``(*B, N)`` holds at ``(*S, *B)``; the gradient is as large as the table, for any ``S``."""
+    rows = table.shape[:-1]
+    if index.shape == rows:
+        return table.gather(-1, index[..., None]).squeeze(-1)
+    shape = torch.broadcast_shapes(index.shape, rows)
+    draws_last = index.expand(shape).reshape(-1, *rows).movedim(0, -1)
+    return table.gather(-1, draws_last).movedim(-1, 0).reshape(shape)
 
 
 def mode(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ to the size of the mean or of the bounds.
 """
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,10 @@ _ENERGY = {torch.float32: 48.0, torch.float64: 90.0}
 
 
 class Mass(NamedTuple):
-    """The integral of exp(-energy) over offsets, by quadrature; the first axis of the tables holds the nodes."""
+    """The integral of exp(-energy) over offsets, by quadrature; the first axis of the tables holds the nodes.
+
+    The others are those of `total`. Where a table meets other tensors, these must not have more axes than that.
+    """
 
     first: Tensor
     last: Tensor  # from the first to the last of the integrated offsets
@@ -279,27 +282,24 @@ def path(drawn: Draw, below: Tensor, above: Tensor, loc: Tensor, scale: Tensor, 
 _CLOSE = {torch.float32: 3.0, torch.float64: 8.0}
 
 
-class Bounded(Protocol):
+class Bounded(NamedTuple):
     """A normal and its window."""
 
-    @property
-    def loc(self) -> Tensor: ...
-    @property
-    def scale(self) -> Tensor: ...
-    @property
-    def low(self) -> Tensor: ...
-    @property
-    def high(self) -> Tensor: ...
+    loc: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
 
 
-def divergence(p: Bounded, q: Bounded) -> Tensor:
+def divergence(p: tuple[Tensor, ...], q: tuple[Tensor, ...]) -> Tensor:
     """Return KL(p || q) where q's window contains p's; never negative, and exact where the two are close.
 
-    With D the energy of q less that of p, relative to p's anchor, log p - log q = D + constant inside p's window. Where
-    D is small it is l = D + log E exp(-D) of q cut to p's window, whose divergence is the mean of exp(-l) - 1 + l, and
-    what q has outside adds -log(1 - that share).
+    Both are given by loc, scale, low and high, which broadcast. With D the energy of q less that of p, relative to p's
+    anchor, log p - log q = D + constant inside p's window. Where D is small it is l = D + log E exp(-D) of q cut to p's
+    window, whose divergence is the mean of exp(-l) - 1 + l, and what q has outside adds -log(1 - that share).
     """
-    of_p, of_q = window(p.loc, p.scale, p.low, p.high), window(q.loc, q.scale, q.low, q.high)
+    p, q = _with_equal_axes(p, q)
+    of_p, of_q = window(*p), window(*q)
     mass_p, mass_q = of_p.mass(), of_q.mass()
     # D = 1/2 ((x - loc_q)^2 / scale_q^2 - (x - loc_p)^2 / scale_p^2) less that at the anchor: the values by differences
     # of the parameters, the derivatives as they stand.
@@ -324,7 +324,14 @@ def divergence(p: Bounded, q: Bounded) -> Tensor:
 
     anchor_in_q = of_q.energy(of_p.anchor - of_q.anchor)
     of_apart = mass_p.mean(difference) + (anchor_in_q + mass_q.log() - mass_p.log())
-    return torch.where(close, of_close, torch.where(of_apart < 0, 0.0, of_apart))
+    return torch.where(close, of_close, torch.where(of_apart < 0, 0.0, of_apart))  # NaN stays NaN
+
+
+def _with_equal_axes(p: tuple[Tensor, ...], q: tuple[Tensor, ...]) -> tuple[Bounded, Bounded]:
+    """Return the parameters with leading axes of size 1, so that none of their axes meets that of p's nodes."""
+    axes = max(t.ndim for t in (*p, *q))
+    p, q = (tuple(t[(None,) * (axes - t.ndim)] for t in side) for side in (p, q))
+    return Bounded(*p), Bounded(*q)
 
 
 def _with_slopes(value: Tensor, simple: Tensor) -> Tensor:

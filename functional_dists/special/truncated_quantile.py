@@ -5,6 +5,7 @@ operation looks which of them there are, which no function that is traced can do
 Compiled code makes those in the bulk itself, and an operation repairs the others.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from functional_dists.special.gaussian import SQRT_HALF, both_tails, lower_quant
 _NARROW, _FAR = 1e-4, 30.0
 _DEEPEST, _LOG_TAIL_AT_FAR = 1e-280, -454.3212439955966
 _WIDEST = 1e30  # stands for an infinite width
+_PIECE = 2**15  # of so many elements each thread of PyTorch takes a part
 
 
 def standard_quantile(
@@ -42,10 +44,35 @@ def standard_quantile(
 
 
 def _quantile_on_cpu(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
+    return _in_pieces(functools.partial(_quantile_of_piece, extreme), below, above, slope, start, stop)
+
+
+def _quantile_of_piece(
+    extreme: bool, below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor
+) -> Tensor:
     problem = _problem(below, above, slope, start, stop, extreme)
     offset = problem.offset_in_bulk(torch.special.ndtri)
     is_needed = extreme or problem.is_rare().any()
     return (_with_rare(problem, offset, extreme) if is_needed else offset).to(slope.dtype)
+
+
+def _in_pieces(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """Return an elementwise function of tensors, computed for pieces whose intermediate results the caches hold."""
+    shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
+    most = _PIECE * torch.get_num_threads()
+    if shape.numel() <= 2 * most:
+        return function(*operands)
+    longest = max(shape)
+    axis = shape.index(longest) - len(shape)
+    length = max(1, most * longest // shape.numel())
+
+    def piece(operand: Tensor, first: int) -> Tensor:
+        if operand.ndim < -axis or operand.shape[axis] == 1:
+            return operand
+        return operand.narrow(axis, first, min(length, longest - first))
+
+    firsts = range(0, longest, length)
+    return torch.cat([function(*[piece(operand, first) for operand in operands]) for first in firsts], axis)
 
 
 def _quantile_elsewhere(
@@ -69,7 +96,7 @@ def _repaired_on_cpu(
 ) -> Tensor:
     if not math.isnan(offset.sum().item()):  # in half the time that `isnan` and `any` take
         return offset.clone()  # an operation may not return what it was given
-    return _repaired_elsewhere(offset, below, above, slope, start, stop)
+    return _in_pieces(_repaired_elsewhere, offset, below, above, slope, start, stop)
 
 
 def _repaired_elsewhere(
