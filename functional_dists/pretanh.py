@@ -6,7 +6,7 @@ A family has such values if it has the verbs `sample_pretanh`, `log_prob_pretanh
 from collections.abc import Sequence
 from typing import Any
 
-import torch
+import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists.continuous.tanh_normal import Params
@@ -14,7 +14,7 @@ from functional_dists.random import Source
 from functional_dists.special import is_constant
 from functional_dists.tree import Real, verb
 
-__all__ = ["has_pretanh", "of_value", "rsample"]
+__all__ = ["check_options", "has_pretanh", "of_value", "rsample"]
 
 _VERBS = ("sample_pretanh", "log_prob_pretanh", "squash", "unsquash")
 
@@ -39,7 +39,7 @@ def rsample(key: Source, family: Any, params: Any, *, sample_shape: Sequence[int
     pre = family.sample_pretanh(key, *params, sample_shape=sample_shape)
     given = {**getattr(family, "fixed", {}), **params._asdict()}
     if all(name in given for name in Params._fields):
-        pre = _with_gradient(*(given[name] for name in Params._fields), pre)
+        pre = _with_gradient(given["loc"], given["scale"], given["low"], given["high"], pre)
     return family.squash(pre, *_bounds(family, params)), pre
 
 
@@ -63,3 +63,18 @@ def _with_gradient(loc: Real, scale: Real, low: Real, high: Real, value: Real) -
         return value
     noise = ((value - loc) / scale).detach()
     return value + ((loc - loc.detach()) + (scale - scale.detach()) * noise)
+
+
+def check_options(log_prob_of: str, keep_pretanh: bool) -> None:
+    """Raise a ValueError where the options of a step say nothing, or two things.
+
+    >>> check_options("noise", True)
+    Traceback (most recent call last):
+    ...
+    ValueError: keep_pretanh=True scores the value that it stores, with all its digits: drop log_prob_of="noise"
+    """
+    if log_prob_of not in ("value", "noise"):
+        raise ValueError(f'log_prob_of must be "value" or "noise", got {log_prob_of!r}')
+    if keep_pretanh and log_prob_of == "noise":
+        message = 'keep_pretanh=True scores the value that it stores, with all its digits: drop log_prob_of="noise"'
+        raise ValueError(message)
