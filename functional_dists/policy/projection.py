@@ -233,7 +233,7 @@ def _check_fit(key: Key, family: Any, space: Any, nearest: Any) -> None:
     elif isinstance(nearest, _Box) and layout == "per row":
         fits = not nearest.low.is_floating_point() and not nearest.low.any()
     if layout is not None and not fits:
-        named = getattr(family, "__name__", repr(family)).rpartition(".")[2]
+        named = family.__name__.rpartition(".")[2] if hasattr(family, "__name__") else repr(family)
         raise ValueError(
             f"the spec of {key!r}, {package}'s {name}, does not fit the family {named}, which draws "
             f"{_DRAWS[layout]}: {_CURES.get(name, _CURE_OF_VECTORS)}; the spec is {space}"
