@@ -138,7 +138,7 @@ def test_a_value_with_a_gradient_is_scored_to_the_same_bits(score: str, dtype: t
         for function in (SCORES[score], plain_formula(SCORES[score]))
     )
     torch.testing.assert_close(by_hand, by_autograd)
-    if dtype is F64:
+    if dtype is F64 and "tables" not in score:  # whose bounds are made of `loc`
         assert torch.autograd.gradcheck(SCORES[score], tracked)
         assert torch.autograd.gradgradcheck(SCORES[score], tracked)
 

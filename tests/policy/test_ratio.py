@@ -1,7 +1,6 @@
 """What a step writes as the log-probability of a stored action is what is found for it with unchanged weights."""
 
 import copy
-import math
 import pickle
 
 import pytest
@@ -293,17 +292,15 @@ def test_vmap_compile_and_pickle_keep_pretanh_values() -> None:
 # ------------------------------------------------------------------------------------------------------- other modes
 @pytest.mark.parametrize("family", [tanh_normal, categorical], ids=["tanh_normal", "categorical"])
 def test_other_modes_score_a_stored_action_alike(family) -> None:
-    network = nn.Linear(3, 12)
-    params, act = actor(network, family, in_keys=["observation"], return_log_prob=True)
-    data = {"observation": random.normal(random.key(1), (64, 3))}
+    """Up to what float32 rounds off the summands, of which the eager formula and the others have different ones."""
+    torch.manual_seed(0)
+    params, act = actor(nn.Linear(3, 12), family, in_keys=["observation"], return_log_prob=True)
     with torch.no_grad():
-        after = act(params, KEY, data)
+        after = act(params, KEY, {"observation": random.normal(random.key(1), (64, 3))})
         compiled = torch.compile(act.steps[1].log_prob, fullgraph=True)((), after)
         vmapped = torch.vmap(lambda after: act.steps[1].log_prob((), after))(after)
-    spacing = torch.nextafter(after["sample_log_prob"].abs().clamp(min=1), torch.tensor(math.inf))
-    spacing = spacing - after["sample_log_prob"].abs().clamp(min=1)
     for found in (compiled, vmapped):
-        assert ((found - after["sample_log_prob"]).abs() <= 2 * spacing).all()
+        torch.testing.assert_close(found, after["sample_log_prob"], rtol=2**-22, atol=2**-20)
 
 
 def test_the_first_ratios_of_several_steps() -> None:
