@@ -17,7 +17,7 @@ import optree
 import torch
 from torch import Tensor
 
-from functional_dists import divergence, random
+from functional_dists import divergence, pretanh, random
 from functional_dists.family import from_pickle, to_pickle
 from functional_dists.random import Source
 from functional_dists.tree import as_dicts, as_params, is_tensordict, leaf_key, sum_event
@@ -35,12 +35,15 @@ __all__ = [
     "icdf",
     "kl",
     "log_prob",
+    "log_prob_pretanh",
     "mean",
     "median",
     "mode",
     "pick",
+    "pretanh_of_point",
     "rsample",
     "rsample_and_log_prob",
+    "rsample_pretanh",
     "sample",
     "sample_and_log_prob",
 ]
@@ -238,6 +241,30 @@ def rsample_and_log_prob(
     return value, _aggregated(scores) if aggregate else scores
 
 
+def rsample_pretanh(key: Source, families: Any, params: Any, *, sample_shape: Sequence[int] = ()) -> tuple[Any, Any]:
+    """Draw what `rsample` draws, with the values before the squashing, which `log_prob_pretanh` scores exactly.
+
+    Args:
+        key: A key tensor, or a `torch.Generator`.
+        families: A pytree of families.
+        params: The pytree of their parameters.
+        sample_shape: The axes to put before the parameters' shape.
+
+    Returns:
+        The values, and those before the squashing; heads that squash nothing have their value in both.
+
+    Raises:
+        TypeError: `params` has not the structure of `families`, or lacks a parameter.
+
+    >>> from functional_dists import categorical, tanh_normal
+    >>> params = {"steer": (torch.zeros(2), 1.0), "gear": (torch.zeros(6),)}
+    >>> value, pre = rsample_pretanh(random.key(42), {"steer": tanh_normal, "gear": categorical}, params)
+    >>> torch.equal(value["steer"], tanh_normal.squash(pre["steer"], -1.0, 1.0)), pre["gear"] is value["gear"]
+    (True, True)
+    """
+    return _drawn(_rsample_pretanh, key, families, params, sample_shape)
+
+
 def _sample(family: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
     value = family.sample(*arguments, **options)
     return value, value
@@ -262,6 +289,12 @@ def _rsample_and_log_prob(family: Any, key: Source, *params: Any, **options: Any
         value = family.rsample(key, *params, **options)
         return value, family.log_prob(*params, value)
     return _sample_and_log_prob(family, key, *params, **options)
+
+
+def _rsample_pretanh(family: Any, key: Source, *params: Any, **options: Any) -> tuple[Any, Any]:
+    if pretanh.has_pretanh(family):
+        return pretanh.rsample(key, family, family.Params(*params), **options)
+    return _rsample(family, key, *params, **options)
 
 
 def _drawn(draw: Callable[..., Any], key: Source, families: Any, params: Any, sample_shape: Sequence[int]) -> Any:
@@ -296,6 +329,66 @@ def log_prob(families: Any, params: Any, value: Any, *, aggregate: bool = True) 
     tensor([-2.7726, -2.7726, -2.7726, -2.7726])
     """
     return _scored("log_prob", families, params, value, aggregate)
+
+
+def log_prob_pretanh(families: Any, params: Any, value: Any, pre: Any, *, aggregate: bool = True) -> Any:
+    """Return the log-probability of what `rsample_pretanh` draws: exact, as heads that squash score what they squash.
+
+    A head that is bound to relaxed draws scores a relaxed vector, as its `rsample` draws one.
+
+    Args:
+        families: A pytree of families.
+        params: The pytree of their parameters.
+        value: The pytree of their values, which the later heads of a chain see.
+        pre: The pytree of the values before the squashing; where a head has None its value is scored.
+        aggregate: Whether to sum over the heads, as `log_prob` does.
+
+    Returns:
+        What `log_prob` returns.
+
+    Raises:
+        TypeError: `params`, `value` or `pre` has not the structure of `families`, or a parameter is missing.
+
+    >>> from functional_dists import tanh_normal
+    >>> value, pre = rsample_pretanh(random.key(42), [tanh_normal], [(torch.full((1,), 20.0), 1.0)])
+    >>> log_prob_pretanh([tanh_normal], [(torch.full((1,), 20.0), 1.0)], value, pre)
+    tensor(37.5167)
+    """
+
+    def of_head(call: _Call, path: _Path, family: Any, params: Any, value: Any, pre: Any) -> tuple[Any, Any]:
+        if pre is None or not pretanh.has_pretanh(family):
+            return value, log_prob_verb(family, path)(*params, value)
+        return value, family.log_prob_pretanh(*params, pre)
+
+    found = _run(_Call(of_head, ("params",)), families, (params,), (value, pre))[1]
+    return _aggregated(found) if aggregate else found
+
+
+def pretanh_of_point(families: Any, params: Any, value: Any, name: str) -> Any:
+    """Return the values before the squashing of what `mode`, `deterministic` and so on give.
+
+    Args:
+        families: A pytree of families.
+        params: The pytree of their parameters.
+        value: The pytree of their values.
+        name: Which point it is, as the deterministic action is known before the squashing.
+
+    Returns:
+        The values before the squashing, in the containers of `families`; None where a head squashes nothing.
+
+    Raises:
+        TypeError: `params` or `value` has not the structure of `families`, or a parameter is missing.
+
+    >>> from functional_dists import tanh_normal
+    >>> params = [(torch.full((1,), 20.0), 1.0)]
+    >>> pretanh_of_point([tanh_normal], params, deterministic([tanh_normal], params), "deterministic")
+    [tensor([20.])]
+    """
+
+    def of_head(call: _Call, path: _Path, family: Any, params: Any, value: Any) -> tuple[Any, Any]:
+        return value, pretanh.of_value(family, params, value, name) if pretanh.has_pretanh(family) else None
+
+    return _run(_Call(of_head, ("params",)), families, (params,), (value,))[1]
 
 
 def entropy(families: Any, params: Any, *, aggregate: bool = True) -> Any:
@@ -681,6 +774,17 @@ def _verb(family: Any, name: str, path: _Path) -> Any:
     if verb is None:
         raise NotImplementedError(f"the family{_at(path)}, {_name(family)}, has no {name}")
     return verb
+
+
+def log_prob_verb(family: Any, path: _Path = ()) -> Any:
+    """Return the verb that scores what `rsample` of the family draws, which may be bound to draw relaxed vectors.
+
+    >>> from functional_dists import bind, one_hot_categorical
+    >>> log_prob_verb(bind(one_hot_categorical, gradient="relaxed")).__name__
+    'log_prob_relaxed'
+    """
+    is_relaxed = getattr(family, "fixed", {}).get("gradient") == "relaxed"
+    return _verb(family, "log_prob_relaxed" if is_relaxed else "log_prob", path)
 
 
 def _at(path: _Path) -> str:

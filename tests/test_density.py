@@ -123,6 +123,36 @@ def test_what_was_made_in_inference_mode_may_be_scored(made_in_inference_mode: s
         normal.log_prob(torch.nn.Parameter(LOC), 1.0, VALUE)
 
 
+@pytest.mark.parametrize("score", ["normal", "tanh_normal", "tanh_normal, tables"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_value_with_a_gradient_is_scored_to_the_same_bits(score: str, dtype: torch.dtype, plain_formula) -> None:
+    """What a rollout stores and what a loss differentiates is one number, whatever has a gradient."""
+    loc, scale, value = (argument.to(dtype).contiguous() for argument in ARGUMENTS["one shape"])
+    expected = SCORES[score](loc, scale, value)
+    tracked = [argument.clone().requires_grad_() for argument in (loc, scale, value)]
+    for gradients in range(1, 8):
+        chosen = [own if gradients >> i & 1 else own.detach() for i, own in enumerate(tracked)]
+        assert torch.equal(SCORES[score](*chosen), expected)
+    by_hand, by_autograd = (
+        torch.autograd.grad(function(*tracked).sum(), tracked)
+        for function in (SCORES[score], plain_formula(SCORES[score]))
+    )
+    torch.testing.assert_close(by_hand, by_autograd)
+    if dtype is F64 and "tables" not in score:  # whose bounds are made of `loc`
+        assert torch.autograd.gradcheck(SCORES[score], tracked)
+        assert torch.autograd.gradgradcheck(SCORES[score], tracked)
+
+
+def test_learned_bounds_are_scored_to_the_same_bits() -> None:
+    loc, scale, value = (argument.float().contiguous() for argument in ARGUMENTS["one shape"])
+    low, high = torch.tensor(-1.5), torch.full((4, 3), 2.0)
+    expected = tanh_normal.log_prob(loc, scale, low, high, value)
+    tracked = [low.clone().requires_grad_(), high.clone().requires_grad_()]
+    assert torch.equal(tanh_normal.log_prob(loc, scale, *tracked, value), expected)
+    wide = [argument.detach().double().requires_grad_() for argument in tracked]
+    assert torch.autograd.gradcheck(lambda low, high: tanh_normal.log_prob(LOC, SCALE, low, high, VALUE), wide)
+
+
 def test_derivatives_of_one_parameter_alone() -> None:
     for tracked in (0, 1):
         parameters = [LOC.clone(), SCALE.clone()]

@@ -1,16 +1,20 @@
 """tensordict's probabilistic module with a key, which lies in the data beside the parameters."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Size, Tensor
 
-from functional_dists import random
+from functional_dists import pretanh, random
 from functional_dists.distributions.base import FamilyDistribution
+from functional_dists.distributions.continuous import TanhNormal
+from functional_dists.tree import leaf_key
 
 try:
-    from tensordict import TensorDictBase
+    from tensordict import TensorDict, TensorDictBase
     from tensordict.nn import (
         InteractionType,
         ProbabilisticTensorDictModule,
@@ -41,6 +45,12 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
     Every entry of a batch has a key of its own, `random.split(key, batch)`, and its draw depends on that alone: a part
     of a batch draws what the whole would. A TensorDict without batch dimensions has one key for all it holds.
 
+    The log-probability that is written is that of the action as stored, to the bit what the distribution of `get_dist`
+    returns for it: the first ratio of PPO is 1. Two options keep the digits that a stored action next to a bound has
+    lost. `log_prob_of="noise"` scores what the action was drawn from, for losses that differentiate through the step.
+    `keep_pretanh=True` stores the value before the squashing too, under ("pretanh", *key of the action); the
+    distribution that `get_dist` makes of data with both scores the stored action from it, in TorchRL's losses too.
+
     The key is a uint64 tensor as `random` makes it, or its int64 view, `key.view(torch.int64)`; the next one is of the
     same dtype. Take the view where data are indexed or go to a replay buffer: PyTorch cannot write uint64 at indices.
 
@@ -50,6 +60,9 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         out_keys: Where the draw goes. Default, for a CompositeDistribution: the names of its values.
         key: Where the random key is, of shape (*batch, 2). Further axes before the last are allowed if all of the
             parameters have them, such as one of agents.
+        log_prob_of: What is scored: "value", the action as stored, or "noise", what it was drawn from.
+        keep_pretanh: Whether to write the values before the squashing too, of TanhNormal and other families that have
+            them, and to score these. Who replaces a stored action removes its entry.
         options: `distribution_class`, a class of this package or a function that makes one;
             `distribution_kwargs`, which are the same for every entry of a batch; `default_interaction_type`,
             `return_log_prob`, `log_prob_key`, `log_prob_keys`, `n_empirical_estimate` and `num_samples`, as in
@@ -57,6 +70,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     Raises:
         TypeError: there is a `generator`.
+        ValueError: `log_prob_of` is something else, or does not go together with `keep_pretanh`.
 
     >>> from tensordict import TensorDict
     >>> from functional_dists.distributions import TanhNormal
@@ -70,21 +84,40 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     in_keys: list[Any]
 
-    def __init__(self, in_keys: Any, out_keys: Any = None, *, key: Name = "rng", **options: Any) -> None:
+    def __init__(
+        self,
+        in_keys: Any,
+        out_keys: Any = None,
+        *,
+        key: Name = "rng",
+        log_prob_of: str = "value",
+        keep_pretanh: bool = False,
+        **options: Any,
+    ) -> None:
         if "generator" in options:
             raise TypeError("KeyedModule draws with the key in the data, and takes no generator")
+        pretanh.check_options(log_prob_of, keep_pretanh)
         if out_keys is None and options.get("distribution_class") is CompositeDistribution:
             maps = options["distribution_kwargs"]
             names = maps.get("name_map") or {}
             out_keys = [names.get(name, name) for name in maps["distribution_map"]]
         super().__init__(in_keys, out_keys, **options)
-        self.key = key
+        self.key, self.log_prob_of, self.keep_pretanh = key, log_prob_of, keep_pretanh
         self.in_keys = [*self.in_keys, key]
 
     @property
     def out_keys(self) -> list[Name]:
-        """Where a call writes: the draw, with `return_log_prob` its log-probability, and the next key."""
-        return [*super().out_keys, self.key]
+        """Where a call writes: the draw, what `return_log_prob` and `keep_pretanh` add to it, and the next key."""
+        return [*super().out_keys, *self._pretanh_keys(), self.key]
+
+    def _pretanh_keys(self) -> list[Name]:
+        if not self.keep_pretanh:
+            return []
+        if self.distribution_class is not CompositeDistribution:
+            return [_pretanh_key(self.dist_sample_keys[0])]
+        made = self.distribution_kwargs["distribution_map"]
+        heads = [made[name] for name in made.keys()]  # noqa: SIM118
+        return [_pretanh_key(name) for name, head in zip(self.dist_sample_keys, heads, strict=True) if _can_keep(head)]
 
     @property
     def dist_params_keys(self) -> list[Name]:
@@ -92,8 +125,12 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         return list(self.in_keys[:-1])
 
     def get_dist(self, tensordict: TensorDictBase) -> Any:
-        """Return the distribution of the parameters in the data."""
-        return self._made(self._params_in(tensordict))
+        """Return the distribution of the parameters in the data, with `keep_pretanh` one that knows what is stored."""
+        dist = self._made(self._params_in(tensordict))
+        if not self.keep_pretanh:
+            return dist
+        pre = {name: tensordict.get(_pretanh_key(name), None) for name in self._squashed(dist)}
+        return self._with_known(dist, tensordict, pre)
 
     build_dist_from_params = get_dist
 
@@ -121,14 +158,20 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         if not _requires_sample:
             return self._scored(tensordict, out) if self.return_log_prob else out
         kind = interaction_type() or self.default_interaction_type
-        dist = None if kind is InteractionType.RANDOM else self.get_dist(tensordict)
+        dist = None if kind is InteractionType.RANDOM else self._made(self._params_in(tensordict))
         value = None if dist is None else _point(dist, kind)
         if value is not None:
-            return self._written(out, value, self._scores(dist, value) if self.return_log_prob else None)
-        value, scores, next_key = self._drawn(tensordict, kind)
+            pre = {
+                name: pretanh.of_value(head.family, head.params, _at(value, name), kind.value)
+                for name, head in self._squashed(dist).items()
+            }
+            return self._written(out, value, pre, self._scores_of(dist, value, pre))
+        value, pre, scores, next_key = self._drawn(tensordict, kind)
         if kind is InteractionType.RANDOM and self.num_samples is not None:
-            out = out.expand(self.num_samples + out.shape)
-        return self._written(out.set(self.key, next_key), value, scores)
+            tensordict, out = (data.expand(self.num_samples + data.shape) for data in (tensordict, out))
+        if scores is None and self.return_log_prob:
+            scores = self._scores_of(self._made(self._params_in(tensordict)), value, pre)
+        return self._written(out.set(self.key, next_key), value, pre, scores)
 
     def _dist_sample(self, dist: Any, interaction_type: Any = None, *, generator: Any = None) -> Any:
         """Say what `get_dist` of a sequence cannot have, which asks modules before the last for a value."""
@@ -141,8 +184,8 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         return value
 
     # ---------------------------------------------------------------------------------------------------------- draws
-    def _drawn(self, tensordict: TensorDictBase, kind: InteractionType) -> tuple[Any, Any, Tensor]:
-        """Return a draw of every entry, its scores and the next key."""
+    def _drawn(self, tensordict: TensorDictBase, kind: InteractionType) -> tuple[Any, dict[Name, Tensor], Any, Tensor]:
+        """Return a draw of every entry, its values before the squashing, the scores of the noise and the next key."""
         key = tensordict.get(self.key, None)
         if key is None:
             raise KeyError(f"no key {self.key!r} among {list(tensordict.keys(True, True))}")
@@ -160,21 +203,38 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
             dist = self._made(params)
             if not estimates:
                 return (next_key, *self._draw_of(dist, draw_key, sample_shape))
-            mean = _keyed(dist).rsample((self.n_empirical_estimate,), key=draw_key).mean(0)
-            return (next_key, mean, self._scores(dist, mean)) if self.return_log_prob else (next_key, mean)
+            return next_key, _keyed(dist).rsample((self.n_empirical_estimate,), key=draw_key).mean(0), {}
 
         for _ in range(key.ndim - 1):
             lane = torch.vmap(lane, out_dims=len(sample_shape))
-        next_key, value, *scores = lane(key.view(torch.uint64), self._params_in(tensordict))
-        return value, scores[0] if scores else None, next_key.view(key.dtype)
+        next_key, value, pre, *scores = lane(key.view(torch.uint64), self._params_in(tensordict))
+        return value, pre, scores[0] if scores else None, next_key.view(key.dtype)
 
     def _draw_of(self, dist: Any, key: Tensor, sample_shape: Size) -> tuple[Any, ...]:
-        """Return a draw, and its scores where they are wanted: from the noise, where the distribution can do that."""
-        method = "rsample" if _keyed(dist).has_rsample else "sample"
-        if self.return_log_prob and isinstance(dist, FamilyDistribution):
-            return tuple(getattr(dist, f"{method}_and_log_prob")(sample_shape, key=key))
-        value = getattr(dist, method)(sample_shape, key=key)
-        return (value, self._scores(dist, value)) if self.return_log_prob else (value,)
+        """Return a draw, its values before the squashing, and the scores of the noise where these are wanted."""
+        by_noise = self.return_log_prob and self.log_prob_of == "noise"
+        if not (by_noise or self.keep_pretanh):
+            return getattr(dist, "rsample" if _keyed(dist).has_rsample else "sample")(sample_shape, key=key), {}
+        drawn: dict[Name, Any] = {}
+        pre: dict[Name, Tensor] = {}
+        known: dict[Name, Tensor] = {}
+        for name, head in self._heads(dist).items():
+            own = key if head is dist else leaf_key(key, name if isinstance(name, tuple) else (name,))
+            if name in self._squashed(dist):
+                drawn[name], pre[name] = pretanh.rsample(own, head.family, head.params, sample_shape=sample_shape)
+                continue
+            method = "rsample" if _keyed(head).has_rsample else "sample"
+            if by_noise and isinstance(head, FamilyDistribution):
+                drawn[name], known[name] = getattr(head, f"{method}_and_log_prob")(sample_shape, key=own)
+            else:
+                drawn[name] = getattr(head, method)(sample_shape, key=own)
+        if isinstance(dist, CompositeDistribution):
+            value: Any = TensorDict(drawn, sample_shape + dist.batch_shape)
+        else:
+            (value,) = drawn.values()
+        if not by_noise:
+            return value, pre
+        return value, {}, self._scores(_with_scores(dist, value, known), value)
 
     def _params_in(self, tensordict: TensorDictBase) -> dict[str, Any]:
         found = {}
@@ -206,20 +266,86 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
                 found.rename_key_(given, wanted)
         return found
 
+    def _scores_of(self, dist: Any, value: Any, pre: dict[Name, Tensor]) -> Any:
+        """Return the log-probability of what is stored, None if it is not wanted."""
+        return self._scores(self._with_known(dist, value, pre), value) if self.return_log_prob else None
+
     def _scored(self, tensordict: TensorDictBase, out: TensorDictBase) -> TensorDictBase:
         """Write the log-probability of the value that the data have."""
         dist = self.get_dist(tensordict)
         composite = isinstance(dist, CompositeDistribution)
         value = tensordict.select(*dist) if composite else tensordict.get(self.dist_sample_keys[0])
-        return self._written(out, value, self._scores(dist, value))
+        return self._written(out, value, {}, self._scores(dist, value))
 
-    def _written(self, out: TensorDictBase, value: Any, scores: Any) -> TensorDictBase:
+    def _written(self, out: TensorDictBase, value: Any, pre: dict[Name, Tensor], scores: Any) -> TensorDictBase:
         for name, found in ((self.dist_sample_keys[0], value), (self.log_prob_keys[0], scores)):
             if isinstance(found, Tensor):
                 out.set(name, found)
             elif found is not None:
                 out.update(found)
+        for name, found in pre.items():
+            out.set(_pretanh_key(name), found)
         return out
+
+    # ------------------------------------------------------------------------------------ values before the squashing
+    def _heads(self, dist: Any) -> dict[Name, Any]:
+        """Return the distributions by the names of their values."""
+        return dist.dists if isinstance(dist, CompositeDistribution) else {self.dist_sample_keys[0]: dist}
+
+    def _squashed(self, dist: Any) -> dict[Name, FamilyDistribution]:
+        """Return those whose values before the squashing are kept."""
+        if not self.keep_pretanh:
+            return {}
+        found = {name: head for name, head in self._heads(dist).items() if _can_keep(head)}
+        if not found:
+            raise ValueError(f"keep_pretanh=True needs a distribution that squashes, such as TanhNormal, got {dist}")
+        return found
+
+    def _with_known(self, dist: Any, stored: Any, pre: dict[Name, Any]) -> Any:
+        """Return a distribution that scores stored values from those before the squashing, where there are both."""
+        heads = self._squashed(dist) if pre else {}
+        known = {
+            name: head.family.log_prob_pretanh(*head.params, pre[name], **head._options)
+            for name, head in heads.items()
+            if pre[name] is not None and _at(stored, name) is not None
+        }
+        return _with_scores(dist, stored, known)
+
+
+def _with_scores(dist: Any, stored: Any, known: dict[Name, Tensor]) -> Any:
+    """Make a distribution take the log-probabilities of stored values from here; no one else has it yet."""
+    for name, log_prob in known.items():
+        head = dist.dists[name] if isinstance(dist, CompositeDistribution) else dist
+        head.log_prob = functools.partial(_log_prob, head.log_prob, _at(stored, name), log_prob)
+    return dist
+
+
+def _log_prob(score: Callable[[Tensor], Tensor], stored: Tensor, known: Tensor, value: Tensor) -> Tensor:
+    """Return the log-probability of a value, the known one where it is the stored value."""
+    if value is stored:
+        return known
+    log_prob = score(value)
+    if value.shape != stored.shape:
+        return log_prob
+    is_stored = value == stored
+    while is_stored.ndim > log_prob.ndim:
+        is_stored = is_stored.all(-1)
+    return torch.where(is_stored, known, log_prob)
+
+
+def _at(stored: Any, name: Name) -> Any:
+    return stored if isinstance(stored, Tensor) else stored.get(name, None)
+
+
+def _pretanh_key(name: Name) -> Name:
+    return ("pretanh", *((name,) if isinstance(name, str) else name))
+
+
+def _can_keep(head: Any) -> bool:
+    """Say whether a distribution has values before the squashing, or a class or family that makes one."""
+    if isinstance(head, FamilyDistribution):
+        return pretanh.has_pretanh(head.family)
+    return pretanh.has_pretanh(head) or (isinstance(head, type) and issubclass(head, TanhNormal))
 
 
 def _point(dist: Any, kind: InteractionType) -> Any:

@@ -30,6 +30,8 @@ def actor(
     default_interaction_type: Any = "random",
     return_log_prob: bool = False,
     log_prob_key: Any = "sample_log_prob",
+    log_prob_of: str = "value",
+    keep_pretanh: bool = False,
     cache_dist: bool = False,
     n_empirical_estimate: int = 1000,
     num_samples: int | Sequence[int] | None = None,
@@ -51,12 +53,19 @@ def actor(
         out_keys: Of the action. For a composite one key, below which the actions go by their paths, or one for each.
         data_keys: The keys of parameters that are in the data instead, such as `{"mask": "action_mask"}`; for a pytree
             of families a dict of such dicts; for a chain those of further entries of the dict that the network returns.
-        spec: The space of the actions: of gymnasium or of torchrl, a composite or that of the first action.
-        safe: Whether to project actions outside of the spec onto it. The log-probability stays that of the draw.
+        spec: The space of the actions: of gymnasium or of torchrl, a composite or that of the first action. Outcome k
+            of a discrete family is the action `start + k`.
+        safe: Whether to project actions outside of the spec onto it, those in the data too. The log-probability is
+            that of the action which is stored.
         mask_keys: With `safe`, the keys of masks of valid actions: one, for the first action, or a dict by action key.
-        default_interaction_type: What is played where neither the call nor a context says.
+        default_interaction_type: What is played where neither the call nor a context says. Default: a draw, as in
+            TorchRL's ProbabilisticActor; that of `ProbabilisticModule` is "mode", as in TorchRL's class of that name.
         return_log_prob: Whether to write the log-probability too.
         log_prob_key: Where.
+        log_prob_of: What is scored: "value", the action as stored, whose first PPO ratio is 1; or "noise", what it was
+            drawn from, for losses that differentiate through the step (SAC).
+        keep_pretanh: Whether to write the values before the squashing too, under ("pretanh", *key of the action), and
+            to score these, which serves both.
         cache_dist: Whether to write a copy of the parameters under "dist_params", which the scores leave alone.
         n_empirical_estimate: How many draws stand for a mean that the family does not have.
         num_samples: Of how many draws to write, as leading axes.
@@ -67,7 +76,7 @@ def actor(
 
     Raises:
         TypeError: something is no family, no key or no spec.
-        ValueError: `safe` without a spec, or masks without `safe`; the keys do not fit the family.
+        ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family.
 
     >>> import torch
     >>> from functional_dists import masked_categorical, random
@@ -82,10 +91,6 @@ def actor(
     >>> act.log_prob(params, data).shape, act.entropy(params, data).shape
     (torch.Size([256]), torch.Size([256]))
     """
-    if safe and spec is None:
-        raise ValueError("safe=True needs a spec to project actions onto")
-    if mask_keys is not None and not safe:
-        raise ValueError("mask_keys say what is valid for safe=True")
     names, extra_keys = _flat_data_keys(data_keys or {})
     weights, function = without_tensors(network) if isinstance(network, nn.Module) else network
     input_keys = keys.as_keys(in_keys)
@@ -99,17 +104,20 @@ def actor(
         default_interaction_type=default_interaction_type,
         return_log_prob=return_log_prob,
         log_prob_key=log_prob_key,
+        log_prob_of=log_prob_of,
+        keep_pretanh=keep_pretanh,
+        spec=spec,
+        safe=safe,
+        mask_keys=mask_keys,
         cache_dist=cache_dist,
         n_empirical_estimate=n_empirical_estimate,
         num_samples=num_samples,
         skip_existing=skip_existing,
     )
-    if spec is None:
-        return (weights, ()), Sequential(to_params, act)
-    to_spec = project(spec, act.action_keys, _masks(act, mask_keys))  # one that does not fit is an error in any case
     if not safe:
         return (weights, ()), Sequential(to_params, act)
-    return (weights, (), ()), Sequential(to_params, act, to_spec)
+    # What is drawn is projected before it is scored; this projects actions that are in the data already.
+    return (weights, (), ()), Sequential(to_params, act, project(spec, act.action_keys, act.mask_keys))
 
 
 def _action_keys(family: Any, out_keys: Any) -> Any:
@@ -119,14 +127,6 @@ def _action_keys(family: Any, out_keys: Any) -> Any:
     if len(flat) > 1:
         return flat
     return [keys.as_key((*flat, *map(str, path))) for path in layout.value_paths(family)]
-
-
-def _masks(act: ProbabilisticModule, mask_keys: Any) -> dict[keys.Key, keys.Key]:
-    if mask_keys is None:
-        return {}
-    if isinstance(mask_keys, Mapping):
-        return {keys.as_key(action): keys.as_key(mask) for action, mask in mask_keys.items()}
-    return {act.action_keys[0]: keys.as_key(mask_keys)}
 
 
 # --------------------------------------------------------------------------------------------------------- parameters

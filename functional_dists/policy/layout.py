@@ -17,6 +17,7 @@ __all__ = [
     "Reader",
     "build",
     "from_pickle",
+    "heads",
     "holds_chain",
     "is_single",
     "readers",
@@ -80,9 +81,20 @@ def value_paths(families: Any, path: Path = ()) -> list[Path]:
     >>> value_paths({"unit": categorical, "aim": (normal, normal)})
     [('unit',), ('aim', 0), ('aim', 1)]
     """
+    return list(heads(families, path))
+
+
+def heads(families: Any, path: Path = ()) -> dict[Path, Any]:
+    """Return the families by the paths of their values, in the order in which they were written.
+
+    >>> from functional_dists import categorical, normal
+    >>> heads({"unit": categorical, "aim": (normal,)})["aim", 0] is normal
+    True
+    """
     if is_single(families):
-        return [path]
-    return [found for name, part in _parts(families, path) for found in value_paths(part, (*path, name))]
+        return {path: families}
+    parts = [heads(part, (*path, name)) for name, part in _parts(families, path)]
+    return {where: family for found in parts for where, family in found.items()}
 
 
 def value_keys(families: Any, out_keys: Any) -> dict[Path, Key]:

@@ -11,7 +11,7 @@ from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
 from functional_dists.policy.steps import FunctionModule
 
-__all__ = ["project", "projection"]
+__all__ = ["Action", "actions", "project", "projection"]
 
 # (value, mask or None) -> the nearest value that is in the space, and allowed by the mask
 _Projection = Callable[[Tensor, Tensor | None], Tensor]
@@ -19,6 +19,9 @@ _Projection = Callable[[Tensor, Tensor | None], Tensor]
 
 def project(spec: Any, action_keys: Sequence[Key], mask_keys: Mapping[Key, Key]) -> FunctionModule:
     """Make the step that projects actions onto their spaces.
+
+    The log-probability of an action that this changes is another one, and is not written: a `ProbabilisticModule` with
+    the spec and `safe=True` scores what it has projected.
 
     Args:
         spec: A space of gymnasium or a spec of torchrl: a composite of both or the one of the first action. A composite
@@ -33,18 +36,23 @@ def project(spec: Any, action_keys: Sequence[Key], mask_keys: Mapping[Key, Key])
         KeyError: the composite has none of the actions, or a mask is not that of an action of the spec.
         TypeError: it is no spec that is known.
     """
-    if _kind(spec) in _COMPOSITES:
-        spaces = {key: space for key in action_keys if (space := _space_of(spec, key)) is not None}
-    else:
-        spaces = {action_keys[0]: spec}
-    if not spaces:
-        raise KeyError(f"the spec has none of the actions {[*action_keys]}")
+    spaces = _spaces(spec, action_keys)
     if alien := [key for key in mask_keys if key not in spaces]:
         raise KeyError(f"there are masks of {alien}, and specs of {[*spaces]}")
     masked = tuple(key for key in spaces if key in mask_keys)
     projections = tuple((key in mask_keys, projection(space)) for key, space in spaces.items())
     in_keys = (*spaces, *(mask_keys[key] for key in masked))
     return FunctionModule(_Projections(projections), in_keys, tuple(spaces))
+
+
+def _spaces(spec: Any, action_keys: Sequence[Key]) -> dict[Key, Any]:
+    if _kind(spec) in _COMPOSITES:
+        spaces = {key: space for key in action_keys if (space := _space_of(spec, key)) is not None}
+    else:
+        spaces = {action_keys[0]: spec}
+    if not spaces:
+        raise KeyError(f"the spec has none of the actions {[*action_keys]}")
+    return spaces
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +126,120 @@ def _part(space: Any, name: str) -> Any:
     return space[name] if name in names else None
 
 
+# ------------------------------------------------------------------------------------------------ outcomes and actions
+@dataclass(frozen=True, eq=False)
+class Action:
+    """How what a family draws is stored as an action of a space: outcome k of a discrete one is `start + k`.
+
+    start: The first action; of a vector of integers those of its elements.
+    project: Gives the nearest action of the space, with `safe`.
+    mask_key: Where in the data the mask of the valid actions is.
+    """
+
+    start: int | tuple[int, ...] = 0
+    project: _Projection | None = None
+    mask_key: Key | None = None
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether an action is another number than its outcome."""
+        return any(self.start) if isinstance(self.start, tuple) else self.start != 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do, be it only to look at the shape of vectors."""
+        return isinstance(self.start, tuple) or self.is_shifted or self.project is not None
+
+    def of(self, outcome: Any, data: Any) -> Any:
+        """Return the action that is stored."""
+        return self.nearest(self._moved(outcome, 1), data)
+
+    def nearest(self, action: Any, data: Any) -> Any:
+        """Return the nearest action that is valid, if there is a projection."""
+        if self.project is None:
+            return action
+        return self.project(action, None if self.mask_key is None else keys.get(data, self.mask_key))
+
+    def outcome(self, action: Any) -> Any:
+        """Return the outcome of a stored action."""
+        return self._moved(action, -1)
+
+    def _moved(self, value: Any, sign: int) -> Any:
+        if isinstance(self.start, int):
+            return value + sign * self.start if self.start else value
+        if value.shape[-1:] != (len(self.start),):
+            raise ValueError(
+                f"the spec is of {len(self.start)} integers, and the family's value of shape {tuple(value.shape)} has "
+                "no such last axis: give it parameters with an axis for them, such as logits of shape (*batch, "
+                f"{len(self.start)}, N), or a composite of a family and a Discrete space for each"
+            )
+        return value + sign * torch.tensor(self.start, dtype=value.dtype, device=value.device)
+
+
+def actions(
+    spec: Any, families: Mapping[Key, Any], safe: bool = False, mask_keys: Mapping[Key, Key] | None = None
+) -> dict[Key, Action]:
+    """Return how the values of families are stored as actions of a spec, by the keys of those that it has.
+
+    Args:
+        spec: As `project` takes it.
+        families: The families of the heads by the keys of their actions.
+        safe: Whether actions are projected onto the spec.
+        mask_keys: As `project` takes it.
+
+    Raises:
+        KeyError: the composite has none of the actions.
+        TypeError: it is no spec that is known.
+        ValueError: a family draws what is no action of its space.
+
+    >>> class Discrete:
+    ...     __module__, n, start = "gymnasium.spaces", 3, -1
+    >>> from functional_dists import categorical
+    >>> actions(Discrete(), {"action": categorical})["action"].of(torch.tensor([0, 1, 2]), {})
+    tensor([-1,  0,  1])
+    """
+    found = {}
+    for key, space in _spaces(spec, list(families)).items():
+        nearest = projection(space)
+        _check_fit(key, families[key], space, nearest)
+        start = getattr(nearest, "start", 0)
+        found[key] = Action(start, nearest if safe else None, (mask_keys or {}).get(key))
+    return found
+
+
+# What the families of each layout of values draw, which spaces have such actions, and which families do for others.
+_DRAWS = {"per row": "integers", "one-hot": "one-hot vectors", "per element": "real numbers"}
+_SPACES = {
+    "per row": ("Discrete", "Categorical", "MultiDiscrete", "MultiCategorical", "Unbounded"),
+    "one-hot": ("OneHot", "Box", "Bounded", "Unbounded"),
+    "per element": ("Box", "Bounded", "Unbounded"),
+}
+_CURES = {
+    "Discrete": "use a family of integers, such as categorical",
+    "Categorical": "use a family of integers, such as categorical",
+    "OneHot": "use a family of one-hot vectors, such as one_hot_categorical",
+    "Box": "use a family of real numbers, such as tanh_normal, or a Discrete space with the lowest action as its start",
+    "Bounded": "use a family of real numbers, such as tanh_normal, or a Categorical spec",
+}
+_CURE_OF_VECTORS = "use a composite of a family for each element, in a composite of their spaces"
+
+
+def _check_fit(key: Key, family: Any, space: Any, nearest: Any) -> None:
+    layout = getattr(getattr(family, "log_prob", None), "value_layout", None)  # None: a family without `verb`
+    package, name = _kind(space) or ("", "")
+    fits = layout not in _SPACES or name in _SPACES[layout]
+    if isinstance(nearest, _Integers) and layout == "per row":
+        fits = len(set(nearest.sizes)) == 1  # one table of logits has one number of outcomes
+    elif isinstance(nearest, _Box) and layout == "per row":
+        fits = not nearest.low.is_floating_point() and not nearest.low.any()
+    if layout is not None and not fits:
+        named = family.__name__.rpartition(".")[2] if hasattr(family, "__name__") else repr(family)
+        raise ValueError(
+            f"the spec of {key!r}, {package}'s {name}, does not fit the family {named}, which draws "
+            f"{_DRAWS[layout]}: {_CURES.get(name, _CURE_OF_VECTORS)}; the spec is {space}"
+        )
+
+
 # ------------------------------------------------------------------------------------------------------------- spaces
 @dataclass(frozen=True, eq=False)
 class _Box:
@@ -134,13 +256,13 @@ class _Integers:
     """Integers in ranges of their own, one for each element of the last axis; their masks are joined."""
 
     sizes: tuple[int, ...]
-    starts: tuple[int, ...]
+    start: tuple[int, ...]
     mask: Tensor | None = None
 
     def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
         mask = self.mask if mask is None else mask
         masks = [None] * len(self.sizes) if mask is None else mask.split(self.sizes, -1)
-        parts = zip(value.unbind(-1), masks, self.sizes, self.starts, strict=True)
+        parts = zip(value.unbind(-1), masks, self.sizes, self.start, strict=True)
         return torch.stack([_nearest(part, mask, size, start) for part, mask, size, start in parts], -1)
 
 

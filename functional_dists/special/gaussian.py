@@ -189,7 +189,7 @@ def log_image_density_at(
     tensor([-1.9189,    -inf])
     """
     if not torch.compiler.is_compiling():
-        if _are_asked_alone(loc, scale, x, log_slope):
+        if _are_asked_alone(x, loc, scale, log_slope):
             return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, event_dims))  # type: ignore[no-untyped-call]
         if kernels.serve(x, loc, scale, log_slope):
             return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
@@ -203,13 +203,12 @@ def _deviation(x: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     return (torch.where(is_outside, loc.detach(), x) - loc) / scale, is_outside
 
 
-def _are_asked_alone(loc: Tensor, scale: Tensor, x: Tensor, log_slope: Tensor | None) -> bool:
-    """Say whether autograd asks for derivatives by loc or scale, for nothing else, and may keep all three."""
-    if not are_tracked(loc, scale) or (are_tracked(x) if log_slope is None else are_tracked(x, log_slope)):
+def _are_asked_alone(*tensors: Tensor | None) -> bool:
+    """Say whether autograd, and nothing else, asks for derivatives, and may keep the tensors for them."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not are_tracked(*given) or not is_plain() or torch.is_inference_mode_enabled():
         return False
-    if torch.is_inference_mode_enabled() or not is_plain():
-        return False
-    return not (x.is_inference() or loc.is_inference() or scale.is_inference())
+    return not any(tensor.is_inference() for tensor in given)
 
 
 def _overflows(z: Tensor) -> Tensor:
@@ -223,7 +222,7 @@ def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, is_outside: 
 
 
 class _LogImageDensity(torch.autograd.Function):
-    """The same with derivatives by loc and scale in six operations, where autograd takes twenty.
+    """The same with its derivatives in six operations, where autograd takes twenty, and to the bit as without them.
 
     For eager code alone: `torch.compile` does not trace it under `vmap`, and finds as short ones by itself.
     """
@@ -232,6 +231,7 @@ class _LogImageDensity(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int) -> Tensor:
         ctx.save_for_backward(x, loc, scale)
         ctx.event_dims = event_dims
+        ctx.slope_shape = x.shape if log_slope is None else log_slope.shape
         ctx.is_served = kernels.serve(x, loc, scale, log_slope)
         if ctx.is_served:
             return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
@@ -243,7 +243,8 @@ class _LogImageDensity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, loc, scale = ctx.saved_tensors
-        if ctx.is_served and not torch.is_grad_enabled() and kernels.serve(slope := slope.contiguous()):
+        is_first = not torch.is_grad_enabled() and not (ctx.needs_input_grad[0] or ctx.needs_input_grad[3])
+        if ctx.is_served and is_first and kernels.serve(slope := slope.contiguous()):
             return None, *kernels.log_density_slopes(x, loc, scale, slope), None, None
         if ctx.is_served or torch.is_grad_enabled():  # the latter if derivatives of these derivatives are asked for
             z, is_outside = _deviation(x, loc, scale)
@@ -253,7 +254,10 @@ class _LogImageDensity(torch.autograd.Function):
         slope = torch.where(is_outside, literal(0.0, slope), slope)
         by_shift = slope * z
         by_scale = (by_shift * z - slope) / scale if ctx.needs_input_grad[2] else None
-        return None, _summed_to(loc, by_shift / scale), _summed_to(scale, by_scale), None, None
+        by_loc = by_shift / scale
+        by_x = _summed_to(x, -by_loc) if ctx.needs_input_grad[0] else None
+        by_log_slope = -slope.expand(z.shape).sum_to_size(ctx.slope_shape) if ctx.needs_input_grad[3] else None
+        return by_x, _summed_to(loc, by_loc), _summed_to(scale, by_scale), by_log_slope, None
 
 
 def _summed_to(parameter: Tensor, slope: Tensor | None) -> Tensor | None:

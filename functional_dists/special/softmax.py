@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import kernels
-from functional_dists.special.constant import is_constant, literal
+from functional_dists.special.constant import is_constant, is_plain, literal
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.vectorized import argmax, picked, quick_mask
 
@@ -92,18 +92,24 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
         weights = _exp(logits - _no_nan(top))
-        # float64 has digits to spare for what is left of the sum; it is not less than its largest term, 1, or nothing.
-        total = weights.sum(-1, dtype=torch.float64)
-        rest = (total - literal(1.0, total)).clamp(min=0)
-        return Shifted(logits, top.squeeze(-1), weights, rest.to(logits.dtype), None)
+        return Shifted(logits, top.squeeze(-1), weights, _quick_rest(weights), None)
     largest = argmax(logits.detach())
     is_top = torch.arange(logits.shape[-1], device=logits.device) == largest
     top = picked(logits, largest, is_top)
     is_empty = top == -math.inf
     top = torch.where(is_empty, 0.0, top)
     weights = torch.exp(logits - _no_nan(top))
-    rest = torch.where(is_top, 0.0, weights).sum(-1) + _if_nan(top).squeeze(-1)
+    rest = torch.where(is_top, 0.0, weights).sum(-1)
+    if logits.dtype == torch.float32 and is_plain():  # to the bit what it is where no derivative is asked for
+        rest = _quick_rest(weights.detach()) + (rest - rest.detach())
+    rest = rest + _if_nan(top).squeeze(-1)
     return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
+
+
+def _quick_rest(weights: Tensor) -> Tensor:
+    """Return the sum of the weights less 1, that of the largest; 0 in a row without support."""
+    total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
+    return (total - literal(1.0, total)).clamp(min=0).to(weights.dtype)
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:

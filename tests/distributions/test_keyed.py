@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from functional_dists import composite, distributions, masked_categorical, normal, random, tanh_normal
 from functional_dists.distributions import KeyedModule
+from functional_dists.tree import fnv1a
 from tests.distributions.test_in_modules import BATCH, CLASSES, MASK, SIZE, parameters
 
 with warnings.catch_warnings():
@@ -116,17 +117,91 @@ def test_a_part_of_a_batch_draws_what_the_whole_does() -> None:
     assert whole["action"].unique().numel() == whole["action"].numel()
 
 
-def test_the_next_call_draws_anew_and_the_log_prob_is_that_of_the_noise() -> None:
+def test_the_next_call_draws_anew() -> None:
     act = keyed()
     first = act(data_of())
     second = act(first.clone())
     assert not torch.isclose(first["action"], second["action"]).any()
-    far = TensorDict({"loc": torch.full((BATCH, SIZE), 12.0), "scale": torch.ones(BATCH, SIZE), "rng": KEYS}, [BATCH])
-    found = act(far.clone())
+
+
+def far(loc: float = 12.0, dtype: torch.dtype = torch.float32) -> TensorDict:
+    params = {"loc": torch.full((BATCH, SIZE), loc, dtype=dtype), "scale": torch.ones(BATCH, SIZE, dtype=dtype)}
+    return TensorDict({**params, "rng": KEYS}, [BATCH])
+
+
+@pytest.mark.parametrize("options", [{"log_prob_of": "noise"}, {"keep_pretanh": True}], ids=str)
+def test_the_log_prob_has_the_digits_of_the_noise_where_it_is_asked_for(options: dict[str, Any]) -> None:
+    found = keyed(**options)(far())
     for entry in range(BATCH):  # scored through the rounded action it would be wrong
         draw_key = random.split(KEYS[entry])[1]
-        expected = tanh_normal.sample_and_log_prob(draw_key, far["loc"][0], far["scale"][0], -2.0, 2.0)[1]
+        expected = tanh_normal.sample_and_log_prob(draw_key, far()["loc"][0], far()["scale"][0], -2.0, 2.0)[1]
         assert_close(found["action_log_prob"][entry], expected)
+    joint = keyed_composite(**options)(
+        composite_data().set(("params", "steer"), TensorDict(far().exclude("rng").to_dict(), [BATCH]))
+    )
+    for entry in range(BATCH):
+        draw_key = random.fold_in(random.split(KEYS[entry])[1], fnv1a("steer"))
+        expected = tanh_normal.sample_and_log_prob(draw_key, far()["loc"][0], far()["scale"][0], -2.0, 2.0)[1]
+        assert_close(joint["steer_log_prob"][entry], expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_pretanh": True}, {"num_samples": 3}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_log_prob_is_that_of_the_stored_action(dtype: torch.dtype, options: dict[str, Any]) -> None:
+    for loc in (0.0, 6.0, 8.0, 10.0):
+        for kind in (InteractionType.RANDOM, InteractionType.DETERMINISTIC, InteractionType.MODE):
+            if "num_samples" in options and kind is not InteractionType.RANDOM:
+                continue
+            act = keyed(**options)
+            with torch.no_grad(), set_interaction_type(kind):
+                found = act(far(loc, dtype))
+            assert ("pretanh" in found.keys()) == ("keep_pretanh" in options)  # noqa: SIM118
+            later = found.clone()
+            later["loc"] = later["loc"].contiguous().requires_grad_()
+            score = act.get_dist(later).log_prob(later["action"])
+            assert score.requires_grad
+            assert torch.equal(score, found["action_log_prob"])
+
+
+@pytest.mark.parametrize("name", list(CLASSES))
+def test_the_log_prob_of_every_class_is_that_of_the_stored_action(name: str) -> None:
+    act = keyed(name)
+    with torch.no_grad():
+        found = act(data_of(name))
+    assert torch.equal(act.get_dist(found).log_prob(found["action"].clone()), found["action_log_prob"])
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_pretanh": True}], ids=str)
+@pytest.mark.parametrize("aggregate", [True, False])
+def test_the_log_probs_of_a_composite_are_those_of_the_stored_actions(aggregate: bool, options: dict[str, Any]) -> None:
+    data = composite_data().set(("params", "steer"), TensorDict(far(8.0).exclude("rng").to_dict(), [BATCH]))
+    with set_composite_lp_aggregate(aggregate):
+        act = keyed_composite(**options)
+        found = act(data)
+        assert (("pretanh", "steer") in act.out_keys) == bool(options)
+        scored = act.get_dist(found).log_prob_composite(found.select("steer", ("deep", "gear")))
+        for name in ("steer_log_prob", ("deep", "gear_log_prob"), *["sample_log_prob"] * aggregate):
+            assert torch.equal(scored[name], found[name])
+
+
+def test_a_value_that_is_not_stored_is_scored_as_it_is() -> None:
+    act = keyed(keep_pretanh=True)
+    found = act(far())
+    dist = act.get_dist(found)
+    mixed = torch.cat([found["action"][:2], torch.full((BATCH - 2, SIZE), 0.5)])
+    plain = tanh_normal.log_prob(found["loc"], found["scale"], -2.0, 2.0, mixed)
+    assert torch.equal(dist.log_prob(mixed)[2:], plain[2:])
+    assert torch.equal(dist.log_prob(mixed)[:2], found["action_log_prob"][:2])
+    assert dist.log_prob(torch.zeros(3, BATCH, SIZE)).shape == (3, BATCH)
+
+
+def test_keeping_what_there_is_not() -> None:
+    with pytest.raises(ValueError, match="needs a distribution that squashes"):
+        keyed("IndependentNormal", keep_pretanh=True)(data_of("IndependentNormal"))
+    with pytest.raises(ValueError, match="keep_pretanh=True scores the value that it stores"):
+        keyed(log_prob_of="noise", keep_pretanh=True)
+    with pytest.raises(ValueError, match='must be "value" or "noise"'):
+        keyed(log_prob_of="draw")
 
 
 @pytest.mark.parametrize("dtype", [torch.uint64, torch.int64])
@@ -264,7 +339,7 @@ def test_nested_keys() -> None:
 
 def test_called_with_tensors() -> None:
     loc, scale = torch.zeros(3), torch.ones(3)
-    action, log_prob, next_key = keyed()(loc=loc, scale=scale, rng=KEY)
+    action, log_prob, next_key = keyed(log_prob_of="noise")(loc=loc, scale=scale, rng=KEY)
     keys = random.split(KEY)
     assert_close((action, log_prob), tanh_normal.sample_and_log_prob(keys[1], loc, scale, -2.0, 2.0))
     assert torch.equal(next_key, keys[0])
@@ -324,7 +399,7 @@ def test_what_exists_is_skipped_or_scored() -> None:
         assert "action" in act(data_of()).keys()  # noqa: SIM118
     no_log_prob = data_of().set("action", found["action"])
     scored = act(no_log_prob, _requires_sample=False)
-    assert_close(scored["action_log_prob"], found["action_log_prob"], rtol=1e-4, atol=1e-4)
+    assert torch.equal(scored["action_log_prob"], found["action_log_prob"])
     assert torch.equal(scored["rng"], KEYS)
     joint = keyed_composite()(composite_data())
     values = composite_data().update(joint.select("steer", ("deep", "gear")))
@@ -425,12 +500,12 @@ def test_theirs_refuses_vmap() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ sequences and TorchRL
-def policy() -> ProbabilisticTensorDictSequential:
+def policy(**options: Any) -> ProbabilisticTensorDictSequential:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 2), distributions.NormalParamExtractor())
     return ProbabilisticTensorDictSequential(
         TensorDictModule(network, in_keys=["observation"], out_keys=["loc", "scale"]),
-        keyed(),
+        keyed(**options),
     )
 
 
@@ -504,8 +579,12 @@ def test_collected_and_replayed() -> None:
     assert buffer.sample()["rng"].unique(dim=0).shape[0] > 1
 
 
-def test_in_the_ppo_loss_of_torchrl() -> None:
-    act = policy()
+@pytest.mark.parametrize("loc", [0.0, 8.0, 12.0])
+@pytest.mark.parametrize("options", [{}, {"keep_pretanh": True}], ids=str)
+def test_in_the_ppo_loss_of_torchrl(options: dict[str, Any], loc: float) -> None:
+    act = policy(**options)
+    with torch.no_grad():
+        act.module[0].module[0].bias[0] = loc
     data = TensorDict({"observation": torch.linspace(-1, 1, 3 * BATCH).reshape(BATCH, 3), "rng": KEYS}, [BATCH])
     with torch.no_grad():
         data = act(data)
@@ -513,7 +592,8 @@ def test_in_the_ppo_loss_of_torchrl() -> None:
     critic = TensorDictModule(nn.Linear(3, 1), in_keys=["observation"], out_keys=["state_value"])
     loss = ClipPPOLoss(act, critic)
     found = loss(data)
-    assert_close(found["loss_objective"], -data["advantage"].mean(), atol=1e-5, rtol=0)
+    assert_close(found["loss_objective"], -data["advantage"].mean(), atol=1e-7, rtol=0)
+    assert found["kl_approx"] == 0  # as it is where every ratio is 1
     (found["loss_objective"] + found["loss_critic"] + found["loss_entropy"]).backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in act.parameters())
 

@@ -173,7 +173,7 @@ def test_without_safe_a_spec_is_checked_and_changes_nothing():
     ],
     ids=lambda spec: f"{type(spec).__module__.partition('.')[0]}-{type(spec).__name__}",
 )
-def test_safe_actions_lie_in_the_spec_and_keep_the_log_prob_of_the_draw(spec):
+def test_safe_actions_lie_in_the_spec_and_are_scored_as_they_are_stored(spec):
     network = linear(4)
     options = {"in_keys": ["observation"], "return_log_prob": True}
     params, act = actor(network, WIDE, **options)
@@ -182,7 +182,16 @@ def test_safe_actions_lie_in_the_spec_and_keep_the_log_prob_of_the_draw(spec):
     after = safe(safe_params, KEY, DATA)
     assert torch.equal(after["action"], drawn["action"].clamp(-0.5, 0.25))
     assert not torch.equal(after["action"], drawn["action"])
-    assert torch.equal(after["sample_log_prob"], drawn["sample_log_prob"])
+    assert torch.equal(after["sample_log_prob"], safe.log_prob(safe_params, after))
+    assert not torch.equal(after["sample_log_prob"], drawn["sample_log_prob"])
+    of_noise_params, of_noise = actor(network, WIDE, spec=spec, safe=True, log_prob_of="noise", **options)
+    assert torch.equal(of_noise(of_noise_params, KEY, DATA)["action"], after["action"])
+    torch.testing.assert_close(
+        of_noise(of_noise_params, KEY, DATA)["sample_log_prob"], drawn["sample_log_prob"], rtol=1e-4, atol=1e-5
+    )
+    known = {**DATA, "action": drawn["action"]}  # a value that was there is projected, and then scored
+    scored = safe(safe_params, None, known)
+    assert torch.equal(scored["sample_log_prob"], after["sample_log_prob"])
 
     def loop(key, data):
         return safe(safe_params, key, data)["action"]

@@ -44,7 +44,9 @@ def test_draws_from_its_own_key_and_scores_the_draw(container):
     before = dict(data.items())
     after = step_of(return_log_prob=True)((), KEY, data)
     own = random.fold_in(KEY, fnv1a("action"))
-    action, log_prob = tanh_normal.rsample_and_log_prob(own, DATA["loc"], DATA["scale"], -1.0, 1.0)
+    action, of_noise = tanh_normal.rsample_and_log_prob(own, DATA["loc"], DATA["scale"], -1.0, 1.0)
+    log_prob = tanh_normal.log_prob(DATA["loc"], DATA["scale"], -1.0, 1.0, action)
+    assert torch.equal(step_of(return_log_prob=True, log_prob_of="noise")((), KEY, data)["sample_log_prob"], of_noise)
     assert type(after) is type(data)
     assert torch.equal(after["action"], action)
     assert torch.equal(after["sample_log_prob"], log_prob)
@@ -52,9 +54,10 @@ def test_draws_from_its_own_key_and_scores_the_draw(container):
     assert set(after.keys()) == {*before, "action", "sample_log_prob"}
 
 
-def test_the_log_prob_is_that_of_the_noise_where_the_value_has_lost_it():
+@pytest.mark.parametrize("options", [{"log_prob_of": "noise"}, {"keep_pretanh": True}], ids=str)
+def test_the_log_prob_has_the_digits_of_the_noise_where_it_is_asked_for(options):
     data = {"loc": torch.full((1, 2), 12.0), "scale": torch.ones(1, 2)}
-    after = step_of(return_log_prob=True)((), KEY, data)
+    after = step_of(return_log_prob=True, **options)((), KEY, data)
     wide = {name: value.double() for name, value in data.items()}
     noise = random.normal(random.fold_in(KEY, fnv1a("action")), (1, 2))
     exact = tanh_normal.log_prob_pretanh(*wide.values(), -1.0, 1.0, wide["loc"] + noise.double())
@@ -225,7 +228,8 @@ def test_a_composite_reads_its_parameters_under_one_key_or_head_by_head():
     data = {"params": PARAMS}
     after = joint((), KEY, data)
     own = random.fold_in(KEY, fnv1a("unit,arm/0,arm/1"))
-    values, log_prob = composite.rsample_and_log_prob(own, FAMILIES, PARAMS)
+    values = composite.rsample(own, FAMILIES, PARAMS)
+    log_prob = composite.log_prob(FAMILIES, PARAMS, values)
     assert torch.equal(after["unit"], values["unit"])
     assert torch.equal(after["arm"]["1"], values["arm"][1])
     assert torch.equal(after["sample_log_prob"], log_prob)

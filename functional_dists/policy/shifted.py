@@ -1,0 +1,66 @@
+"""A discrete family whose values are actions: outcome k as `start + k`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functional_dists.family import from_pickle, to_pickle, verbs
+
+__all__ = ["Shifted"]
+
+_SCORES = ("log_prob", "cdf", "log_cdf", "survival", "log_survival")
+_DRAWS = ("sample", "rsample", "icdf", "mode", "deterministic", "median", "mean")
+_PAIRS = ("sample_and_log_prob", "rsample_and_log_prob")
+
+
+class Shifted:
+    """A family whose outcomes are moved by `start`, a number or one for each element of the last axis.
+
+    >>> from functional_dists import categorical
+    >>> Shifted(categorical, -1).mode(torch.tensor([5.0, 1.0, 1.0]))
+    tensor(-1)
+    """
+
+    def __init__(self, family: Any, start: int | tuple[int, ...]) -> None:
+        self.family, self.start, self.Params = family, start, family.Params
+        vars(self).update({name: self._of_actions(name, verb) for name, verb in verbs(family).items()})
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self!r} has no {name}")
+
+    def __repr__(self) -> str:
+        return f"Shifted({getattr(self.family, '__name__', self.family)}, {self.start})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (to_pickle(self.family), self.start)
+
+    def _of_actions(self, name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
+        def score(*arguments: Any, **options: Any) -> Any:
+            if "value" not in options:
+                *arguments, options["value"] = arguments  # type: ignore[assignment]
+            return verb(*arguments, **{**options, "value": options["value"] - self._start(options["value"])})
+
+        def draw(*arguments: Any, **options: Any) -> Any:
+            outcome = verb(*arguments, **options)
+            return outcome + self._start(outcome)
+
+        def draw_and_score(*arguments: Any, **options: Any) -> Any:
+            outcome, log_prob = verb(*arguments, **options)
+            return outcome + self._start(outcome), log_prob
+
+        for names, moved in ((_SCORES, score), (_DRAWS, draw), (_PAIRS, draw_and_score)):
+            if name in names:
+                return functools.wraps(verb)(moved)
+        return verb
+
+    def _start(self, like: Tensor) -> Any:
+        if isinstance(self.start, int):
+            return self.start
+        return torch.tensor(self.start, dtype=like.dtype, device=like.device)
+
+
+def _again(family: Any, start: int | tuple[int, ...]) -> Shifted:
+    return Shifted(from_pickle(family), start)
