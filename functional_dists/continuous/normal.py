@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random
 from functional_dists.random import Source
@@ -18,6 +20,7 @@ from functional_dists.special import (
     ndtri,
     normal_kl,
 )
+from functional_dists.special import support as supports
 from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "survival",
     "variance",
 ]
@@ -147,6 +151,16 @@ def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
     tensor([1.4189, 1.4189])
     """
     return sum_event((0.5 + HALF_LOG_2PI + scale.log()).expand(broadcast_shape(loc, scale)), event_dims)
+
+
+@verb
+def support(loc: Real, scale: Real, *, event_dims: int = 0) -> Constraint:
+    """Return where the log-density is finite: the real numbers, as a constraint.
+
+    >>> support(torch.zeros(2), 1.0).check(torch.tensor([0.0, torch.nan]))
+    tensor([ True, False])
+    """
+    return supports.of_events(constraints.real, event_dims)
 
 
 @verb

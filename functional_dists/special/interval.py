@@ -1,5 +1,6 @@
 """Between the real line and an open interval: the tanh map from its nearer end, and the floats next to the bounds."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -170,6 +171,34 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return torch.clamp(value, first, last)
     fixed = value.detach()
     return value + (torch.clamp(fixed, first, last) - fixed)
+
+
+def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return `value` with the last numbers inside in place of the bounds; derivatives pass through.
+
+    A value is at a bound if they are equal in the coarser of their dtypes, which has the last number inside, too.
+    What lies beyond stays, as does NaN.
+
+    >>> off_bounds(torch.tensor([0.5, 1.0, 1.5]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
+    tensor([ True,  True, False])
+    """
+    fixed, low, high = value.detach(), low.detach(), high.detach()
+    moved = -_off_bound(-_off_bound(fixed, high, low), -low, -high)
+    if is_constant(value):
+        return moved
+    return value + torch.where(moved == fixed, 0.0, moved - fixed)  # an infinite value stays
+
+
+def _off_bound(value: Tensor, high: Tensor, low: Tensor) -> Tensor:
+    """Return `value` with the last number below `high` in place of `high`."""
+    floating = [t.dtype for t in (value, high) if t.is_floating_point()] or [torch.get_default_dtype()]
+    coarse = max(floating, key=lambda dtype: torch.finfo(dtype).eps)
+    at_bound = (value >= high) & (value.to(coarse) == high.to(coarse))
+    dtype = functools.reduce(torch.promote_types, floating)
+    last = next_below(high.to(coarse)).to(dtype)
+    # Between bounds that are close there may be no coarse number.
+    last = torch.where(last > low, last, next_below(high.to(dtype)))
+    return torch.where(at_bound, last, value.to(dtype))
 
 
 @once_per_number
