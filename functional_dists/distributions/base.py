@@ -350,7 +350,8 @@ def name_of(family: Any) -> str:
     >>> name_of(normal)
     'normal'
     """
-    return getattr(family, "__name__", repr(family)).rpartition(".")[2]
+    name = getattr(family, "__name__", None)
+    return repr(family) if name is None else name.rpartition(".")[2]
 
 
 def _is_list(param: Tensor) -> bool:

@@ -182,23 +182,23 @@ def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> off_bounds(torch.tensor([0.5, 1.0, 1.5]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([ True,  True, False])
     """
-    fixed, low, high = value.detach(), low.detach(), high.detach()
-    moved = -_off_bound(-_off_bound(fixed, high, low), -low, -high)
+    floating = [t.dtype for t in (value, low, high) if t.is_floating_point()]
+    coarse = max(floating, key=lambda dtype: torch.finfo(dtype).eps)
+    dtype = functools.reduce(torch.promote_types, floating)
+    fixed, low, high = (t.detach().to(dtype) for t in (value, low, high))
+    moved = -_off_bound(-_off_bound(fixed, high, low, coarse), -low, -high, coarse)
     if is_constant(value):
         return moved
     return value + torch.where(moved == fixed, 0.0, moved - fixed)  # an infinite value stays
 
 
-def _off_bound(value: Tensor, high: Tensor, low: Tensor) -> Tensor:
+def _off_bound(value: Tensor, high: Tensor, low: Tensor, coarse: torch.dtype) -> Tensor:
     """Return `value` with the last number below `high` in place of `high`."""
-    floating = [t.dtype for t in (value, high) if t.is_floating_point()] or [torch.get_default_dtype()]
-    coarse = max(floating, key=lambda dtype: torch.finfo(dtype).eps)
-    at_bound = (value >= high) & (value.to(coarse) == high.to(coarse))
-    dtype = functools.reduce(torch.promote_types, floating)
-    last = next_below(high.to(coarse)).to(dtype)
-    # Between bounds that are close there may be no coarse number.
-    last = torch.where(last > low, last, next_below(high.to(dtype)))
-    return torch.where(at_bound, last, value.to(dtype))
+    last = next_below(high.to(coarse)).to(high.dtype)
+    if coarse == high.dtype:
+        return torch.where(value == high, last, value)
+    last = torch.where(last > low, last, next_below(high))  # between close bounds there may be no coarse number
+    return torch.where((value >= high) & (value.to(coarse) == high.to(coarse)), last, value)
 
 
 @once_per_number
