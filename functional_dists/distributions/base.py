@@ -168,7 +168,7 @@ class FamilyDistribution(Distribution):
         family, params = divergence.unbound(self.family, self.params)
         if family is not tanh_normal:
             return None
-        params = _as_tensors(params)
+        params = params if family is self.family else _as_tensors(params)
         return params.low, params.high
 
     def entropy(self) -> Tensor:

@@ -182,6 +182,13 @@ def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> off_bounds(torch.tensor([0.5, 1.0, 1.5]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([ True,  True, False])
     """
+    if value.dtype == low.dtype == high.dtype and is_constant(value):
+        if value.is_cpu and value.numel() and are_numbers(low, high):
+            least, largest = torch.aminmax(value)
+            if low < least and largest < high:  # as almost always: this takes a third of the time of the rest
+                return value
+        first, last = _ends(low, high)
+        return torch.where(value == high, last, torch.where(value == low, first, value))
     floating = [t.dtype for t in (value, low, high) if t.is_floating_point()]
     coarse = max(floating, key=lambda dtype: torch.finfo(dtype).eps)
     dtype = functools.reduce(torch.promote_types, floating)
