@@ -131,7 +131,7 @@ class Call(NamedTuple):
 # The costly cells of the matrix run over these alone: what the other rows compute is a part of what these do, or stands
 # between the same functions.
 DISTINCT = ("tanh_normal", "truncated_normal", "masked_categorical", "ordinal")
-VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb != "check"]
+VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb not in ("check", "support")]
 _MOVED = ("rsample", "rsample_and_log_prob", "mean", "median", "mode", "deterministic", "icdf")  # of a point
 _COUNTED = ("sample", "mode", "deterministic", "median", "icdf")  # integers
 
@@ -162,7 +162,7 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     arguments = dict(parameters)
     if verb == "squash":
         arguments = {"pre": _example((0.2, -0.4, 0.9), dtype, batch), **_bounds(parameters)}
-    elif verb == "unsquash":
+    elif verb in ("unsquash", "inside"):
         arguments = {"value": _example(row.value, dtype, batch), **_bounds(parameters)}
     elif verb == "log_prob_pretanh":
         arguments["pre"] = _example((0.2, -0.4, 0.9), dtype, batch)

@@ -91,6 +91,7 @@ def test_signature(name: str, verb: str) -> None:
         "kl": ["p", "q"],
         "squash": ["pre", *bounds],
         "unsquash": ["value", *bounds],
+        "inside": ["value", *bounds],
         "log_prob_pretanh": [*fields, "pre"],
     }.get(verb)
     if expected is None:

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.random import Source, checked_source
 from functional_dists.special import nan_of
+from functional_dists.special import support as supports
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "survival",
     "variance",
 ]
@@ -147,6 +150,18 @@ def entropy(param: Real, *, event_dims: int = 1) -> Tensor:
     tensor(0.)
     """
     return sum_event(zeros_of(param), event_dims)
+
+
+@verb
+def support(
+    param: Real, *, event_dims: int = 1, atol: float | Tensor = 1e-6, rtol: float | Tensor = 1e-6
+) -> Constraint:
+    """Return where the log-probability is finite: the point, to within the tolerance, as a constraint.
+
+    >>> support(torch.zeros(2), event_dims=0).check(torch.tensor([0.0, 0.1]))
+    tensor([ True, False])
+    """
+    return supports.of_events(supports.point(param, atol, rtol), event_dims)
 
 
 @verb

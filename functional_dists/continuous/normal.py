@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random
 from functional_dists.random import Source
@@ -20,6 +22,7 @@ from functional_dists.special import (
     normal_kl,
     plus_scaled,
 )
+from functional_dists.special import support as supports
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "survival",
     "variance",
 ]
@@ -154,6 +158,16 @@ def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
     tensor([1.4189, 1.4189])
     """
     return sum_event(nan_of(0.5 + HALF_LOG_2PI + scale.log(), loc), event_dims)
+
+
+@verb
+def support(loc: Real, scale: Real, *, event_dims: int = 0) -> Constraint:
+    """Return where the log-density is finite: the real numbers, as a constraint.
+
+    >>> support(torch.zeros(2), 1.0).check(torch.tensor([0.0, torch.nan]))
+    tensor([ True, False])
+    """
+    return supports.of_events(constraints.real, event_dims)
 
 
 @verb

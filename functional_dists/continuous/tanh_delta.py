@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special  # noqa: F401 (the first for the examples)
 from functional_dists.continuous.delta import (
@@ -20,6 +21,7 @@ from functional_dists.continuous.delta import (
     zeros_of,
 )
 from functional_dists.random import Source
+from functional_dists.special import support as supports
 from functional_dists.tree import Real, require, sum_event, verb
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "survival",
     "variance",
 ]
@@ -153,6 +156,24 @@ def entropy(param: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tenso
     tensor(0.)
     """
     return sum_event(zeros_of(_point(param, low, high)), event_dims)
+
+
+@verb
+def support(
+    param: Real,
+    low: Real,
+    high: Real,
+    *,
+    event_dims: int = 1,
+    atol: float | Tensor = 1e-6,
+    rtol: float | Tensor = 1e-6,
+) -> Constraint:
+    """Return where the log-probability is finite: the point, to within the tolerance, as a constraint.
+
+    >>> support(torch.zeros(2), -2.0, 3.0, event_dims=0).check(torch.tensor([0.5, 0.6]))
+    tensor([ True, False])
+    """
+    return supports.of_events(supports.point(_point(param, low, high), atol, rtol), event_dims)
 
 
 @verb

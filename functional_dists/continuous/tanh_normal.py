@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
 from functional_dists.continuous.normal import reanchored
 from functional_dists.random import Source
 from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
+from functional_dists.special import support as supports
 from functional_dists.special.constant import are_numbers
 from functional_dists.tree import Real, as_params, broadcast_shape, noise_shape, require, sum_event, verb
 
@@ -30,6 +32,7 @@ __all__ = [
     "deterministic",
     "entropy",
     "icdf",
+    "inside",
     "kl",
     "log_cdf",
     "log_prob",
@@ -45,6 +48,7 @@ __all__ = [
     "sample_pretanh",
     "squash",
     "stddev",
+    "support",
     "survival",
     "unsquash",
     "variance",
@@ -205,6 +209,16 @@ def _sparing_integral(general: Any) -> Any:
 
 def _are_equal_numbers(a: Any, b: Any) -> bool:
     return isinstance(a, (int, float)) and isinstance(b, (int, float)) and a == b
+
+
+@verb
+def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Constraint:
+    """Return where the log-density is finite: the open interval between the bounds, as a constraint.
+
+    >>> support(torch.zeros(2), 1.0, -1.0, 1.0, event_dims=0).check(torch.tensor([0.5, 1.0]))
+    tensor([ True, False])
+    """
+    return supports.of_events(supports.open_interval(low, high), event_dims)
 
 
 @_sparing_integral
@@ -566,3 +580,17 @@ def unsquash(value: Real, low: Real, high: Real) -> Tensor:
     tensor([0., inf])
     """
     return special.unsquash(value, low, high)
+
+
+@verb(confine=special.off_bounds, keeps_dtypes=True)
+def inside(value: Real, low: Real, high: Real) -> Tensor:
+    """Return `value` with the last numbers inside (low, high) in place of the bounds, to train on clipped actions.
+
+    A value is at a bound if they are equal in the coarser of their dtypes, which has the last number inside, too.
+    What lies beyond the bounds stays, as does NaN; the derivative by `value` is 1.
+
+    >>> clipped = torch.tensor([0.5, 1.0, 1.5])
+    >>> log_prob(torch.zeros(3), 1.0, -1.0, 1.0, inside(clipped, -1.0, 1.0), event_dims=0)
+    tensor([ -0.7821, -22.5119,     -inf])
+    """
+    return special.off_bounds(value, low, high)

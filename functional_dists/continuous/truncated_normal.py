@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
 from functional_dists.random import Source
+from functional_dists.special import support as supports
 from functional_dists.special import truncated
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
@@ -36,6 +38,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "survival",
     "variance",
 ]
@@ -167,6 +170,16 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     tensor([-1.5355,  0.5661])
     """
     return sum_event(truncated.window(loc, scale, low, high).entropy(), event_dims)
+
+
+@verb
+def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Constraint:
+    """Return where the log-density is finite: the numbers in [low, high], as a constraint.
+
+    >>> support(torch.zeros(2), 1.0, -1.0, torch.inf, event_dims=0).check(torch.tensor([-1.0, -1.1]))
+    tensor([ True, False])
+    """
+    return supports.of_events(supports.finite_interval(low, high), event_dims)
 
 
 @verb

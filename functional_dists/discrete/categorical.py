@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random
 from functional_dists.random import Source
 from functional_dists.special import choose_and_score, choose_by_logits, softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import Index, Real, broadcast_shape, require, verb
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "probs",
     "sample",
     "sample_and_log_prob",
+    "support",
 ]
 
 
@@ -145,6 +148,16 @@ def entropy(logits: Real) -> Tensor:
     tensor(1.3863)
     """
     return softmax.entropy(logits, None)
+
+
+@verb
+def support(logits: Real) -> Constraint:
+    """Return the categories of finite log-probability, as a constraint.
+
+    >>> support(torch.tensor([0.0, -torch.inf, 0.0])).check(torch.tensor([0, 1, 3]))
+    tensor([ True, False, False])
+    """
+    return supports.outcomes(supports.allowed(logits, None))
 
 
 @verb

@@ -23,10 +23,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random
 from functional_dists.random import Source
 from functional_dists.special import choose_by_logits, is_transformed, softmax, vectorized
+from functional_dists.special import support as supports
 from functional_dists.tree import Index, Mask, Real, require, verb
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "probs",
     "sample",
     "sample_and_log_prob",
+    "support",
 ]
 
 # How many logits are worked on at once: 1 MiB in float32, which stays in the cache; larger chunks leave larger holes in
@@ -221,6 +224,18 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     tensor([1.3863, 0.0000])
     """
     return _by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits, mask)
+
+
+@_verb
+def support(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Constraint:
+    """Return the tokens of finite log-probability, as a constraint; whatever at a position that does not count.
+
+    >>> support(torch.zeros(2, 4), torch.tensor([True, False])).check(torch.tensor([[3, 9], [4, 0]]))
+    tensor([[ True,  True],
+            [False,  True]])
+    """
+    allowed = _allowed(logits, mask) & (logits > -math.inf)
+    return supports.tokens(allowed, _position(logits, mask), ignore_index)
 
 
 @_verb

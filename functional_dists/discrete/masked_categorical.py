@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.random import Source
 from functional_dists.special import softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import Index, Mask, Real, require, verb
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "probs",
     "sample",
     "sample_and_log_prob",
+    "support",
 ]
 
 
@@ -121,6 +124,16 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     tensor(0.6931)
     """
     return softmax.entropy(logits, mask)
+
+
+@verb
+def support(logits: Real, mask: Mask) -> Constraint:
+    """Return the outcomes of finite log-probability, as a constraint.
+
+    >>> support(torch.zeros(3), torch.tensor([True, False, True])).check(torch.tensor([0, 1, 3]))
+    tensor([ True, False, False])
+    """
+    return supports.outcomes(supports.allowed(logits, mask))
 
 
 @verb

@@ -15,11 +15,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob, table_shape
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import Mask, OneHot, Real, noise_shape, require, verb
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "variance",
 ]
 
@@ -253,6 +256,16 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     tensor(0.6931)
     """
     return softmax.entropy(logits, mask)
+
+
+@verb
+def support(logits: Real, mask: Mask) -> Constraint:
+    """Return the one-hot vectors of finite log-probability, as a constraint.
+
+    >>> support(torch.zeros(2), torch.tensor([True, False])).check(torch.tensor([[1, 0], [0, 1], [1, 1]]))
+    tensor([ True, False, False])
+    """
+    return supports.one_hot_outcomes(supports.allowed(logits, mask))
 
 
 @verb

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits
@@ -22,6 +23,7 @@ from functional_dists.discrete.masked_one_hot_categorical import (
 )
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import OneHot, Real, verb
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "variance",
 ]
 
@@ -176,6 +179,16 @@ def entropy(logits: Real) -> Tensor:
     tensor(1.0986)
     """
     return softmax.entropy(logits, None)
+
+
+@verb
+def support(logits: Real) -> Constraint:
+    """Return the one-hot vectors of finite log-probability, as a constraint.
+
+    >>> support(torch.tensor([0.0, -torch.inf, 0.0])).check(torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 1]]))
+    tensor([ True, False, False])
+    """
+    return supports.one_hot_outcomes(supports.allowed(logits, None))
 
 
 @verb

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.masked_one_hot_categorical import (
@@ -19,6 +20,7 @@ from functional_dists.discrete.masked_one_hot_categorical import (
 from functional_dists.discrete.ordinal import logits_of, parts_of
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import OneHot, Real, require, verb
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "variance",
 ]
 
@@ -173,6 +176,16 @@ def entropy(scores: Real) -> Tensor:
     tensor(1.0986)
     """
     return softmax.entropy(logits_of(scores), None)
+
+
+@verb
+def support(scores: Real) -> Constraint:
+    """Return the one-hot vectors of finite log-probability, as a constraint.
+
+    >>> support(torch.zeros(2)).check(torch.tensor([[1, 0], [1, 1]]))
+    tensor([ True, False])
+    """
+    return supports.one_hot_outcomes(supports.allowed(logits_of(scores), None))
 
 
 @verb

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import draw, draw_and_log_prob
 from functional_dists.random import Source
 from functional_dists.special import root, softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import Index, Real, RowReal, require, verb
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "survival",
     "variance",
 ]
@@ -148,6 +151,16 @@ def entropy(scores: Real) -> Tensor:
     tensor(1.3863)
     """
     return softmax.entropy(logits_of(scores), None)
+
+
+@verb
+def support(scores: Real) -> Constraint:
+    """Return the outcomes of finite log-probability, as a constraint.
+
+    >>> support(torch.zeros(3)).check(torch.tensor([0, 2, 3]))
+    tensor([ True,  True, False])
+    """
+    return supports.outcomes(supports.allowed(logits_of(scores), None))
 
 
 @verb

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw
 from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
 from functional_dists.random import Source
 from functional_dists.special import softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import Index, Real, require, verb
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "probs",
     "sample",
     "sample_and_log_prob",
+    "support",
 ]
 
 
@@ -181,6 +184,18 @@ def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -
     tensor(0.6931)
     """
     return softmax.entropy(*listed(logits, indices, padding_value))
+
+
+@verb
+def support(logits: Real, indices: Index, *, padding_value: int | None = None) -> Constraint:
+    """Return the outcomes of finite log-probability, as a constraint.
+
+    >>> support(torch.zeros(9), torch.tensor([7, 4])).check(torch.tensor([4, 5]))
+    tensor([ True, False])
+    """
+    return supports.outcomes(
+        supports.allowed(logits, mask_from_indices(indices, logits.shape[-1], padding_value=padding_value))
+    )
 
 
 @verb

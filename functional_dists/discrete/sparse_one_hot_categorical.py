@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete import masked_one_hot_categorical as masked
@@ -17,6 +18,7 @@ from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.masked_one_hot_categorical import Gradient
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
+from functional_dists.special import support as supports
 from functional_dists.tree import Index, OneHot, Real, verb
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
     "stddev",
+    "support",
     "variance",
 ]
 
@@ -215,6 +218,16 @@ def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -
     tensor(0.6931)
     """
     return softmax.entropy(*sparse.listed(logits, indices, padding_value))
+
+
+@verb
+def support(logits: Real, indices: Index, *, padding_value: int | None = None) -> Constraint:
+    """Return the one-hot vectors of finite log-probability, as a constraint.
+
+    >>> support(torch.zeros(3), torch.tensor([2, 0])).check(torch.tensor([[1, 0, 0], [0, 1, 0]]))
+    tensor([ True, False])
+    """
+    return supports.one_hot_outcomes(supports.allowed(logits, _mask(logits, indices, padding_value)))
 
 
 @verb

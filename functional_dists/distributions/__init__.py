@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from functional_dists.distributions.base import FamilyDistribution, wrap
 from functional_dists.distributions.continuous import Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal
-from functional_dists.distributions.discrete import (
-    LLMMaskedCategorical,
-    MaskedCategorical,
+from functional_dists.distributions.discrete import MaskedCategorical, Ordinal
+from functional_dists.distributions.kl import as_family  # noqa: F401 (registers the divergences)
+from functional_dists.distributions.modules import AddStateIndependentNormalScale, NormalParamExtractor
+from functional_dists.distributions.one_hot import (
     MaskedOneHotCategorical,
     OneHotCategorical,
     OneHotOrdinal,
-    Ordinal,
     ReparamGradientStrategy,
 )
-from functional_dists.distributions.modules import AddStateIndependentNormalScale, NormalParamExtractor
+from functional_dists.distributions.tokens import LLMMaskedCategorical
 
 if TYPE_CHECKING:
     from functional_dists.distributions.composite import CompositeDistribution

@@ -1,19 +1,26 @@
 """The `torch.distributions.Distribution` that every class here is: its methods are the verbs of a family."""
 
 import functools
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Distribution, constraints
 
 from functional_dists import divergence
+from functional_dists.continuous import tanh_normal
 from functional_dists.family import bind, from_pickle, to_pickle
 from functional_dists.random import Source
-from functional_dists.tree import as_params
+from functional_dists.special import off_bounds
+from functional_dists.special import support as supports
+from functional_dists.tree import as_params, is_tensordict
 
 __all__ = ["FamilyDistribution", "wrap"]
+
+Shape = int | Sequence[int] | None
 
 
 class FamilyDistribution(Distribution):
@@ -48,6 +55,7 @@ class FamilyDistribution(Distribution):
         self._options = {}
         if default is not None:
             self._options = {"event_dims": event_dims if event_dims is not None else default if shape else 0}
+        self._scores_indices = layout == "per row"
         parameter_dims = self._options.get("event_dims", 0) if layout == "per element" else 1
         if parameter_dims > len(shape):
             raise ValueError(f"event_dims={parameter_dims} does not fit parameters of shape {tuple(shape)}")
@@ -86,35 +94,39 @@ class FamilyDistribution(Distribution):
     def _verb(self, name: str) -> Any:
         verb = getattr(self.family, name, None)
         if verb is None:
-            raise NotImplementedError(f"{type(self).__name__} has no {name}")
+            of = name_of(self.family)
+            raise NotImplementedError(f"{type(self).__name__} has no {name}, as the family {of} has no function {name}")
         fixed = self._fixed
         return functools.partial(verb, **fixed) if fixed else verb
 
     # ---------------------------------------------------------------------------------------------------------- draws
-    def sample(self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None) -> Tensor:
+    # `generator` is a second name of `key`, for those who know it from PyTorch.
+    def sample(self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None) -> Tensor:
         """Draw a value, cut from the graph; without a key from PyTorch's global generator."""
-        return self._draw("sample", sample_shape, key)
+        return self._draw("sample", sample_shape, one_source(key, generator))
 
-    def rsample(self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None) -> Tensor:
+    def rsample(
+        self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
+    ) -> Tensor:
         """Draw a value with the pathwise gradient; without a key from PyTorch's global generator."""
-        return self._draw("rsample", sample_shape, key)
+        return self._draw("rsample", sample_shape, one_source(key, generator))
 
     def sample_and_log_prob(
-        self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None
+        self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw what `sample` draws, with its log-probability, scored from the noise."""
-        return self._draw("sample_and_log_prob", sample_shape, key, **self._options)
+        return self._draw("sample_and_log_prob", sample_shape, one_source(key, generator), **self._options)
 
     def rsample_and_log_prob(
-        self, sample_shape: Sequence[int] | None = Size(), *, key: Source | None = None
+        self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw what `rsample` draws, with its log-probability, scored from the noise."""
-        return self._draw("rsample_and_log_prob", sample_shape, key, **self._options)
+        return self._draw("rsample_and_log_prob", sample_shape, one_source(key, generator), **self._options)
 
-    def _draw(self, name: str, sample_shape: Sequence[int] | None, key: Source | None, **options: Any) -> Any:
+    def _draw(self, name: str, sample_shape: Shape, key: Source | None, **options: Any) -> Any:
         verb = self._verb(name)
         source = _global_source(self.device) if key is None else key
-        return verb(source, *self.params, sample_shape=tuple(sample_shape or ()), **options)
+        return verb(source, *self.params, sample_shape=as_shape(sample_shape), **options)
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -123,11 +135,41 @@ class FamilyDistribution(Distribution):
 
     # -------------------------------------------------------------------------------------------------------- scoring
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of a value; -inf outside the support."""
+        """Return the log-probability of a value; -inf outside the support.
+
+        Outcomes may be floats: integers are taken as such, other numbers are outside the support. On the interval of a
+        tanh-normal a value at a bound is taken for the last number inside, where rounding put it.
+        """
         verb = self._verb("log_prob")
         if self._checks_values and values_can_be_read():
             self._validate_sample(value)
+        if self._scores_indices:
+            return self._log_prob_of_outcomes(verb, value)
+        bounds = self._tanh_bounds
+        if bounds is not None:
+            value = off_bounds(value if isinstance(value, Tensor) else _as_tensor(value, bounds[0]), *bounds)
         return verb(*self.params, value, **self._options)
+
+    def _log_prob_of_outcomes(self, verb: Any, value: Any) -> Tensor:
+        if not isinstance(value, (Tensor, int)):
+            value = torch.as_tensor(value, device=self.device)
+        if isinstance(value, int) or not (value.is_floating_point() or value.dtype == torch.bool):
+            return verb(*self.params, value, **self._options)
+        log_prob = verb(*self.params, _as_integers(value, self._no_outcome), **self._options)
+        return torch.where(value.isnan() & (log_prob == -math.inf), math.nan, log_prob)
+
+    @property
+    def _no_outcome(self) -> int:
+        """An integer that is outside of every support."""
+        return -1
+
+    @property
+    def _tanh_bounds(self) -> tuple[Tensor, Tensor] | None:
+        family, params = divergence.unbound(self.family, self.params)
+        if family is not tanh_normal:
+            return None
+        params = params if family is self.family else _as_tensors(params)
+        return params.low, params.high
 
     def entropy(self) -> Tensor:
         """Return the entropy in nats."""
@@ -185,24 +227,28 @@ class FamilyDistribution(Distribution):
 
     @property
     def support(self) -> Any:
-        """Where the log-probability is finite, as a constraint."""
-        raise NotImplementedError(f"{type(self).__name__} states no support")
+        """Where the log-probability is finite, as a constraint: what the family's `support` returns.
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        Raises:
+            NotImplementedError: the family has no such function.
+        """
+        verb = self._verb("support")
+        options = self._options if getattr(self.family.support, "event_dims", None) is not None else {}
+        bounds = self._tanh_bounds
+        if bounds is None:
+            return verb(*self.params, **options)
+        return supports.of_events(supports.rounded_interval(*bounds), options["event_dims"])
+
+    def expand(self, batch_shape: int | Sequence[int], _instance: Any = None) -> Any:
         """Return the distribution with its parameters expanded to a batch shape."""
+        batch_shape = as_shape(batch_shape)
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
-        new._batch_shape = Size(batch_shape)
+        new._batch_shape = batch_shape
         events = (param.shape[-1:] if _is_list(param) else self._parameter_event for param in self.params)
         expanded = (param.expand(*batch_shape, *event) for param, event in zip(self.params, events, strict=True))
         new.params = type(self.params)(*expanded)
         return new
-
-    def _kl_to(self, q: "FamilyDistribution") -> Tensor:
-        if self._options != q._options and self._options and q._options:
-            raise ValueError(f"the distributions have different events: {self._options} and {q._options}")
-        options = {**q._fixed, **self._fixed, **self._options}
-        return divergence.kl((self.family, self.params), (q.family, q.params), **options)
 
 
 def wrap(
@@ -222,30 +268,90 @@ def wrap(
         A distribution whose methods are the verbs.
 
     Raises:
-        TypeError: a name is neither a parameter nor an option.
+        TypeError: a parameter is missing, a name is neither a parameter nor an option, or `family` is no family.
         ValueError: the parameters do not broadcast, have too few axes, or hold invalid numbers.
 
     >>> from functional_dists import categorical, random
     >>> wrap(categorical, torch.zeros(3)).sample((4,), key=random.key(42))
     tensor([1, 2, 2, 1])
     """
-    named = {name: options.pop(name) for name in family.Params._fields if name in options}
+    fields = getattr(getattr(family, "Params", None), "_fields", None)
+    if fields is None:
+        raise TypeError(f"wrap: family must be a module such as `normal`, or what `bind` gives, got {family!r}")
+    named = {name: options.pop(name) for name in fields if name in options}
     if options:
         family = bind(family, **options)
-    return FamilyDistribution(family, family.Params(*params, **named), event_dims, validate_args)
+    if len(params) == 1 and not named and _holds_all(params[0], family):
+        return FamilyDistribution(family, params[0], event_dims, validate_args)
+    try:
+        made = family.Params(*params, **named)
+    except TypeError:
+        got = f"{len(params)} by position and {list(named)} by name"
+        raise TypeError(
+            f"wrap: the parameters of {name_of(family)} are {fields}, got {got}; give each of them once"
+        ) from None
+    return FamilyDistribution(family, made, event_dims, validate_args)
 
 
-# The only pair of these classes that is registered: `torch.compile` cannot trace PyTorch's choice among several.
-@register_kl(FamilyDistribution, FamilyDistribution)  # type: ignore[untyped-decorator]
-def _kl(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
-    return p._kl_to(q)
+def _holds_all(given: Any, family: Any) -> bool:
+    """Say whether this is all parameters of a family, as one object."""
+    return isinstance(given, (family.Params, Mapping)) or is_tensordict(given)
 
 
 def _as_tensors(params: Any) -> Any:
     tensors = [param for param in params if isinstance(param, Tensor)]
     real = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
     like = torch.empty(()) if real is None else real
-    return type(params)(*(p if isinstance(p, Tensor) else like.new_zeros(()) + p for p in params))
+    return type(params)(*(p if isinstance(p, Tensor) else _as_tensor(p, like) for p in params))
+
+
+def _as_tensor(number: Any, like: Tensor) -> Tensor:
+    if isinstance(number, bool):
+        return torch.full((), number, device=like.device)
+    return like.new_zeros(()) + number
+
+
+def _as_integers(value: Tensor, otherwise: int) -> Tensor:
+    """Return outcomes as int64, those that are no integers as another number."""
+    if value.dtype == torch.bool:
+        return value.long()
+    is_integer = (value == value.trunc()) & (value.abs() < 2.0**31)
+    return torch.where(is_integer, value, otherwise).long()
+
+
+def as_shape(given: Shape) -> Size:
+    """Return a shape that may be given as one int, or as None for no axes.
+
+    >>> as_shape(5), as_shape([2, 3]), as_shape(None)
+    (torch.Size([5]), torch.Size([2, 3]), torch.Size([]))
+    """
+    if given is None:
+        return Size()
+    if isinstance(given, (Sequence, Size)):
+        return Size(given)
+    return Size((given if isinstance(given, torch.SymInt) else operator.index(given),))
+
+
+def one_source(key: Source | None, generator: Source | None) -> Source | None:
+    """Return what to draw from, which has two names.
+
+    >>> one_source(None, torch.Generator().manual_seed(3)).initial_seed()
+    3
+    """
+    if key is not None and generator is not None:
+        raise TypeError("sample: `generator` is a second name of `key`, got both; give one of them")
+    return generator if key is None else key
+
+
+def name_of(family: Any) -> str:
+    """Return the name of a family for messages.
+
+    >>> from functional_dists import normal
+    >>> name_of(normal)
+    'normal'
+    """
+    name = getattr(family, "__name__", None)
+    return repr(family) if name is None else name.rpartition(".")[2]
 
 
 def _is_list(param: Tensor) -> bool:

@@ -8,12 +8,12 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
 
-from functional_dists.distributions.base import FamilyDistribution, wrap
+from functional_dists.distributions.base import FamilyDistribution, Shape, as_shape, one_source, wrap
 from functional_dists.random import Source
 from functional_dists.tree import leaf_key, sum_event
 
 try:
-    from tensordict import TensorDict, TensorDictBase
+    from tensordict import TensorDict, TensorDictBase, unravel_key
     from tensordict.nn import CompositeDistribution as _OfTensordict
     from tensordict.nn import composite_lp_aggregate
 except ImportError as error:
@@ -21,7 +21,7 @@ except ImportError as error:
 
 __all__ = ["CompositeDistribution"]
 
-Name = str | tuple[str, ...]
+Name = str | tuple[Any, ...]
 
 
 class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
@@ -33,7 +33,8 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
     TensorDicts of each one's own. No method changes its argument.
 
     Args:
-        params: A TensorDict with one of parameters for every name in `distribution_map`.
+        params: A TensorDict with one of parameters for every name in `distribution_map`. Names are strings or tuples,
+            nested as tensordict takes them.
         distribution_map: A class for every name: one of this package, of TorchRL or of `torch.distributions`, or any
             function of the parameters; or a family of this package.
         name_map: Where the values are to be written. Default: the names in `distribution_map`.
@@ -44,6 +45,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
     Raises:
         KeyError: a name has no parameters, or `name_map` or `extra_kwargs` has a name that `distribution_map` lacks.
         TypeError: `params` is no TensorDict.
+        ValueError: two names are the same.
 
     >>> from functional_dists.distributions import MaskedCategorical, TanhNormal
     >>> steer = {"loc": torch.zeros(4, 2), "scale": torch.ones(4, 2)}
@@ -69,15 +71,16 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
             raise TypeError(
                 f"params must be a TensorDict, whose shape is that of the batch, got {type(params).__name__}"
             )
-        for argument, given in (("name_map", name_map), ("extra_kwargs", extra_kwargs)):
-            _check_names(argument, given, distribution_map)
+        distribution_map = _flat_names("distribution_map", distribution_map)
+        name_map = _written_names(name_map, distribution_map)
+        extra_kwargs = _flat_names("extra_kwargs", extra_kwargs or {}, distribution_map)
         super().__init__(
             params,
             {name: _maker(made) for name, made in distribution_map.items()},
             name_map=name_map,
             extra_kwargs=extra_kwargs,
-            log_prob_key=log_prob_key,
-            entropy_key=entropy_key,
+            log_prob_key=_flat(log_prob_key),
+            entropy_key=_flat(entropy_key),
         )
 
     @classmethod
@@ -104,10 +107,15 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
 
         Raises:
             KeyError: `name_map` has a name that `distributions` lacks.
+            ValueError: two names are the same.
         """
-        _check_names("name_map", name_map, distributions)
+        distributions = _flat_names("distributions", distributions)
         return super().from_distributions(
-            params, distributions, name_map=name_map, log_prob_key=log_prob_key, entropy_key=entropy_key
+            params,
+            distributions,
+            name_map=_written_names(name_map, distributions),
+            log_prob_key=_flat(log_prob_key),
+            entropy_key=_flat(entropy_key),
         )
 
     @property
@@ -121,16 +129,21 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         return all(dist.has_rsample for dist in self.dists.values())
 
     # ---------------------------------------------------------------------------------------------------------- draws
-    def sample(self, sample_shape: Sequence[int] | None = None, *, key: Source | None = None) -> TensorDictBase:
+    # `generator` is a second name of `key`, for those who know it from PyTorch.
+    def sample(
+        self, sample_shape: Shape = None, *, key: Source | None = None, generator: Source | None = None
+    ) -> TensorDictBase:
         """Draw values, cut from the graph; with a key those of `composite.sample`, else from the global generator."""
-        return self._drawn("sample", sample_shape, key)
+        return self._drawn("sample", sample_shape, one_source(key, generator))
 
-    def rsample(self, sample_shape: Sequence[int] | None = None, *, key: Source | None = None) -> TensorDictBase:
+    def rsample(
+        self, sample_shape: Shape = None, *, key: Source | None = None, generator: Source | None = None
+    ) -> TensorDictBase:
         """Draw values with the pathwise gradient of every distribution that has one, as `composite.rsample` does."""
-        return self._drawn("rsample", sample_shape, key)
+        return self._drawn("rsample", sample_shape, one_source(key, generator))
 
-    def _drawn(self, method: str, sample_shape: Sequence[int] | None, key: Source | None) -> TensorDictBase:
-        shape = Size(() if sample_shape is None else sample_shape)
+    def _drawn(self, method: str, sample_shape: Shape, key: Source | None) -> TensorDictBase:
+        shape = as_shape(sample_shape)
         drawn = {}
         for name, dist in self.dists.items():
             draw = getattr(dist, method if dist.has_rsample else "sample")
@@ -253,9 +266,29 @@ def _maker(made: Any) -> Callable[..., Any]:
     return functools.partial(wrap, made) if hasattr(made, "Params") else made
 
 
-def _check_names(argument: str, given: Mapping[Name, Any] | None, known: Mapping[Name, Any]) -> None:
-    if unknown := [name for name in given or () if name not in known]:
+def _flat(name: Name | None) -> Name | None:
+    """Return a name as tensordict knows it: ("a", ("b",)) is ("a", "b"), and ("a",) is "a"."""
+    return None if name is None else unravel_key(name)
+
+
+def _flat_names(argument: str, given: Mapping[Name, Any], known: Mapping[Name, Any] | None = None) -> dict[Name, Any]:
+    """Return a mapping by flat names, which are among those known."""
+    found = {unravel_key(name): value for name, value in given.items()}
+    if len(found) < len(given):
+        raise ValueError(f"{argument} has one name twice: {list(given)}")
+    if known is not None and (unknown := [name for name in found if name not in known]):
         raise KeyError(f"{argument} has {unknown}, the distributions are {list(known)}")
+    return found
+
+
+def _written_names(name_map: Mapping[Name, Name] | None, known: Mapping[Name, Any]) -> dict[Name, Name] | None:
+    """Return where values are written, by and with flat names."""
+    if name_map is None:
+        return None
+    written = {name: unravel_key(other) for name, other in _flat_names("name_map", name_map, known).items()}
+    if len({written.get(name, name) for name in known}) < len(known):
+        raise ValueError(f"name_map writes two values to one name: {written}")
+    return written
 
 
 def suffixed(name: Name, suffix: str) -> Name:

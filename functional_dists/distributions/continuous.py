@@ -1,6 +1,6 @@
 """The classes of the continuous families, with the constructors of TorchRL's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 
 from functional_dists import parameters
 from functional_dists.continuous import delta, normal, tanh_delta, tanh_normal, truncated_normal
-from functional_dists.distributions.base import FamilyDistribution, values_can_be_read
+from functional_dists.distributions.base import FamilyDistribution, Shape, as_shape, values_can_be_read
 
 __all__ = ["Delta", "IndependentNormal", "TanhDelta", "TanhNormal", "TruncatedNormal"]
 
@@ -40,11 +40,6 @@ class _Bounded(_Independent):
         """The upper bound."""
         return self.high
 
-    @property
-    def support(self) -> Any:
-        """The interval between the bounds."""
-        return constraints.independent(constraints.interval(self.low, self.high), self._options["event_dims"])
-
 
 class IndependentNormal(_Independent):
     """Normal distribution whose last axes are one event.
@@ -54,7 +49,7 @@ class IndependentNormal(_Independent):
         scale: The standard deviation: a tensor, a number, or a function of `loc`.
         upscale: With `tanh_loc`, how far from 0 the mean may be.
         tanh_loc: Whether to take `upscale * tanh(loc / upscale)` for the mean.
-        event_dim: How many trailing axes are one event.
+        event_dim: How many trailing axes are one event; 1 becomes 0 for parameters without axes.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -68,7 +63,7 @@ class IndependentNormal(_Independent):
 
     def __init__(
         self,
-        loc: Tensor,
+        loc: Tensor | float,
         scale: Scale,
         upscale: Tensor | float = 5.0,
         tanh_loc: bool = False,
@@ -77,13 +72,16 @@ class IndependentNormal(_Independent):
         validate_args: bool | None = None,
     ) -> None:
         self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
+        self._event_dim = event_dim
+        loc = _real(loc)
         loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
-        super().__init__(normal, (loc, _scale(scale, loc)), event_dim, validate_args)
+        params = (loc, _scale(scale, loc))
+        super().__init__(normal, params, _event_dims(event_dim, *params), validate_args)
 
     def update(self, loc: Tensor, scale: Scale) -> None:
         """Take other parameters."""
         IndependentNormal.__init__(
-            self, loc, scale, self.upscale, self.tanh_loc, self._options["event_dims"], validate_args=self._validates
+            self, loc, scale, self.upscale, self.tanh_loc, self._event_dim, validate_args=self._validates
         )
 
     @property
@@ -91,14 +89,12 @@ class IndependentNormal(_Independent):
         """The same of every element, as a `torch.distributions.Normal`."""
         return Normal(self.loc, self.scale, validate_args=False)
 
-    @property
-    def support(self) -> Any:
-        """All real numbers."""
-        return constraints.independent(constraints.real, self._options["event_dims"])
-
 
 class TanhNormal(_Bounded):
     """Normal distribution squashed by tanh onto the interval (low, high).
+
+    `log_prob` takes a value at a bound, such as a clipped action, for the last number inside, where rounding put it.
+    The density of `tanh_normal` is exact, -inf at the bounds: `tanh_normal.inside` moves such values there.
 
     Args:
         loc: The mean before the squashing, of shape (*batch, *event).
@@ -136,7 +132,7 @@ class TanhNormal(_Bounded):
         validate_args: bool | None = None,
     ) -> None:
         self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
-        loc = torch.as_tensor(loc, dtype=None if isinstance(loc, Tensor) else torch.get_default_dtype())
+        loc = _real(loc)
         low, high = _bounds(loc, low, high, RuntimeError(_OUT_OF_ORDER.format(type(self).__name__)))
         loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
         super().__init__(tanh_normal, (loc, _scale(scale, loc), low, high), event_dims, validate_args)
@@ -172,7 +168,7 @@ class TanhNormal(_Bounded):
 
 
 class TruncatedNormal(_Bounded):
-    """Normal distribution restricted to the interval (low, high), whose last axis is one event.
+    """Normal distribution restricted to the interval (low, high), whose last axis, if there is one, is one event.
 
     Args:
         loc: The mean before the restriction, of shape (*batch, *event).
@@ -185,7 +181,7 @@ class TruncatedNormal(_Bounded):
 
     Raises:
         RuntimeError: a lower bound is not below its upper bound.
-        ValueError: the parameters do not broadcast, have no axis, or hold invalid numbers.
+        ValueError: the parameters do not broadcast, or hold invalid numbers.
 
     >>> TruncatedNormal(torch.zeros(4, 3), 1.0).mean.shape
     torch.Size([4, 3])
@@ -196,7 +192,7 @@ class TruncatedNormal(_Bounded):
 
     def __init__(
         self,
-        loc: Tensor,
+        loc: Tensor | float,
         scale: Scale,
         upscale: Tensor | float = 5.0,
         low: Tensor | float = -1.0,
@@ -205,11 +201,13 @@ class TruncatedNormal(_Bounded):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        loc = _real(loc)
         self.upscale = upscale if isinstance(upscale, Tensor) else loc.new_zeros(()) + upscale
         self.tanh_loc, self._validates = tanh_loc, validate_args
         low, high = _bounds(loc, low, high, RuntimeError(_OUT_OF_ORDER.format(type(self).__name__)))
         loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
-        super().__init__(truncated_normal, (loc, _scale(scale, loc), low, high), 1, validate_args)
+        params = (loc, _scale(scale, loc), low, high)
+        super().__init__(truncated_normal, params, _event_dims(1, *params), validate_args)
 
     def update(self, loc: Tensor, scale: Scale) -> None:
         """Take another location and scale."""
@@ -251,18 +249,19 @@ class Delta(FamilyDistribution):
 
     def __init__(
         self,
-        param: Tensor,
+        param: Tensor | float,
         atol: float = 1e-6,
         rtol: float = 1e-6,
-        batch_shape: Sequence[int] | None = None,
-        event_shape: Sequence[int] | None = None,
+        batch_shape: Shape = None,
+        event_shape: Shape = None,
         *,
         validate_args: bool | None = None,
     ) -> None:
         self.atol, self.rtol = atol, rtol
+        param = _real(param)
         if not param.is_floating_point():
             raise TypeError(f"param must be a floating point tensor, got {param.dtype}")
-        batch_shape, event_shape = tuple(batch_shape or ()), tuple(event_shape or ())
+        batch_shape, event_shape = as_shape(batch_shape), as_shape(event_shape)
         given = bool(batch_shape or event_shape)
         if given:
             param = param.expand(batch_shape + event_shape)
@@ -276,6 +275,11 @@ class Delta(FamilyDistribution):
         """Return 0 where the value is the point, else -inf."""
         return delta.log_prob(self.param, value, atol=self.atol, rtol=self.rtol, **self._options)
 
+    @property
+    def support(self) -> Any:
+        """The point, to within the tolerance."""
+        return delta.support(self.param, atol=self.atol, rtol=self.rtol, **self._options)
+
 
 class TanhDelta(_Bounded):
     """Point mass at tanh(param), mapped onto the interval (low, high).
@@ -284,7 +288,7 @@ class TanhDelta(_Bounded):
         param: The point before the squashing, of shape (*batch, *event).
         low: The lower bound, a number or a tensor.
         high: The upper bound, likewise.
-        event_dims: How many trailing axes are one event.
+        event_dims: How many trailing axes are one event; 1 becomes 0 for parameters without axes.
         atol: The absolute tolerance to which a value is the point.
         rtol: The relative tolerance.
         safe: Without meaning here: the point lies strictly inside the bounds in any case.
@@ -301,7 +305,7 @@ class TanhDelta(_Bounded):
 
     def __init__(
         self,
-        param: Tensor,
+        param: Tensor | float,
         low: Tensor | float = -1.0,
         high: Tensor | float = 1.0,
         event_dims: int = 1,
@@ -312,10 +316,12 @@ class TanhDelta(_Bounded):
         validate_args: bool | None = None,
     ) -> None:
         self.atol, self.rtol = atol, rtol
+        param = _real(param)
         low, high = _bounds(
             param, low, high, ValueError("high value has been found to be equal or less than low value")
         )
-        super().__init__(tanh_delta, (param, low, high), event_dims, validate_args)
+        params = (param, low, high)
+        super().__init__(tanh_delta, params, _event_dims(event_dims, *params), validate_args)
 
     def update(self, net_output: Tensor) -> None:
         """Take another point."""
@@ -328,9 +334,24 @@ class TanhDelta(_Bounded):
         )
 
     @property
+    def support(self) -> Any:
+        """The point, to within the tolerance."""
+        return tanh_delta.support(*self.params, atol=self.atol, rtol=self.rtol, **self._options)
+
+    @property
     def base_dist(self) -> Delta:
         """The point before the squashing."""
         return Delta(self.param, self.atol, self.rtol, self.batch_shape, self.event_shape, validate_args=False)
+
+
+def _real(given: Tensor | float) -> Tensor:
+    return given if isinstance(given, Tensor) else torch.as_tensor(given, dtype=torch.get_default_dtype())
+
+
+def _event_dims(given: int, *params: Any) -> int:
+    """Return how many axes are one event: for parameters without axes 0, where the default 1 is given."""
+    has_axes = any(isinstance(param, Tensor) and param.ndim for param in params)
+    return given if has_axes or given != 1 else 0
 
 
 def _bounds(like: Tensor, low: Tensor | float, high: Tensor | float, error: Exception) -> tuple[Tensor, Tensor]:

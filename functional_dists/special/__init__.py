@@ -1,6 +1,6 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
-from functional_dists.special import kernels, one_hot, softmax, truncated, vectorized
+from functional_dists.special import kernels, one_hot, softmax, support, truncated, vectorized
 from functional_dists.special.choice import choose, choose_and_score, choose_by_logits
 from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.elementary import (
@@ -29,6 +29,7 @@ from functional_dists.special.interval import (
     log_growth,
     log_squash_slope,
     next_above,
+    off_bounds,
     pre_image,
     squash,
     squashed_pair,
@@ -61,6 +62,7 @@ __all__ = [
     "next_above",
     "normal_kl",
     "normal_rule",
+    "off_bounds",
     "one_hot",
     "one_minus_tanh",
     "plus_scaled",
@@ -72,6 +74,7 @@ __all__ = [
     "squash",
     "squashed_pair",
     "strictly_inside",
+    "support",
     "tanh",
     "truncated",
     "unsquash",

@@ -160,6 +160,68 @@ def test_where_theirs_is_mended() -> None:
         joint.log_prob(TensorDict({}, [2]))
 
 
+NESTED, FLAT = (("nested",), "gear"), ("nested", "gear")
+
+
+def test_nested_names_are_the_flat_ones() -> None:
+    given = TensorDict({"steer": {"loc": LOC, "scale": SCALE}, "nested": {"gear": {"logits": LOGITS}}}, [2])
+    maps = {("steer",): NORMAL, NESTED: CATEGORICAL}
+    options: list[dict[str, Any]] = [
+        {},
+        {"name_map": {NESTED: ((("out",),), "g"), "steer": ("s",)}},
+        {"name_map": {FLAT: "g"}},
+        {"log_prob_key": (("lp",), "sum"), "entropy_key": ("h",)},
+    ]
+    for more in options:
+        ours, theirs = CompositeDistribution(given, maps, **more), Theirs(given, maps, **more)
+        if "name_map" not in more:
+            assert list(ours) == list(theirs) == ["steer", FLAT]
+        torch.manual_seed(0)
+        value = ours.sample((3,))
+        with set_composite_lp_aggregate(True):
+            found = ours.log_prob_composite(value)
+            wanted = (
+                CompositeDistribution(given, {"steer": NORMAL, FLAT: CATEGORICAL}).log_prob(value) if not more else None
+            )
+            assert ours.log_prob_key in found.keys(True)
+            assert wanted is None or torch.equal(found[ours.log_prob_key], wanted)
+            assert ours.entropy_key in ours.entropy_composite().keys(True)
+    assert list(CompositeDistribution(given, maps, **options[1])) == ["s", ("out", "g")]
+    assert list(CompositeDistribution(given, {FLAT: CATEGORICAL}, name_map={NESTED: "g"})) == ["g"]
+    parts = {("steer",): NORMAL(LOC, SCALE), NESTED: CATEGORICAL(logits=LOGITS)}
+    for name_map in ({NESTED: ("out", ("g",))}, {FLAT: ("out", "g")}):
+        joint = CompositeDistribution.from_distributions(given, parts, name_map=name_map, log_prob_key=(("lp",), "sum"))
+        assert list(joint) == ["steer", ("out", "g")]
+        assert joint.log_prob_key == ("lp", "sum")
+
+
+def test_nested_names_of_extra_arguments() -> None:
+    given = TensorDict({"nested": {"steer": {"loc": LOC, "scale": SCALE}}}, [2])
+    for name in (("nested", "steer"), (("nested",), "steer")):
+        for other in (("nested", "steer"), ("nested", ("steer",))):
+            joint = CompositeDistribution(given, {name: TanhNormal}, extra_kwargs={other: {"low": -2.0}})
+            assert joint["nested", "steer"].low == -2.0
+            drawn = composite.sample(KEY, {"nested": {"steer": bind(tanh_normal, low=-2.0)}}, given)
+            assert torch.equal(joint.sample(key=KEY)["nested", "steer"], drawn["nested"]["steer"])
+    with pytest.raises(KeyError, match="extra_kwargs has"):
+        CompositeDistribution(given, {name: TanhNormal}, extra_kwargs={(("nested",), "steering"): {}})
+
+
+def test_two_values_of_one_name() -> None:
+    with pytest.raises(ValueError, match="distribution_map has one name twice"):
+        CompositeDistribution(params(), {"steer": NORMAL, ("steer",): NORMAL})
+    with pytest.raises(ValueError, match="name_map writes two values to one name"):
+        CompositeDistribution(params(), {"steer": NORMAL, DEEP: CATEGORICAL}, name_map={"steer": "x", DEEP: ("x",)})
+
+
+def test_generator_is_a_second_name_of_key_and_shapes_may_be_ints() -> None:
+    joint = CompositeDistribution(params(), {"steer": TanhNormal, DEEP: categorical})
+    for draw in (joint.sample, joint.rsample):
+        same(draw(5, generator=KEY), draw((5,), key=KEY))
+        with pytest.raises(TypeError, match="`generator` is a second name of `key`"):
+            draw(key=KEY, generator=KEY)
+
+
 def test_has_rsample_where_all_have_it() -> None:
     loc = LOC.clone().requires_grad_()
     given = TensorDict({"a": {"loc": loc, "scale": SCALE}, "b": {"logits": LOGITS}}, [2])

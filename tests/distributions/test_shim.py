@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
-from torch.distributions import Categorical, Distribution, Normal, kl_divergence
+from torch.distributions import Categorical, Distribution, Normal, constraints, kl_divergence
 from torch.func import grad, hessian, jvp, vmap
 
 from functional_dists import (
@@ -34,6 +34,7 @@ from functional_dists.distributions import (
     Delta,
     FamilyDistribution,
     IndependentNormal,
+    LLMMaskedCategorical,
     MaskedCategorical,
     MaskedOneHotCategorical,
     OneHotCategorical,
@@ -47,6 +48,8 @@ from functional_dists.distributions import (
 )
 from functional_dists.family import verbs
 from functional_dists.tree import Real
+from tests.families import BY_NAME, FAMILIES
+from tests.test_support import parameters_of, values_for
 
 LOC, SCALE = torch.tensor([[0.3, -1.1, 2.0], [0.1, 0.0, -0.4]]), torch.tensor([0.5, 1.4, 0.8])
 LOGITS, MASK = torch.tensor([[0.3, -1.1, 0.8], [0.1, 0.0, -0.4]]), torch.tensor([True, False, True])
@@ -145,8 +148,8 @@ def test_shapes_split_into_batch_and_event() -> None:
         "wrap(bound)": ((2,), (3,)),
     }
     assert TanhNormal(torch.zeros(()), 1.0).event_shape == ()
-    with pytest.raises(ValueError, match="event_dims=1"):
-        IndependentNormal(torch.zeros(()), 1.0)
+    with pytest.raises(ValueError, match="event_dims=2"):
+        IndependentNormal(torch.zeros(()), 1.0, event_dim=2)
     with pytest.raises(ValueError, match=r"do not broadcast: loc \(3,\), scale \(4,\)"):
         TanhNormal(torch.zeros(3), torch.ones(4))
 
@@ -418,8 +421,6 @@ def test_support_is_where_the_density_is() -> None:
     assert masked.enumerate_support().tolist() == [[0, 0], [1, 1], [2, 2]]
     assert masked.enumerate_support(expand=False).tolist() == [[0], [1], [2]]
     torch.testing.assert_close(masked.log_prob(masked.enumerate_support()).exp().sum(0), torch.ones(2))
-    with pytest.raises(NotImplementedError, match="support"):
-        wrap(normal, LOC, 1.0).support  # noqa: B018
 
 
 def test_update_takes_other_parameters() -> None:
@@ -461,6 +462,262 @@ def test_masked_categorical_is_the_categorical_of_what_is_left() -> None:
     assert (finite.logits[:, 1] == -1e4).all()
 
 
+# ------------------------------------------------------------------------------------------------------------- support
+@pytest.mark.parametrize("name", [row.name for row in FAMILIES])
+def test_support_is_that_of_the_family(name: str) -> None:
+    row = BY_NAME[name]
+    parameters, values = parameters_of(row), values_for(row)
+    dist = wrap(row.family, *parameters)
+    found, of_family = dist.support, row.family.support(*parameters)
+    assert torch.equal(found.check(values), dist.log_prob(values).isfinite())
+    assert (found.is_discrete, found.event_dim) == (of_family.is_discrete, of_family.event_dim)
+    if "tanh_normal" not in name:  # where values at the bounds are taken for those next to them
+        assert torch.equal(found.check(values), of_family.check(values))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_support_of_every_class_is_where_its_log_prob_is_finite(name: str) -> None:
+    dist, family, params = OBJECTS[name]
+    values = dist.sample((4,), key=KEY)
+    assert dist.support.check(values).all()
+    assert dist.support.check(values).shape == dist.log_prob(values).shape
+    outside = values + 100
+    if "normal" not in name.lower() or "tanh" in name.lower() or "Truncated" in name:
+        assert not dist.support.check(outside).any()
+    assert torch.equal(dist.support.check(outside), dist.log_prob(outside).isfinite())
+    assert type(dist.support) is type(family.support(*params)) or "anh" in name or name in ("wrap(bound)",)
+
+
+def test_support_of_options() -> None:
+    assert Delta(LOC, atol=0.5).support.check(LOC + 0.4).all()
+    assert TanhDelta(LOC, atol=0.5).support.check(LOC.tanh() + 0.4).all()
+    listed = MaskedCategorical(LOGITS, indices=torch.tensor([2, 0, -1]), padding_value=-1)
+    assert listed.support.check(torch.arange(-1, 4)[:, None].expand(5, 2))[:, 0].tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    masked = MaskedOneHotCategorical(LOGITS, mask=MASK).support
+    assert masked.check(torch.eye(3)[:, None].expand(3, 2, 3))[:, 0].tolist() == [True, False, True]
+    tokens = LLMMaskedCategorical(LOGITS, torch.tensor([True, False]), ignore_index=-1).support
+    assert tokens.check(torch.tensor([[-1, 9], [3, 0]])).tolist() == [[True, True], [False, True]]
+
+
+# ---------------------------------------------------------------------------------------------------- values at a bound
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda high, **options: TanhNormal(torch.zeros(1), 1.0, low=-high, high=high, **options),
+        lambda high, **options: wrap(tanh_normal, torch.zeros(1), 1.0, -high, high, **options),
+        lambda high, **options: wrap(bind(tanh_normal, low=-high, high=high), torch.zeros(1), 1.0, **options),
+    ],
+)
+@pytest.mark.parametrize("high", [1.0, 2.0, 0.1, 0.7])
+def test_a_value_at_a_bound_is_taken_for_the_last_number_inside(made: Any, high: float) -> None:
+    dist = made(high)
+    bound = torch.tensor([high])
+    last = torch.nextafter(bound, torch.zeros(1))
+    for side in (1, -1):
+        exact = tanh_normal.log_prob(torch.zeros(1), 1.0, -high, high, side * bound)
+        assert exact == -math.inf
+        assert torch.equal(dist.log_prob(side * bound), dist.log_prob(side * last))
+        for value in (bound.double(), torch.tensor([high], dtype=torch.float64), bound.bfloat16(), bound.half()):
+            assert dist.log_prob(side * value).isfinite()
+            assert dist.support.check(side * value)
+            assert made(high, validate_args=True).log_prob(side * value).isfinite()
+        assert dist.log_prob(side * bound * 1.001) == -math.inf
+        assert not dist.support.check(side * bound * 1.001)
+    assert dist.cdf(bound) == 1
+
+
+def test_a_number_at_a_bound_is_taken_for_the_last_number_inside() -> None:
+    dist = TanhNormal(torch.zeros(()), 1.0)
+    assert torch.equal(dist.log_prob(1.0), dist.log_prob(torch.tensor(1.0)))
+    assert torch.equal(dist.log_prob(torch.tensor(1)), dist.log_prob(torch.tensor(1.0)))
+    assert dist.log_prob(torch.tensor(1)).isfinite()
+
+
+def test_a_value_at_a_bound_in_every_transform() -> None:
+    value = torch.tensor([0.5, 1.0, -1.0])
+
+    def score(loc: Tensor, value: Tensor) -> Tensor:
+        return TanhNormal(loc, 1.0, event_dims=0).log_prob(value)
+
+    loc = torch.tensor([0.1, 2.0, -3.0])
+    eager = score(loc, value)
+    assert eager.isfinite().all()
+    torch.testing.assert_close(vmap(score)(loc, value), eager)
+    assert grad(lambda loc: score(loc, value).sum())(loc).isfinite().all()
+    assert hessian(lambda loc: score(loc, value).sum())(loc).isfinite().all()
+    assert jvp(lambda value: score(loc, value), (value,), (torch.ones(3),))[1].isfinite().all()
+    torch._dynamo.reset()
+    compiled = torch.compile(score, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(loc, value), eager)
+
+
+# --------------------------------------------------------------------------------------------------- outcomes as floats
+WITH_INTEGERS: dict[str, tuple[Any, Any]] = {
+    "MaskedCategorical": (MaskedCategorical(LOGITS, mask=MASK), 2),
+    "listed": (MaskedCategorical(LOGITS, indices=LISTED), 0),
+    "Ordinal": (Ordinal(LOGITS), 1),
+    "LLMMaskedCategorical": (LLMMaskedCategorical(LOGITS, MASK.expand(2, 3)), 2),
+    "wrap(categorical)": (wrap(categorical, LOGITS), 1),
+    "wrap(masked_categorical)": (wrap(masked_categorical, LOGITS, MASK), 2),
+    "wrap(bound)": (wrap(bind(sparse_categorical, padding_value=-1), LOGITS, LISTED), 0),
+}
+
+
+@pytest.mark.parametrize("name", list(WITH_INTEGERS))
+def test_outcomes_may_be_floats(name: str) -> None:
+    dist, inside = WITH_INTEGERS[name]
+    value = torch.tensor([inside, inside])
+    wanted = dist.log_prob(value)
+    assert wanted.isfinite().all()
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.uint8):
+        assert torch.equal(dist.log_prob(value.to(dtype)), wanted)
+        assert dist.support.check(value.to(dtype)).all()
+    for number in (inside, float(inside)):
+        torch.testing.assert_close(dist.log_prob(number), wanted)
+    for other in (inside + 0.5, -1.0, 3.0, 1e30, math.inf, -math.inf):
+        outside = torch.tensor([other, float(inside)])
+        assert dist.log_prob(outside).tolist() == [-math.inf, wanted[1]]
+        assert dist.support.check(outside).tolist() == [False, True]
+    assert dist.log_prob(torch.tensor([math.nan, inside])).isnan().tolist() == [True, False]
+    zero_or_one = torch.tensor([True, False])
+    assert torch.equal(dist.log_prob(zero_or_one), dist.log_prob(zero_or_one.long()))
+    assert dist.log_prob(torch.full((4, 2), float(inside))).shape == (4, 2)
+
+
+def test_floats_for_tokens_that_stand_for_none_and_positions_that_do_not_count() -> None:
+    for ignore_index in (-100, -1, -2):
+        dist = LLMMaskedCategorical(LOGITS, torch.tensor([True, False]), ignore_index=ignore_index)
+        value = torch.tensor([[ignore_index, math.nan], [0.5, 0.5], [math.nan, ignore_index]])
+        found = dist.log_prob(value)
+        assert found[:, 1].tolist() == [0, 0, 0]
+        assert found[:2, 0].tolist() == [0, -math.inf]
+        assert found[2, 0].isnan()
+
+
+def test_floats_with_a_finite_neg_inf_and_with_checked_values() -> None:
+    finite = MaskedCategorical(LOGITS, mask=MASK, neg_inf=-1e4)
+    assert finite.log_prob(torch.tensor([1.0, 0.5])).tolist() == [-1e4, -1e4]
+    checked = MaskedCategorical(LOGITS, mask=MASK, validate_args=True)
+    assert checked.log_prob(torch.tensor([2.0, 0.0])).isfinite().all()
+    for bad in (0.5, 1.0, 3.0, math.nan):
+        with pytest.raises(ValueError, match="value"):
+            checked.log_prob(torch.tensor([bad, 0.0]))
+
+
+def test_floats_inside_transforms() -> None:
+    def score(logits: Tensor, value: Tensor) -> Tensor:
+        return MaskedCategorical(logits, mask=MASK).log_prob(value).nan_to_num(7.0).clamp(min=-9.0)
+
+    value = torch.tensor([2.0, 0.5])
+    wanted = score(LOGITS, value)
+    torch._dynamo.reset()
+    for transformed in (vmap(score), torch.compile(score, fullgraph=True, backend="aot_eager")):
+        torch.testing.assert_close(transformed(LOGITS, value), wanted)
+    slope = grad(lambda logits: score(logits, value).sum())(LOGITS)
+    assert slope[0].ne(0).any()
+    assert slope[1].eq(0).all()
+
+
+@pytest.mark.parametrize("made", [OneHotCategorical, OneHotOrdinal, lambda t: MaskedOneHotCategorical(t, mask=MASK)])
+def test_vectors_may_be_floats(made: Any) -> None:
+    dist, vector = made(LOGITS), torch.tensor([[0, 0, 1], [1, 0, 0]])
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.bool, torch.uint8):
+        torch.testing.assert_close(dist.log_prob(vector.to(dtype)), dist.log_prob(vector))
+    assert dist.log_prob(0.5 * vector).eq(-math.inf).all()
+
+
+# --------------------------------------------------------------------------------------------- parameters without axes
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: IndependentNormal(x, 1.0),
+        lambda x: TruncatedNormal(x, 1.0),
+        lambda x: TanhNormal(x, 1.0),
+        lambda x: TanhDelta(x),
+        lambda x: Delta(x),
+        lambda x: wrap(independent_normal, x, 1.0),
+        lambda x: wrap(tanh_normal, x, 1.0),
+    ],
+)
+@pytest.mark.parametrize("given", [0.25, torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64)])
+def test_parameters_without_axes_have_no_event_axes(made: Any, given: Any) -> None:
+    dist = made(given)
+    assert (dist.batch_shape, dist.event_shape) == ((), ())
+    value = dist.sample((5,), key=KEY)
+    assert dist.log_prob(value).shape == value.shape == (5,)
+    assert dist.entropy().shape == ()
+    assert dist.support.check(value).shape == (5,)
+    assert dist.expand((3,)).sample(key=KEY).shape == (3,)
+    if hasattr(dist, "reinterpreted_batch_ndims"):
+        assert dist.reinterpreted_batch_ndims == 0
+
+
+def test_one_parameter_with_an_axis_makes_an_event() -> None:
+    for dist in (
+        IndependentNormal(0.25, SCALE),
+        TruncatedNormal(0.25, SCALE),
+        TanhDelta(0.25, low=torch.full((3,), -2.0)),
+    ):
+        assert (dist.batch_shape, dist.event_shape) == ((), (3,))
+    with pytest.raises(ValueError, match="event_dims=2"):
+        TanhDelta(torch.zeros(3), event_dims=2)
+    independent = IndependentNormal(0.25, 1.0)
+    independent.update(LOC, 1.0)
+    assert (independent.batch_shape, independent.event_shape) == ((2,), (3,))
+
+
+# ---------------------------------------------------------------------------------------------------------- arguments
+@pytest.mark.parametrize("name", list(WITH_INTEGERS))
+def test_rsample_without_a_pathwise_gradient_raises(name: str) -> None:
+    dist = WITH_INTEGERS[name][0]
+    assert not dist.has_rsample
+    for method in ("rsample", "rsample_and_log_prob"):
+        with pytest.raises(NotImplementedError, match=f"has no {method}"):
+            getattr(dist, method)(key=KEY)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "LLMMaskedCategorical"])
+def test_generator_is_a_second_name_of_key_and_shapes_may_be_ints(name: str) -> None:
+    dist = OBJECTS[name][0] if name in OBJECTS else WITH_INTEGERS[name][0]
+    for method in DRAWS:
+        if method.startswith("r") and not hasattr(dist.family, method):
+            continue
+        draw = getattr(dist, method)
+        wanted = draw((5,), key=KEY)
+        for found in (draw(5, key=KEY), draw([5], generator=KEY), draw(sample_shape=5, generator=KEY)):
+            assert all(torch.equal(a, b) for a, b in zip(parts(found), parts(wanted), strict=True))
+        seeded = [draw(5, **{word: torch.Generator().manual_seed(1)}) for word in ("key", "generator")]
+        assert all(torch.equal(a, b) for a, b in zip(*map(parts, seeded), strict=True))
+        with pytest.raises(TypeError, match="`generator` is a second name of `key`"):
+            draw(5, key=KEY, generator=KEY)
+        with pytest.raises(TypeError):
+            draw(2.5, key=KEY)
+    assert dist.expand((7, *dist.batch_shape)).batch_shape == (7, *dist.batch_shape)
+
+
+def test_wrap_says_what_is_wrong() -> None:
+    with pytest.raises(TypeError, match=r"wrap: the parameters of normal are \('loc', 'scale'\), got 1 by position"):
+        wrap(normal, LOC)
+    with pytest.raises(TypeError, match="got 2 by position and \\['scale'\\] by name; give each of them once"):
+        wrap(normal, LOC, SCALE, scale=1.0)
+    with pytest.raises(TypeError, match=r"wrap: family must be a module such as `normal`.*got 'normal'"):
+        wrap("normal", LOC, SCALE)
+    with pytest.raises(NotImplementedError, match="FamilyDistribution has no cdf, as the family categorical has no"):
+        wrap(categorical, LOGITS).cdf(LOGITS)
+
+
+def test_wrap_takes_all_parameters_as_one() -> None:
+    for given in (normal.Params(LOC, SCALE), {"loc": LOC, "scale": SCALE}):
+        assert torch.equal(wrap(normal, given).log_prob(LOC), wrap(normal, LOC, SCALE).log_prob(LOC))
+    assert wrap(masked_categorical, LOGITS, True).log_prob(torch.tensor(1)).shape == (2,)
+
+
 # ------------------------------------------------------------------------------------------------ a family of your own
 class RayleighParams(NamedTuple):
     """Parameters of a Rayleigh distribution.
@@ -491,3 +748,7 @@ def test_wrap_takes_a_family_of_your_own() -> None:
     assert dist.log_prob(value).shape == (10_000, 3)
     assert not dist.has_rsample
     assert torch.equal(dist.scale, SCALE)
+    with pytest.raises(NotImplementedError, match=r"the family namespace\(.*has no function support"):
+        dist.support  # noqa: B018
+    family.support = lambda scale: constraints.positive
+    assert wrap(family, SCALE).support is constraints.positive

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from torchrl.envs.libs.gym import default_info_dict_reader
     from torchrl.modules import ProbabilisticActor, ValueOperator
     from torchrl.modules import distributions as torchrl_distributions
-    from torchrl.objectives import ClipPPOLoss, DiscreteSACLoss, SACLoss, SoftUpdate
+    from torchrl.objectives import A2CLoss, BCLoss, ClipPPOLoss, DiscreteSACLoss, IQLLoss, SACLoss, SoftUpdate
 
 BOUNDS = {"low": -2.0, "high": 2.0}
 BATCH = 16
@@ -260,3 +260,57 @@ def test_discrete_sac() -> None:
     for key in expected.keys():  # noqa: SIM118
         assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
     assert_close(of_found, of_expected, rtol=1e-3, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------------- clipped actions
+def clipped(dtype: torch.dtype, bound: float) -> TensorDict:
+    """Return transitions whose actions were clamped to the bounds, and stored in a dtype of their own."""
+    data = observations()
+    data["action"] = torch.linspace(-4, 4, 2 * BATCH, dtype=dtype).reshape(BATCH, 2).clamp(-bound, bound)
+    assert data["action"].eq(torch.tensor(bound, dtype=dtype)).any(0).all()
+    ends = {name: torch.zeros(BATCH, 1, dtype=torch.bool) for name in ("done", "terminated")}
+    data["next"] = {"observation": data["observation"] + 0.1, "reward": torch.linspace(-1, 1, BATCH)[:, None], **ends}
+    data["advantage"], data["value_target"] = torch.linspace(-1, 1, BATCH)[:, None], torch.ones(BATCH, 1)
+    return data
+
+
+def iql_loss(actor: Any) -> IQLLoss:
+    torch.manual_seed(6)
+    loss = IQLLoss(actor, ValueOperator(Critic(), in_keys=["observation", "action"]), value_operator())
+    SoftUpdate(loss, eps=0.99)
+    return loss
+
+
+def bc_loss(actor: Any) -> BCLoss:
+    with warnings.catch_warnings():  # it says that it has no target parameters
+        warnings.simplefilter("ignore")
+        return BCLoss(actor)
+
+
+LOSSES = {
+    "IQL": iql_loss,
+    "BC": bc_loss,
+    "ClipPPO": lambda actor: ClipPPOLoss(actor, value_operator()),
+    "A2C": lambda actor: A2CLoss(actor, value_operator()),
+}
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2.0), (torch.float32, 0.7), (torch.float64, 0.7)])
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_actions_clamped_to_the_bounds_train(name: str, dtype: torch.dtype, bound: float) -> None:
+    actor = gaussian_actor(distributions.TanhNormal, {"low": -bound, "high": bound}, 2)
+    data = clipped(dtype, bound)
+    if name == "IQL":
+        data["action"] = data["action"].float()  # the critic's
+    with torch.no_grad():
+        data["action_log_prob"] = actor.get_dist(data).log_prob(data["action"])
+    assert data["action_log_prob"].isfinite().all()
+    loss = LOSSES[name](actor)
+    losses = loss(data)
+    assert all(value.isfinite().all() for value in losses.values())
+    gradients(loss.actor_network_params, losses)
+
+
+def test_actions_beyond_the_bounds_do_not_pass_for_clamped_ones() -> None:
+    dist = distributions.TanhNormal(torch.zeros(2), 1.0, **BOUNDS)
+    assert dist.log_prob(torch.tensor([2.0, 2.001])) == -torch.inf

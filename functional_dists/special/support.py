@@ -1,0 +1,158 @@
+"""The sets on which log-probabilities are finite, as constraints of `torch.distributions`, named as these are."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import biject_to, constraints, transform_to
+
+from functional_dists.special import one_hot, softmax
+from functional_dists.special.interval import off_bounds
+
+Constraint = constraints.Constraint
+
+
+def of_events(constraint: Constraint, event_dims: int) -> Constraint:
+    """Return the constraint of events, all of whose elements satisfy the given one.
+
+    >>> of_events(constraints.real, 1).check(torch.tensor([[0.0, 1.0], [0.0, torch.nan]]))
+    tensor([ True, False])
+    """
+    return constraints.independent(constraint, event_dims) if event_dims else constraint
+
+
+# ------------------------------------------------------------------------------------------------------ real numbers
+class _OpenInterval(constraints.interval):
+    """The numbers between two bounds, without the bounds.
+
+    >>> open_interval(-1.0, 1.0).check(torch.tensor([-1.0, 0.0]))
+    tensor([False,  True])
+    """
+
+    def __init__(self, low: Any, high: Any) -> None:
+        self.lower_bound, self.upper_bound = low, high
+
+    def check(self, value: Tensor) -> Tensor:
+        return (self.lower_bound < value) & (value < self.upper_bound)
+
+
+class _RoundedInterval(_OpenInterval):
+    """The numbers between two bounds, and what rounding takes to the bounds.
+
+    >>> rounded_interval(torch.tensor(-1.0), torch.tensor(1.0)).check(torch.tensor([-1.0, 1.1]))
+    tensor([ True, False])
+    """
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(off_bounds(value, self.lower_bound, self.upper_bound))
+
+
+class _FiniteInterval(_OpenInterval):
+    """The finite numbers between two bounds, which may be infinite, and the bounds.
+
+    >>> finite_interval(-1.0, torch.inf).check(torch.tensor([-1.0, torch.inf]))
+    tensor([ True, False])
+    """
+
+    def check(self, value: Tensor) -> Tensor:
+        return (self.lower_bound <= value) & (value <= self.upper_bound) & (value.abs() < torch.inf)
+
+
+class _Point(Constraint):
+    """A point, to within `atol + rtol |point|`.
+
+    >>> point(torch.tensor(2.0), 1e-6, 1e-6).check(torch.tensor([2.0, 2.1]))
+    tensor([ True, False])
+    """
+
+    def __init__(self, point: Tensor, atol: float | Tensor, rtol: float | Tensor) -> None:
+        self.point, self.atol, self.rtol = point, atol, rtol
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value - self.point).abs() <= self.atol + self.rtol * self.point.abs()
+
+    def __repr__(self) -> str:
+        return f"Point(point={self.point}, atol={self.atol}, rtol={self.rtol})"
+
+
+# ---------------------------------------------------------------------------------------------------------- outcomes
+class _Outcomes(constraints.integer_interval):
+    """Those of the integers 0, ..., N - 1 that a table ``(*B, N)`` allows, in any dtype.
+
+    Values have shape ``(*S, *B)``. Those of a shape that does not broadcast with B are compared with all rows.
+
+    >>> outcomes(torch.tensor([True, False, True])).check(torch.tensor([0, 1, 2, 3]))
+    tensor([ True, False,  True, False])
+    """
+
+    def __init__(self, allowed: Tensor) -> None:
+        self.lower_bound, self.upper_bound = 0, allowed.shape[-1] - 1
+        self.allowed = allowed
+
+    def check(self, value: Tensor) -> Tensor:
+        exists = (value % 1 == 0) & (value >= 0) & (value <= self.upper_bound)
+        place = torch.where(exists, value, 0).long()
+        allowed = self.allowed
+        batch = allowed.shape[:-1]
+        if any(a != b and a != 1 and b != 1 for a, b in zip(reversed(value.shape), reversed(batch), strict=False)):
+            allowed, batch = allowed.reshape(-1, allowed.shape[-1]).all(0), torch.Size()
+        shape = torch.broadcast_shapes(place.shape, batch)
+        found = allowed.expand(*shape, allowed.shape[-1]).gather(-1, place.expand(shape)[..., None])
+        return exists & found.squeeze(-1)
+
+
+class _Tokens(_Outcomes):
+    """The tokens that a table ``(*B, V)`` allows, one that stands for none, and any where it does not count.
+
+    >>> table, position = torch.ones(2, 5, dtype=torch.bool), torch.tensor([True, False])
+    >>> tokens(table, position, -100).check(torch.tensor([[4, 5], [-100, 9], [5, 0]]))
+    tensor([[ True,  True],
+            [ True,  True],
+            [False,  True]])
+    """
+
+    def __init__(self, allowed: Tensor, position: Tensor | None, ignore_index: int) -> None:
+        super().__init__(allowed)
+        self.position, self.ignore_index = position, ignore_index
+
+    def check(self, value: Tensor) -> Tensor:
+        scored = super().check(value) | (value == self.ignore_index)
+        return scored if self.position is None else scored | ~self.position
+
+
+class _OneHotOutcomes(type(constraints.one_hot)):  # type: ignore[misc]
+    """The one-hot vectors of the outcomes that a table ``(*B, N)`` allows.
+
+    >>> one_hot_outcomes(torch.tensor([True, False])).check(torch.tensor([[1, 0], [0, 1], [1, 1]]))
+    tensor([ True, False, False])
+    """
+
+    def __init__(self, allowed: Tensor) -> None:
+        self.allowed = allowed
+        self.outcomes = _Outcomes(allowed)
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.outcomes.check(one_hot.decoded(value))
+
+
+open_interval, rounded_interval, finite_interval, point = _OpenInterval, _RoundedInterval, _FiniteInterval, _Point
+outcomes, one_hot_outcomes, tokens = _Outcomes, _OneHotOutcomes, _Tokens
+
+
+def allowed(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the table ``(*B, N)`` of the outcomes whose log-probability is finite.
+
+    >>> allowed(torch.tensor([0.0, -torch.inf]), None)
+    tensor([ True, False])
+    """
+    return softmax.log_probs(softmax.softmax(logits.detach(), mask)).isfinite()
+
+
+def _register(interval: Any) -> None:
+    # PyTorch looks the maps onto a constraint up by its very class. That onto an interval does not reach the bounds.
+    for registry in (biject_to, transform_to):
+        registry.register(interval, lambda c, onto=registry: onto(constraints.interval(c.lower_bound, c.upper_bound)))
+
+
+for _interval in (_OpenInterval, _RoundedInterval, _FiniteInterval):
+    _register(_interval)
