@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import random, special  # noqa: F401 (the first for the examples)
-from functional_dists.continuous.delta import kl_between, log_prob_at, repeated
+from functional_dists.continuous.delta import kl_between, log_prob_at, repeated, tolerances
 from functional_dists.random import Source
 from functional_dists.tree import Real, require, sum_event, verb
 
@@ -135,7 +135,8 @@ def log_prob(
     >>> log_prob(torch.zeros(2), -2.0, 3.0, torch.tensor([[0.5, 0.5], [0.5, 0.6]]))
     tensor([0., -inf])
     """
-    return sum_event(log_prob_at(_point(param, low, high), value, atol, rtol), event_dims)
+    point = _point(param, low, high)
+    return sum_event(log_prob_at(point, value, *tolerances("tanh_delta.log_prob", point, atol, rtol)), event_dims)
 
 
 @verb

@@ -10,9 +10,10 @@ its log-prob (of whatever value), entropy and KL 0, and its probabilities 0. At 
 says so), and does not harm the others: its sample, entropy and probabilities are 0, its log-probs -inf.
 
 In eager code nothing as large as the logits is made but one gradient of them: forward and backward pass work on a chunk
-of rows at a time, half precision in float32, and the backward pass computes a chunk again. `torch.func` transforms and
-second derivatives keep what their formulas ask for, and `torch.compile` fuses on its own. Log-probs are those of PyTorch's log_softmax, to one digit of 1:
-`masked_categorical` has more for a token that is all but certain, at several times the cost.
+of rows at a time, half precision in float32, and the backward pass computes a chunk again. What `torch.func` transforms
+and second derivatives keep is what their formulas ask for, and `torch.compile` fuses on its own. Log-probs are those of
+PyTorch's log_softmax, to one digit of 1: `masked_categorical` has more for a token that is all but certain, at several
+times the cost.
 """
 
 import math
@@ -25,7 +26,6 @@ from torch import Tensor
 from functional_dists import random
 from functional_dists.random import Source
 from functional_dists.special import choose_by_logits, is_transformed, softmax, vectorized
-from functional_dists.special.constant import is_recorded
 from functional_dists.tree import Index, Mask, Real, require, verb
 
 __all__ = [
@@ -371,7 +371,7 @@ def _chunks(size: int, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
 
 def _can_recompute(tensors: Sequence[Tensor]) -> bool:
     """Say whether plain autograd will ask for the gradient: transforms and tracers pass through the function itself."""
-    if is_transformed() or is_recorded() or not torch.is_grad_enabled():
+    if is_transformed() or torch._C._is_tracing() or not torch.is_grad_enabled():
         return False
     return any(t.requires_grad for t in tensors)
 
