@@ -395,7 +395,8 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         tensors, needed = _saved(ctx), ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled() or is_transformed():  # second derivatives, or many gradients at once
+        is_batched = not torch._C._has_storage(slope)  # by `torch.autograd.grad(is_grads_batched=True)`
+        if torch.is_grad_enabled() or is_transformed() or is_batched:  # what one table for each tensor does not hold
             with torch.enable_grad():
                 result = _joined(ctx.function, ctx.size, tensors)
             wanted = [t for t, is_needed in zip(tensors, needed, strict=True) if is_needed]

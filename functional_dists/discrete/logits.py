@@ -75,9 +75,9 @@ def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     tensor([-inf, 0., -inf])
     """
     dtype = _full_dtype(logits)
-    may_be_greedy = isinstance(t, Tensor) or torch.compiler.is_compiling() or t == 0
     divisor = positive(_of_rows("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE), dtype)
-    quotient = tempered(logits.to(dtype), divisor, logits.dtype, may_be_greedy=may_be_greedy)
+    is_fixed = not isinstance(t, Tensor) and not torch.compiler.is_compiling() and t > 0
+    quotient = tempered(logits.to(dtype), divisor, logits.dtype, is_fixed=is_fixed)
     return quotient.to(logits.dtype)
 
 

@@ -18,12 +18,14 @@ def positive(temperature: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(temperature > 0, temperature.clamp(min=smallest), temperature).to(dtype)
 
 
-def tempered(logits: Tensor, temperature: Tensor, limit: torch.dtype, *, may_be_greedy: bool = True) -> Tensor:
+def tempered(logits: Tensor, temperature: Tensor, limit: torch.dtype, *, is_fixed: bool = False) -> Tensor:
     """Return logits ``(*B, N)`` over temperatures ``(*B, 1)``, of one dtype, in the range of another.
 
     Logits matter up to a constant. A row whose largest quotient would overflow is taken relative to its largest logit.
     A quotient that would still overflow becomes the lowest finite number, so that it stays in the support; its
     gradient is 0. At a temperature of 0 the first of the largest logits becomes 0, and the others -inf.
+
+    A temperature that is fixed has no derivative, and is not 0.
 
     >>> tempered(torch.tensor([5.0, 12.0, 30.0, -math.inf]), torch.tensor([0.5]), torch.float16)
     tensor([10., 24., 60., -inf])
@@ -41,9 +43,12 @@ def tempered(logits: Tensor, temperature: Tensor, limit: torch.dtype, *, may_be_
     overflows = (top.abs() > bound) & (top.abs() < math.inf)
     relative = logits - torch.where(overflows, top, 0.0)
     is_low = relative < -bound
-    quotient = torch.where(is_low, 0.0, relative) / divisor
+    quotient = torch.where(is_low, 0.0, relative) / divisor.detach()
+    if not is_fixed:  # by 1, with a derivative that does not overflow where the slope of the quotient is 0
+        finite = torch.where(divisor < math.inf, divisor, 1.0)
+        quotient = quotient / (finite / finite.detach())
     quotient = torch.where(is_low, torch.where(logits == -math.inf, logits.detach(), lowest), quotient)
-    if not may_be_greedy:
+    if is_fixed:
         return quotient
     is_first = torch.arange(logits.shape[-1], device=logits.device) == argmax(logits.detach())
     certain = torch.where(top > -math.inf, 0.0, top)  # NaN stays NaN, and -inf, of a row without support, -inf
