@@ -1,5 +1,6 @@
 """Options that may be a number or a tensor: their shapes and values are checked here, for all functions."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
-__all__ = ["AT_LEAST_1", "NOT_NEGATIVE", "POSITIVE", "SHARE", "Range", "per_element", "per_row"]
+__all__ = ["AT_LEAST_1", "NOT_NEGATIVE", "POSITIVE", "SHARE", "Range", "fixed", "per_element", "per_row"]
 
 
 class Range(NamedTuple):
@@ -20,7 +21,7 @@ class Range(NamedTuple):
 
 
 NOT_NEGATIVE = Range("not negative", lambda x: x >= 0)
-POSITIVE = Range("positive and finite", lambda x: (x > 0) & (x < float("inf")))
+POSITIVE = Range("positive and finite", lambda x: (x > 0) & (x < math.inf))
 SHARE = Range("between 0 and 1", lambda x: (x >= 0) & (x <= 1))
 AT_LEAST_1 = Range("at least 1", lambda x: x >= 1)
 
@@ -77,6 +78,18 @@ def per_element(
     """
     wanted = f"does not broadcast to the shape {tuple(shape)} of the parameters"
     return _checked(function, name, given, shape, wanted, dtype, device, within)
+
+
+def fixed(given: Any) -> float | None:
+    """Return an option as a Python number where it is one, finite, not 0 and known to be so; None elsewhere.
+
+    >>> fixed(np.float32(0.5)), fixed(0.0), fixed(torch.tensor(0.5))
+    (0.5, None, None)
+    """
+    if isinstance(given, Tensor) or torch.compiler.is_compiling():
+        return None
+    number = float(given)
+    return number if 0 < abs(number) < math.inf else None
 
 
 def _checked(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import random
-from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, per_row
+from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, fixed, per_row
 from functional_dists.random import Source
 from functional_dists.special.temperature import positive, tempered
 
@@ -75,10 +75,9 @@ def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     tensor([-inf, 0., -inf])
     """
     dtype = _full_dtype(logits)
-    divisor = positive(_of_rows("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE), dtype)
-    is_fixed = not isinstance(t, Tensor) and not torch.compiler.is_compiling() and t > 0
-    quotient = tempered(logits.to(dtype), divisor, logits.dtype, is_fixed=is_fixed)
-    return quotient.to(logits.dtype)
+    checked = _of_rows("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE)
+    divisor = fixed(t) or positive(checked, dtype)
+    return tempered(logits.to(dtype), divisor, logits.dtype).to(logits.dtype)
 
 
 def top_k(logits: Tensor, k: Tensor | int) -> Tensor:

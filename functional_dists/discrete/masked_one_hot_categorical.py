@@ -18,7 +18,7 @@ from torch import Tensor
 
 from functional_dists import random
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob, table_shape
-from functional_dists.options import NOT_NEGATIVE, POSITIVE, Range, per_row
+from functional_dists.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special.temperature import positive
@@ -159,9 +159,9 @@ def soft_draw(
     temperature: float | Tensor,
 ) -> Tensor:
     """Draw vectors with a gradient, for the verb of that name."""
-    temperature = row_temperature(function, temperature, logits, mask, within=NOT_NEGATIVE)
+    of_rows = row_temperature(function, temperature, logits, mask, within=NOT_NEGATIVE)
     if is_relaxed(gradient):
-        return _relaxed_log_draw(key, logits, mask, sample_shape, temperature)[1].exp()
+        return _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)[1].exp()
     probs = softmax.probs(softmax.softmax(logits, mask))
     return one_hot.straight_through(hard_draw(key, logits, mask, sample_shape), probs)
 
@@ -177,10 +177,10 @@ def soft_draw_and_log_prob(
 ) -> tuple[Tensor, Tensor]:
     """Draw vectors with a gradient, and their log-probability or log-density, for the verb of that name."""
     within = POSITIVE if is_relaxed(gradient) else NOT_NEGATIVE
-    temperature = row_temperature(function, temperature, logits, mask, within=within)
+    of_rows = row_temperature(function, temperature, logits, mask, within=within)
     if is_relaxed(gradient):
-        support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, temperature)
-        return log_value.exp(), one_hot.relaxed_log_density(logits, support, log_value, temperature)
+        support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)
+        return log_value.exp(), one_hot.relaxed_log_density(logits, support, log_value, of_rows)
     hard, log_prob = hard_draw_and_log_prob(key, logits, mask, sample_shape)
     return one_hot.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob
 
@@ -204,7 +204,7 @@ def is_relaxed(gradient: Gradient) -> bool:
 
 
 def _relaxed_log_draw(
-    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: Tensor
+    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     support = softmax.softmax(logits, mask).support
     noise = random.gumbel(key, noise_shape(sample_shape, support), dtype=logits.dtype, device=logits.device)

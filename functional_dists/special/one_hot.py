@@ -48,7 +48,7 @@ def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
     return hard + (probs - probs.detach())
 
 
-def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: Tensor) -> Tensor:
+def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: Tensor | float) -> Tensor:
     """Return the logarithms of relaxed one-hot vectors at temperatures ``(*B, 1)``, -inf outside the support.
 
     At a temperature of 0 the vectors are one-hot.
