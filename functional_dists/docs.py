@@ -1,35 +1,45 @@
 """Completes the docstrings of the verbs: what holds for all of them is written once, here."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 _ARGUMENTS = {
-    "key": "A uint64 key tensor of shape (2,) (`random.key`), or a `torch.Generator`.",
-    "value": "Where to evaluate, of shape (*sample, *batch, *event): it may add leading axes to the parameters' shape.",
+    "key": "A key of shape (2,), a batch of keys (*K, 2) whose K are the leading axes of the batch, or a "
+    "`torch.Generator`.",
+    "value": "Where to evaluate, of shape (*sample, *batch, *event): it has all axes of the parameters and may add "
+    "leading ones; a number or a 0-d tensor is scored everywhere.",
     "p": "`Params` of the first distribution, or a mapping with their names.",
     "q": "`Params` of the second one.",
     "pre": "A value before the squashing, of shape (*sample, *batch, *event).",
-    "sample_shape": "The axes to put before the parameters' shape, one independent draw each.",
+    "sample_shape": "An int or a sequence: the axes to put before the parameters' shape, one independent draw each.",
     "gradient": 'Which gradient: "straight_through" or "relaxed".',
-    "temperature": "Of the relaxed vectors, positive: the lower, the closer they are to one-hot vectors.",
-    "atol": "The absolute tolerance.",
-    "rtol": "The relative tolerance.",
+    "temperature": "Of the relaxed vectors: the lower, the closer they are to one-hot vectors. A positive number, or a "
+    "tensor that broadcasts to the batch, like (*batch).",
+    "atol": "The absolute tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
+    "rtol": "The relative tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
     "padding_value": "Marks the unused slots of `indices`; `None` where all are used.",
     "ignore_index": "The token that stands for none.",
-    "event_dims": "Over how many trailing axes to sum (0 where the parameters have no axes).",
+    "event_dims": "Over how many trailing axes, those of the event, to sum (0 where the parameters have no axes).",
 }
+_ZERO_TEMPERATURE = " 0 draws one-hot vectors without a gradient."
 _RAISES = [
     "    TypeError: an argument is no tensor, number or pytree of them, or has the wrong dtype.",
     "    ValueError: the shapes or the structures of pytrees do not fit together.",
 ]
 _EVENT_RAISES = "    ValueError: `event_dims` exceeds the parameters' axes."
 _CHECK_RAISES = "    ValueError: a parameter holds an invalid number."
-_SAMPLE = "A tensor of shape (*sample_shape, *batch, *event), in the parameters' dtype and on their device."
-_IN_NATS = ("log_prob", "log_prob_pretanh", "entropy", "kl")
+_OPTION_RAISES = (
+    "    ValueError: {names} does not broadcast, or is outside its range, which eager code checks on the CPU."
+)
+_IN_DTYPE = "in the parameters' dtype"
+_SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
+_TREES = "Any argument except `key` may be a pytree of what is described here; the result then has the same structure."
+_ROWS_OPTIONS = ("temperature", "atol", "rtol")
+_OF_ROWS = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
 _TABLES = ("probs", "normalized_logits")
-_OUTCOMES = ("mode", "deterministic")
-_TREES = "Every argument but the key may be a pytree of what is described here; the result is one then."
+_OUTCOMES = ("mode", "deterministic", "median", "icdf")  # what may be drawn, in the dtype of what is drawn
 
 
 def complete(function: Callable[..., Any], params: Any) -> str:
@@ -38,21 +48,32 @@ def complete(function: Callable[..., Any], params: Any) -> str:
     Args:
         function: A verb; its own docstring holds a sentence, what else there is to say, and an example.
         params: The family's `Params`, the lines of whose docstring read `name: text`: of the parameters and, where they
-            are not as usual, of `value` (what is scored) and of `sample` (what is drawn).
+            are not as usual, of `value` (what is scored) and of `sample` (what is drawn), with their shapes.
 
     Returns:
         The whole docstring.
     """
     text, _, example = inspect.cleandoc(function.__doc__ or "").partition(">>>")
-    described = {**_ARGUMENTS, "sample": _SAMPLE, **_described(params)}
     names = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+    described = {**_ARGUMENTS, "sample": _SAMPLE, **_described(params)}
+    if function.__name__ == "icdf":
+        described["value"] = f"Probabilities, of shape {_shape(described['value'])}."
+    elif function.__name__ == "log_prob_relaxed":
+        described["value"] = f"Vectors in the simplex, of shape {_shape(described['value'])}."
+    elif function.__name__ == "rsample":
+        described["temperature"] += _ZERO_TEMPERATURE
     arguments = [f"    {name}: {described[name]}" for name in names if name in described]
-    raises = [*_RAISES, *[_EVENT_RAISES] * ("event_dims" in names), *[_CHECK_RAISES] * (function.__name__ == "check")]
-    result = _returns(function.__name__, names, described["sample"])
+    options = " or ".join(f"`{name}`" for name in names if name in _ROWS_OPTIONS)
+    raises = [
+        *_RAISES,
+        *[_EVENT_RAISES] * ("event_dims" in names),
+        *[_OPTION_RAISES.format(names=options)] * bool(options),
+        *[_CHECK_RAISES] * (function.__name__ == "check"),
+    ]
     parts = [
         text.strip() + " " + _TREES,
         "\n".join(["Args:", *arguments]),
-        f"Returns:\n    {result}",
+        f"Returns:\n    {_returns(function.__name__, names, params, described)}",
         "\n".join(["Raises:", *raises]),
     ]
     if example:
@@ -60,20 +81,49 @@ def complete(function: Callable[..., Any], params: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _returns(verb: str, names: Sequence[str], sample: str) -> str:
+def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, str]) -> str:
     if verb == "check":
         return "None."
-    if verb.endswith("sample_and_log_prob"):
-        return f"{sample[:-1]}, and its log-density in nats, of shape (*sample_shape, *batch)."
+    sample, of_parameters = described["sample"], _parameter_shape(params, described)
+    if verb.startswith("rsample"):
+        sample = sample.replace("One-hot vectors", "Vectors").replace("int64", _IN_DTYPE)
     if names[0] == "key":
-        return sample
-    if verb in _IN_NATS:
-        return "A tensor of shape (*sample, *batch), with the leading axes of the value, in nats."
+        if not verb.endswith("_and_log_prob"):
+            return sample
+        of_pair = _text(["*sample_shape", *of_parameters[:-1]])
+        return f"{sample[:-1]}, and its log-prob in nats, of shape {of_pair}, {_IN_DTYPE}."
+    has_value = "value" in names or "pre" in names
+    leading = ["*sample"] * has_value
+    if verb in _OF_ROWS:
+        return f"A tensor of shape {_text([*leading, *of_parameters[:-1]])}, {_IN_DTYPE}, in nats."
     if verb in _TABLES:
-        return "A tensor of shape (*batch, N)."
-    if verb in _OUTCOMES and sample != _SAMPLE:
-        return sample.replace("*sample_shape, ", "")
-    return "A tensor of the shape to which the arguments broadcast."
+        if "indices" in names:  # over the slots
+            return f"A tensor of shape {_shape(described['indices'])}, {_IN_DTYPE}."
+        return f"A tensor of shape {_text(of_parameters)}, {_IN_DTYPE}."
+    of_one = _axes(sample)[1:]  # of an outcome, which may lack the last axis of the parameters
+    if verb in _OUTCOMES:
+        return sample.replace(_shape(sample), _text([*leading, *of_one]))
+    return f"A tensor of shape {_text([*leading, *of_one])}, {_IN_DTYPE}."
+
+
+def _parameter_shape(params: Any, described: dict[str, str]) -> list[str]:
+    """Return the axes of the first parameter: those of the batch and, last, of the event or of the outcomes."""
+    return _axes(described.get(params._fields[0], "")) or ["*batch", "*event"]
+
+
+def _shape(text: str) -> str:
+    """Return the first shape that a text tells, such as "(*batch, N)"."""
+    found = re.search(r"\(\*[^)]*\)", text)
+    return found[0] if found else ""
+
+
+def _axes(text: str) -> list[str]:
+    shape = _shape(text)
+    return shape[1:-1].rstrip(",").split(", ") if shape else []
+
+
+def _text(axes: Sequence[str]) -> str:
+    return f"({', '.join(axes)})"
 
 
 def _described(params: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How every verb takes its arguments: values that fit, one `Params` for all, defaults, numbers, shapes, and messages."""
+"""How every verb takes its arguments: values that fit, one `Params` for all, defaults, numbers, shapes, messages."""
 
 import importlib.metadata
 import inspect

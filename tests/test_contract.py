@@ -106,13 +106,6 @@ def test_signature(name: str, verb: str) -> None:
     assert list(row.parameters) == fields
 
 
-@pytest.mark.parametrize(("name", "verb"), VERBS)
-def test_docstring_tells_arguments_result_errors_and_an_example(name: str, verb: str) -> None:
-    doc = verbs(BY_NAME[name].family)[verb].__doc__
-    for part in ("Args:", "Returns:", "Raises:", ">>>"):
-        assert part in doc
-
-
 # --------------------------------------------------------------------------------------------------------- transforms
 @pytest.mark.parametrize(("name", "verb"), VERBS)
 def test_vmap_over_any_subset_is_the_loop(name: str, verb: str) -> None:

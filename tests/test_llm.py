@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import grad, hessian, jvp, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from functional_dists import bind, categorical, logits, masked_categorical, random
 from functional_dists import llm_masked_categorical as family
@@ -501,9 +503,13 @@ def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch)
 @functools.cache
 def peak(call: str, direction: str, dtype: str, run: int = 0) -> float:
     """Return the peak beyond the inputs in multiples of the logits' size, of one of several runs."""
-    script = Path(__file__).parents[1] / "benchmarks" / "llm_memory.py"
+    root = Path(__file__).parents[1]
+    script = root / "benchmarks" / "llm_memory.py"
     options = ["--one", call, direction, dtype, "--shape", "8", "16", "128256"]
-    output = subprocess.run([sys.executable, script, *options], check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "PYTHONPATH": str(root)}  # the package beside these tests, not an installed one
+    output = subprocess.run(
+        [sys.executable, script, *options], check=True, capture_output=True, text=True, env=environment
+    ).stdout
     return float(output.split()[0])
 
 
@@ -516,3 +522,83 @@ def test_memory_is_at_most_that_of_cross_entropy(call: str) -> None:
         # sides the least of three runs is compared.
         limit = min(peak("cross_entropy", direction, dtype, run) for run in range(3)) + 0.5
         assert any(peak(call, direction, dtype, run) < limit for run in range(3))
+
+
+class Sizes(TorchDispatchMode):
+    """Counts the results of operations that are as large as a table and share no memory with what was there before."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.known = size, set[int]()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = function(*arguments, **(options or {}))
+        for part in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(part, Tensor) and part.numel() >= self.size:
+                storage = part.untyped_storage()._cdata
+                if storage not in self.known:
+                    self.known.add(storage)
+                    self.names.append(str(function))
+        return result
+
+
+def call_with_mask(verb: Any, mask: Tensor, leaf: Tensor) -> Tensor:
+    return verb(leaf, mask)
+
+
+def large_results(call: Any, table: Tensor) -> list[str]:
+    """Return the operations of forward and backward pass that make something as large as the table."""
+    leaf = table.detach().clone().requires_grad_()
+    with Sizes(leaf.numel()) as sizes:
+        sizes.known.add(leaf.untyped_storage()._cdata)
+        result = call(leaf)
+        result.clamp(min=-1e4).sum().backward()
+    assert leaf.grad is not None
+    return sizes.names
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, mask, value = example(kind, dtype)
+    other = (torch.zeros_like(table), mask)
+    for size in (2 * TOKENS, POSITIONS * TOKENS):
+        monkeypatch.setattr(family, "CHUNK", size)
+        calls = {
+            "log_prob": lambda leaf: family.log_prob(leaf, mask, value),
+            "log_prob of many": lambda leaf: family.log_prob(leaf, mask, value.expand(3, *value.shape)),
+            "pair": lambda leaf: family.sample_and_log_prob(KEY, leaf, mask)[1],
+            "entropy": lambda leaf: family.entropy(leaf, mask),
+            "kl to": lambda leaf: family.kl((leaf, mask), other),
+            "kl from": lambda leaf: family.kl(other, (leaf, mask)),
+        }
+        for name, call in calls.items():
+            assert large_results(call, table) == ["aten.empty_like.default"], name
+        for verb in (family.probs, family.normalized_logits):  # the result is a table itself, and so is its slope
+            of_verb = large_results(functools.partial(call_with_mask, verb, mask), table)
+            assert of_verb.count("aten.empty_like.default") == 1
+
+
+def test_gradients_for_many_slopes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, mask, value = example("tokens")
+    monkeypatch.setattr(family, "CHUNK", 2 * TOKENS)
+    leaf = table.clone().requires_grad_()
+    scored = family.log_prob(leaf, mask, value).clamp(min=-1e4)
+    slopes = random.normal(KEY, (3, *scored.shape), dtype=torch.float64)
+    (many,) = torch.autograd.grad(scored, leaf, slopes, is_grads_batched=True, retain_graph=True)
+    for slope, gradient in zip(slopes, many, strict=True):
+        torch.testing.assert_close(torch.autograd.grad(scored, leaf, slope, retain_graph=True)[0], gradient)
+    p, q = (table.clone().nan_to_num(posinf=0.0).requires_grad_() for _ in range(2))
+    of_p, of_q = torch.autograd.grad(family.kl((p, mask), (q * 0.5, mask)).sum(), (p, q))
+    monkeypatch.undo()
+    wanted = torch.autograd.grad(family.kl((p, mask), (q * 0.5, mask)).sum(), (p, q))
+    assert torch.equal(of_p, wanted[0])
+    assert torch.equal(of_q, wanted[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("call", ["log_prob, positions", "entropy, tokens"])
+def test_the_peak_of_memory_is_one_gradient(call: str) -> None:
+    # One table, the chunks and what they left; the gradients of all chunks beside it would make it two tables and more.
+    assert any(peak(call, "backward", "float32", run) < 1.9 for run in range(3))

@@ -16,7 +16,7 @@ from functional_dists import categorical, llm_masked_categorical, logits, masked
 from functional_dists import logits_from_probs as exported
 
 KEY = random.key(3)
-INF = math.inf
+INF, NAN = math.inf, math.nan
 ROWS = st.lists(st.integers(-40, 40).map(lambda n: n / 8) | st.just(-INF), min_size=1, max_size=12)
 
 
@@ -163,6 +163,103 @@ def test_refuses_what_is_no_count() -> None:
             logits.sample_without_replacement(KEY, table, wrong)
     with pytest.raises(TypeError, match="key"):
         logits.sample_without_replacement(None, table, 2)
+
+
+# ------------------------------------------------------------------------------------------------ extreme temperatures
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("t", [1e-4, 1e-6, 1e-30, 1e-40, 1e-300, 1e-320, 0.0])
+def test_low_temperatures_play_the_largest_logit(dtype: torch.dtype, t: float) -> None:
+    table = torch.tensor([[5.0, 12, 30, -3], [-5, -12, -30, -INF], [-INF, 0, -9, -9], [6e4, 5e4, 0, -6e4]]).to(dtype)
+    best = table.argmax(-1)
+    for number in (t, torch.full((4,), t, dtype=torch.float64), torch.tensor([t], dtype=torch.float64)):
+        cold = logits.temperature(table, number)
+        assert cold.dtype == dtype
+        assert torch.equal(cold.argmax(-1), best)
+        drawn, log_prob = categorical.sample_and_log_prob(KEY, cold)
+        assert torch.equal(drawn, best)
+        assert (log_prob == 0).all()
+        gradient, slope = grad(lambda table, t: categorical.log_prob(logits.temperature(table, t), best).sum(), (0, 1))(
+            table, torch.as_tensor(number, dtype=torch.float64)
+        )
+        assert gradient.isfinite().all()
+        assert slope.isfinite().all()
+        if t > 0:  # what was in the support stays in it
+            assert torch.equal(cold == -INF, table == -INF)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_that_do_not_overflow_are_divided_and_no_more(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    table = torch.tensor([[1.0, 2.0, -INF], [-largest / 4, 0.5, 2.0], [largest / 2, 1.0, -1.0]], dtype=dtype)
+    for t in (0.5, torch.full((3,), 0.5)):
+        got = logits.temperature(table, t)
+        assert torch.equal(got[:2], table[:2] * 2)
+        assert (got[2, 1:] <= -largest / 2).all() or torch.equal(got[2], table[2] * 2)
+    got = logits.temperature(table, 0.25)  # the largest of the last row would overflow, and the least of the second
+    assert torch.equal(got[:2, 1:], table[:2, 1:] * 4)
+    assert got[2].tolist() == [0.0, -largest, -largest]
+    assert (got.isfinite() == (table > -INF)).all()
+    assert torch.equal(logits.temperature(torch.full((2, 3), -largest, dtype=dtype), 0.5), torch.zeros(2, 3).to(dtype))
+
+
+def test_a_temperature_of_0_is_greedy_in_its_rows_alone() -> None:
+    table = torch.tensor([[1.0, 3.0, 3.0, -INF], [1.0, 3.0, 3.0, -INF], [-INF] * 4, [NAN, 1.0, 2.0, 0.0]])
+    t = torch.tensor([0.0, 0.5, 0.0, 0.0])
+    wanted = torch.tensor([[-INF, 0.0, -INF, -INF], [2.0, 6.0, 6.0, -INF], [-INF] * 4])
+    assert torch.equal(logits.temperature(table, t)[:3], wanted)
+    assert categorical.log_prob(logits.temperature(table, t), torch.zeros(4, dtype=torch.long))[3].isnan()
+    assert torch.equal(logits.temperature(table[0], 0), wanted[0])
+    assert torch.equal(vmap(logits.temperature)(table, t)[:3], wanted)
+    for backend in ("aot_eager", "inductor"):
+        assert torch.equal(compiled(logits.temperature, backend)(table, t)[:3], wanted)
+    assert torch.equal(compiled(logits.temperature)(table[0], 0.0), wanted[0])
+
+    def total(table: Tensor, t: Tensor) -> Tensor:
+        return categorical.log_prob(logits.temperature(table, t), torch.tensor([1, 1])).sum()
+
+    of_table, of_t = grad(total, (0, 1))(table[:2].double(), t[:2].double())
+    assert (of_table[0] == 0).all()
+    assert (of_table[1] != 0)[:3].all()
+    assert of_t[0] == 0
+    assert of_t[1] != 0
+
+
+def test_an_infinite_temperature_is_uniform_over_the_support() -> None:
+    table = torch.tensor([1.0, -3.0, -INF, 0.0])
+    for t in (INF, torch.tensor(INF), 1e300):
+        probs = categorical.probs(logits.temperature(table, t))
+        torch.testing.assert_close(probs, torch.tensor([1 / 3, 1 / 3, 0.0, 1 / 3]))
+        slopes = grad(lambda x, t: logits.temperature(x, t).exp().sum(), (0, 1))(table, torch.as_tensor(t))
+        assert all((slope == 0).all() for slope in slopes)
+
+
+def test_numbers_outside_the_range_raise_where_they_can_be_seen() -> None:
+    table = random.normal(KEY, (2, 5))
+    bad = {
+        "temperature": (logits.temperature, "t must be not negative", (-1.0, -1e-30, NAN, -INF)),
+        "top_p": (logits.top_p, "p must be between 0 and 1", (-0.1, 1.5, NAN)),
+        "min_p": (logits.min_p, "p must be between 0 and 1", (-0.1, 1.5, NAN)),
+        "top_k": (logits.top_k, "k must be at least 1", (0, -3)),
+    }
+    for name, (function, message, numbers) in bad.items():
+        for number in numbers:
+            with pytest.raises(ValueError, match=rf"^logits\.{name}: {message}, got {number}$"):
+                function(table, number)
+            good = torch.ones((), dtype=torch.int64 if name == "top_k" else torch.float64)
+            row = torch.stack([good, torch.tensor(number).to(good.dtype)])
+            with pytest.raises(ValueError, match=rf"^logits\.{name}: {message}, got .* at position \(1,\)$"):
+                function(table, row)
+            unseen = vmap(function)(table, row)
+            assert torch.equal(unseen[0], function(table[0], good))
+            if name == "top_k":
+                assert torch.equal(unseen[1], function(table[1], 1))
+            else:
+                assert unseen[1].isnan().any()
+    assert compiled(logits.temperature)(table, torch.tensor([1.0, -1.0]))[1].isnan().all()
+    assert compiled(logits.temperature)(table, -1.0).isnan().all()
 
 
 # ----------------------------------------------------------------------------------------------------------- transforms

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
+from functional_dists.options import NOT_NEGATIVE, per_element
 from functional_dists.random import Source, checked_source
 from functional_dists.special import nan_of
 from functional_dists.special import support as supports
@@ -132,14 +133,26 @@ def log_prob(
     >>> log_prob(torch.zeros(2), torch.tensor([[0.0, 0.0], [0.0, 0.1]]))
     tensor([0., -inf])
     """
-    return sum_event(log_prob_at(param, value, atol, rtol), event_dims)
+    return sum_event(log_prob_at(param, value, *tolerances("delta.log_prob", param, atol, rtol)), event_dims)
 
 
-def log_prob_at(point: Tensor, value: Tensor, atol: float | Tensor, rtol: float | Tensor) -> Tensor:
+def log_prob_at(point: Tensor, value: Tensor, atol: Tensor, rtol: Tensor) -> Tensor:
     """Return 0 where the value is the point, to within a tolerance, else -inf."""
     point, value = point.detach(), value.detach()
-    is_close = (value - point).abs() <= atol + rtol * point.abs()
-    return nan_of(torch.where(is_close, torch.zeros_like(value), -math.inf), point, value)
+    tolerance = atol + rtol * point.abs()
+    is_close = (value - point).abs() <= tolerance
+    return nan_of(torch.where(is_close, torch.zeros_like(value), -math.inf), point, value, tolerance)
+
+
+def tolerances(function: str, param: Tensor, atol: float | Tensor, rtol: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the options `atol` and `rtol` of a verb, one number for every element of the parameters."""
+    checked = (
+        per_element(
+            function, name, given, param.shape, dtype=param.dtype, device=param.device, within=NOT_NEGATIVE
+        ).detach()
+        for name, given in (("atol", atol), ("rtol", rtol))
+    )
+    return next(checked), next(checked)
 
 
 @verb

@@ -18,6 +18,7 @@ from functional_dists.continuous.delta import (
     repeated,
     share_above,
     share_below,
+    tolerances,
     zeros_of,
 )
 from functional_dists.random import Source
@@ -145,7 +146,8 @@ def log_prob(
     >>> log_prob(torch.zeros(2), -2.0, 3.0, torch.tensor([[0.5, 0.5], [0.5, 0.6]]))
     tensor([0., -inf])
     """
-    return sum_event(log_prob_at(_point(param, low, high), value, atol, rtol), event_dims)
+    point = _point(param, low, high)
+    return sum_event(log_prob_at(point, value, *tolerances("tanh_delta.log_prob", point, atol, rtol)), event_dims)
 
 
 @verb

@@ -9,20 +9,19 @@ its log-prob (of whatever value), entropy and KL 0, and its probabilities 0. At 
 `ignore_index` is 0 as well, as in `torch.nn.functional.cross_entropy`. A position without any token is invalid (`check`
 says so), and does not harm the others: its sample, entropy and probabilities are 0, its log-probs -inf.
 
-Nothing as large as the logits is made but their gradient. The rows are worked on a chunk at a time, half precision in
-float32, and plain autograd computes a chunk again on the way back; what `torch.func` transforms keep is what their
-formulas ask for, and `torch.compile` fuses on its own. Log-probs are those of PyTorch's log_softmax, to one digit of 1:
-`masked_categorical` has more for a token that is all but certain, at several times the cost.
+In eager code nothing as large as the logits is made but one gradient of them: forward and backward pass work on a chunk
+of rows at a time, half precision in float32, and the backward pass computes a chunk again. What `torch.func` transforms
+and second derivatives keep is what their formulas ask for, and `torch.compile` fuses on its own. Log-probs are those of
+PyTorch's log_softmax, to one digit of 1: `masked_categorical` has more for a token that is all but certain, at several
+times the cost.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
@@ -352,59 +351,98 @@ def _by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     size //= sum(t.is_floating_point() for t in tensors)
     if torch.compiler.is_compiling() or tensors[0].numel() <= size:
         return function(*tensors)
-    return _chunk(_forgetful(function, tensors), size, tensors)
+    if _can_recompute(tensors):
+        return cast(Tensor, _Recomputed.apply(function, size, *tensors))  # type: ignore[no-untyped-call]
+    return _joined(function, size, tensors)
 
 
-def _chunk(function: Callable[..., Tensor], size: int, tensors: Sequence[Tensor]) -> Tensor:
-    logits = tensors[0]
-    if logits.ndim == 1 or logits.numel() <= size:
-        return function(*tensors)
-    of_one = logits[0].numel()
+def _is_chunk(logits: Tensor, size: int) -> bool:
+    return logits.numel() <= size or logits.shape[:-1].numel() == 1
+
+
+def _cut(size: int, tensors: Sequence[Tensor]) -> tuple[Callable[..., Tensor], Iterable[tuple[Tensor, ...]]]:
+    """Return how to join the parts into which the first axis is cut, and these parts."""
+    of_one = tensors[0][0].numel()
     # Axis by axis, as the leading ones of a slice such as logits[:, :-1] do not flatten without a copy.
-    if of_one > size and logits.ndim > 2:
-        return torch.stack(
-            [_chunk(function, size, parts) for parts in zip(*(t.unbind() for t in tensors), strict=True)]
-        )
-    slices = (t.split(max(1, size // of_one)) for t in tensors)
-    return torch.cat([function(*parts) for parts in zip(*slices, strict=True)])
+    if of_one > size and tensors[0].ndim > 2:
+        return torch.stack, zip(*(t.unbind() for t in tensors), strict=True)
+    return torch.cat, zip(*(t.split(max(1, size // of_one)) for t in tensors), strict=True)
 
 
-def _forgetful(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """Return the function so that autograd keeps its arguments alone, and computes it again on the way back.
-
-    Neither `torch.func` nor forward mode passes through that, but they pass through the function itself.
-    """
-    if is_transformed() or not torch.is_grad_enabled() or not any(t.requires_grad for t in tensors):
-        return function
-    # `torch.utils.checkpoint` does the same, but imports the compiler first: that takes a second and 80 MB.
-    return lambda *parts: _keeping_arguments(function, parts)
-
-
-def _keeping_arguments(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Tensor:
-    places, versions, saved = itertools.count(), [t._version for t in tensors], dict[int, Tensor]()
-
-    def again(place: int) -> Tensor:
-        if place not in saved:
-            if versions != [t._version for t in tensors]:
-                raise RuntimeError(
-                    "llm_masked_categorical: logits or mask were modified in place before the backward pass"
-                )
-            saved.update(enumerate(_saved_by(function, tensors)))
-        return saved.pop(place)
-
-    with saved_tensors_hooks(lambda _: next(places), again):
+def _joined(function: Callable[..., Tensor], size: int, tensors: Sequence[Tensor]) -> Tensor:
+    if _is_chunk(tensors[0], size):
         return function(*tensors)
+    join, parts = _cut(size, tensors)
+    return join([_joined(function, size, part) for part in parts])
 
 
-def _saved_by(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return what autograd saves of a function, in the order in which it does."""
-    saved: list[Tensor] = []
-    arguments = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
+def _chunks(size: int, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Yield views of the tensors, a chunk at a time."""
+    if _is_chunk(tensors[0], size):
+        yield tensors
+        return
+    for part in _cut(size, tensors)[1]:
+        yield from _chunks(size, part)
 
-    def keep(tensor: Tensor) -> Tensor:
-        saved.append(tensor.detach())  # detached, or a tensor and the function that made it would keep each other
-        return saved[-1]
 
-    with torch.enable_grad(), saved_tensors_hooks(keep, keep):
-        function(*arguments)
-    return saved
+def _can_recompute(tensors: Sequence[Tensor]) -> bool:
+    """Say whether plain autograd will ask for the gradient: transforms and tracers pass through the function itself."""
+    if is_transformed() or torch._C._is_tracing() or not torch.is_grad_enabled():
+        return False
+    return any(t.requires_grad for t in tensors)
+
+
+class _Recomputed(torch.autograd.Function):
+    """A function of chunks that keeps its arguments alone for the backward pass, and computes each chunk there again.
+
+    The gradient is written chunk by chunk into one tensor. The derivatives of `split` and `unbind` would hold those of
+    all chunks, and then put them together in a second tensor of that size.
+    """
+
+    @staticmethod
+    def forward(function: Callable[..., Tensor], size: int, *tensors: Tensor) -> Tensor:
+        return _joined(function, size, tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.function, ctx.size, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, needed = _saved(ctx), ctx.needs_input_grad[2:]
+        is_batched = not torch._C._has_storage(slope)  # by `torch.autograd.grad(is_grads_batched=True)`
+        if torch.is_grad_enabled() or is_transformed() or is_batched:  # what one table for each tensor does not hold
+            with torch.enable_grad():
+                result = _joined(ctx.function, ctx.size, tensors)
+            wanted = [t for t, is_needed in zip(tensors, needed, strict=True) if is_needed]
+            gradients = list(torch.autograd.grad(result, wanted, slope, create_graph=torch.is_grad_enabled()))
+        else:
+            gradients = [torch.empty_like(t) for t, is_needed in zip(tensors, needed, strict=True) if is_needed]
+            for part in _chunks(ctx.size, [*tensors, slope, *gradients]):
+                _write_gradients(ctx.function, part[: len(tensors)], needed, *part[len(tensors) :])
+        each = iter(gradients)
+        return None, None, *(next(each) if is_needed else None for is_needed in needed)
+
+
+def _saved(ctx: Any) -> Sequence[Tensor]:
+    try:
+        return ctx.saved_tensors
+    except RuntimeError as error:
+        if "inplace" not in str(error):
+            raise
+        raise RuntimeError(
+            "llm_masked_categorical: logits or mask were modified in place before the backward pass"
+        ) from error
+
+
+def _write_gradients(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor], needed: Sequence[bool], slope: Tensor, *into: Tensor
+) -> None:
+    """Write the gradients of a chunk, by the arguments for which they are needed, into the rows of the whole."""
+    arguments = [t.detach().requires_grad_(is_needed) for t, is_needed in zip(tensors, needed, strict=True)]
+    with torch.enable_grad():
+        result = function(*arguments)
+    gradients = torch.autograd.grad(result, [a for a in arguments if a.requires_grad], slope)
+    for rows, gradient in zip(into, gradients, strict=True):
+        rows.copy_(gradient)

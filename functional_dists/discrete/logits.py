@@ -4,16 +4,23 @@ Every discrete family takes a logit of -inf for an outcome outside the support, 
 with each other: `categorical.sample(key, top_p(temperature(logits, 0.7), 0.9))`. What is kept keeps its logit and its
 gradient; what is cut has gradient 0. They agree with the processors of Hugging Face transformers and of vLLM, but that
 among equal logits the first are kept, as `mode` takes the first, where those may keep more of them than asked for.
+
+`t`, `k` and `p` are a number, or a tensor that broadcasts to the batch, like (*batch); logits of one row, (N,), become
+as many rows as there are numbers. Numbers outside the range raise a ValueError in eager code, of tensors on the CPU;
+inside transforms, compiled code and on other devices, where nobody may look at them, they make the row NaN.
 """
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from functional_dists import random
+from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, fixed, per_row
 from functional_dists.random import Source
+from functional_dists.special.temperature import positive, tempered
 
 __all__ = [
     "logits_from_probs",
@@ -46,22 +53,31 @@ def logits_from_probs(probs: Tensor) -> Tensor:
 def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     """Divide logits by a temperature: below 1 the likely outcomes become likelier, above 1 less so.
 
+    0 is greedy: the first of the largest logits becomes 0, and the others -inf, with gradient 0. An infinite
+    temperature makes all outcomes of the support equal. In a row whose largest quotient would overflow the logits are
+    taken relative to the largest, which does not change the distribution; those that still overflow become the lowest
+    finite number. So mask logits before this, not after it.
+
     Args:
         logits: Of shape (*batch, N).
-        t: Positive, a number or a tensor of shape (*batch).
+        t: Not negative, a number or a tensor of shape (*batch).
 
     Returns:
         Logits of shape (*batch, N), -inf where they were.
 
     Raises:
-        ValueError: `t` does not broadcast against the batch.
+        TypeError: `t` is neither a number nor a tensor of numbers.
+        ValueError: `t` does not broadcast to the batch, or is negative or NaN.
 
     >>> temperature(torch.tensor([1.0, 2.0, -math.inf]), 0.5)
     tensor([2., 4., -inf])
+    >>> temperature(torch.tensor([1.0, 2.0, 2.0]), 0.0)
+    tensor([-inf, 0., -inf])
     """
-    t = _of_rows("t", t, logits, _full_dtype(logits))
-    left_out = logits == -math.inf
-    return torch.where(left_out, -math.inf, torch.where(left_out, 0.0, logits) / t).to(logits.dtype)
+    dtype = _full_dtype(logits)
+    checked = _of_rows("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE)
+    divisor = fixed(t) or positive(checked, dtype)
+    return tempered(logits.to(dtype), divisor, logits.dtype).to(logits.dtype)
 
 
 def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
@@ -69,30 +85,26 @@ def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
 
     Args:
         logits: Of shape (*batch, N).
-        k: At least 1, an integer or an integer tensor of shape (*batch); all are kept where it exceeds N.
+        k: At least 1, an integer or an integer tensor of shape (*batch); all are kept where it exceeds N. Where nobody
+            may look at a tensor, a smaller one counts as 1.
 
     Returns:
         Logits of shape (*batch, N), -inf where they are cut.
 
     Raises:
         TypeError: `k` is not an integer.
-        ValueError: `k` is an integer below 1, or does not broadcast against the batch.
+        ValueError: `k` is below 1, or does not broadcast to the batch.
 
     >>> top_k(torch.tensor([1.0, 3.0, 0.0, 1.0]), 2)
     tensor([1., 3., -inf, -inf])
     """
+    counts = _of_rows("top_k", "k", k, logits, torch.int64, AT_LEAST_1)
     if isinstance(k, Tensor):
-        if k.dtype.is_floating_point or k.dtype.is_complex or k.dtype == torch.bool:
-            raise TypeError(f"k must be an integer or an integer tensor, got {k.dtype}")
-        count = _of_rows("k", k, logits, torch.int64).clamp(1, logits.shape[-1])
-        return _keep_largest(logits, _sorted(logits), count)
-    if not isinstance(k, (int, torch.SymInt)) or isinstance(k, bool):
-        raise TypeError(f"k must be an integer or an integer tensor, got {k!r}")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+        return _keep_largest(logits, _sorted(logits), counts.clamp(1, logits.shape[-1]))
+    k = int(k) if isinstance(k, np.generic) else k
     if k >= logits.shape[-1]:
         return logits
-    return _keep_largest(logits, logits.detach().topk(k).values, torch.full((1,), k, device=logits.device))
+    return _keep_largest(logits, logits.detach().topk(k).values, counts)
 
 
 def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
@@ -102,23 +114,25 @@ def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
 
     Args:
         logits: Of shape (*batch, N).
-        p: A number or a tensor of shape (*batch). One outcome is kept even for 0, and all of them for 1.
+        p: Between 0 and 1, a number or a tensor of shape (*batch). One outcome is kept even for 0, and all of them
+            for 1.
 
     Returns:
         Logits of shape (*batch, N), -inf where they are cut.
 
     Raises:
-        ValueError: `p` does not broadcast against the batch.
+        TypeError: `p` is neither a number nor a tensor of numbers.
+        ValueError: `p` does not broadcast to the batch, or is not between 0 and 1.
 
     >>> top_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.6).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
     # In float64, where rounding moves a sum over a vocabulary by less than the logits' own digits say.
-    p = _of_rows("p", p, logits, torch.float64)
+    p = _of_rows("top_p", "p", p, logits, torch.float64, SHARE)
     ordered = _sorted(logits)
     probs = ordered.to(_full_dtype(logits)).softmax(-1).double()
     is_kept = (probs.cumsum(-1) - probs < p) | (p >= 1)
-    return _keep_largest(logits, ordered, is_kept.sum(-1, keepdim=True).clamp(min=1))
+    return _keep_largest(logits, ordered, is_kept.sum(-1, keepdim=True).clamp(min=1), _cut_by(p, logits))
 
 
 def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
@@ -134,15 +148,17 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
         Logits of shape (*batch, N), -inf where they are cut.
 
     Raises:
-        ValueError: `p` does not broadcast against the batch.
+        TypeError: `p` is neither a number nor a tensor of numbers.
+        ValueError: `p` does not broadcast to the batch, or is not between 0 and 1.
 
     >>> min_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.5).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
     dtype = _full_dtype(logits)
-    p = _of_rows("p", p, logits, dtype)
+    p = _of_rows("min_p", "p", p, logits, dtype, SHARE)
     numbers = logits.detach().to(dtype)
-    return torch.where((numbers - numbers.amax(-1, keepdim=True)).exp() >= p, logits, -math.inf)
+    is_kept = (numbers - numbers.amax(-1, keepdim=True)).exp() >= p
+    return torch.where(is_kept, logits, _cut_by(p, logits))
 
 
 def sample_without_replacement(
@@ -186,29 +202,29 @@ def _full_dtype(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
-def _of_rows(name: str, given: Tensor | float, logits: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a number or a tensor ``(*B)`` with an axis for the outcomes."""
-    if not isinstance(given, Tensor):
-        # Under torch.compile torch.full keeps the number symbolic, where torch.as_tensor would compile it in.
-        return torch.full((1,), given, dtype=dtype, device=logits.device)
-    try:
-        torch.broadcast_shapes(given.shape, logits.shape[:-1])
-    except RuntimeError:
-        raise ValueError(
-            f"{name} of shape {tuple(given.shape)} does not broadcast against the batch {tuple(logits.shape[:-1])} "
-            "of the logits"
-        ) from None
-    return given.to(dtype).unsqueeze(-1)
+def _of_rows(
+    function: str, name: str, given: Tensor | float, logits: Tensor, dtype: torch.dtype, within: Range
+) -> Tensor:
+    """Return a number, or a tensor of numbers for the rows, with an axis for the outcomes."""
+    batch = logits.shape[:-1]
+    if isinstance(given, Tensor) and not batch:
+        batch = given.shape
+    return per_row(f"logits.{function}", name, given, batch, dtype=dtype, device=logits.device, within=within)
+
+
+def _cut_by(p: Tensor, logits: Tensor) -> Tensor:
+    """Return what is written where logits are cut: -inf, or NaN where `p` is."""
+    return torch.where(p.isnan(), math.nan, -math.inf).to(logits.dtype)
 
 
 def _sorted(logits: Tensor) -> Tensor:
     return logits.detach().sort(-1, descending=True).values
 
 
-def _keep_largest(logits: Tensor, ordered: Tensor, count: Tensor) -> Tensor:
+def _keep_largest(logits: Tensor, ordered: Tensor, count: Tensor, cut: Tensor | float = -math.inf) -> Tensor:
     """Keep the ``count`` ``(*B, 1)`` largest logits, the first among equals, given these in falling order."""
     shape = torch.broadcast_shapes(ordered.shape[:-1], count.shape[:-1])
     smallest = ordered.expand(*shape, ordered.shape[-1]).gather(-1, count.expand(*shape, 1) - 1)
     is_larger, is_equal = logits > smallest, logits == smallest
     is_first = is_equal.cumsum(-1, dtype=torch.int32) <= count - is_larger.sum(-1, keepdim=True)
-    return torch.where(is_larger | (is_equal & is_first), logits, -math.inf)
+    return torch.where(is_larger | (is_equal & is_first), logits, cut)

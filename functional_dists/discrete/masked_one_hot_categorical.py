@@ -19,9 +19,11 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob, table_shape
+from functional_dists.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
+from functional_dists.special.temperature import positive
 from functional_dists.tree import Mask, OneHot, Real, noise_shape, require, verb
 
 __all__ = [
@@ -54,7 +56,7 @@ class Params(NamedTuple):
     logits: Log-probabilities up to a constant, of shape (*batch, N).
     mask: Bool, of shape (*batch, N), True where an outcome is allowed.
     value: Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch.
-    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64 where they have no gradient.
+    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64.
     """
 
     logits: Real
@@ -100,7 +102,7 @@ def rsample(
     >>> rsample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]))
     tensor([1., 0., 0.])
     """
-    return soft_draw(key, logits, mask, sample_shape, gradient, temperature)
+    return soft_draw("masked_one_hot_categorical.rsample", key, logits, mask, sample_shape, gradient, temperature)
 
 
 @verb
@@ -132,7 +134,9 @@ def rsample_and_log_prob(
     >>> log_prob
     tensor(-0.6931)
     """
-    return soft_draw_and_log_prob(key, logits, mask, sample_shape, gradient, temperature)
+    return soft_draw_and_log_prob(
+        "masked_one_hot_categorical.rsample_and_log_prob", key, logits, mask, sample_shape, gradient, temperature
+    )
 
 
 def hard_draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
@@ -149,6 +153,7 @@ def hard_draw_and_log_prob(
 
 
 def soft_draw(
+    function: str,
     key: Source,
     logits: Tensor,
     mask: Tensor | None,
@@ -156,14 +161,16 @@ def soft_draw(
     gradient: Gradient,
     temperature: float | Tensor,
 ) -> Tensor:
-    """Draw vectors with a gradient."""
+    """Draw vectors with a gradient, for the verb of that name."""
+    of_rows = row_temperature(function, temperature, logits, mask, within=NOT_NEGATIVE)
     if is_relaxed(gradient):
-        return _relaxed_log_draw(key, logits, mask, sample_shape, temperature)[1].exp()
+        return _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)[1].exp()
     probs = softmax.probs(softmax.softmax(logits, mask))
     return one_hot.straight_through(hard_draw(key, logits, mask, sample_shape), probs)
 
 
 def soft_draw_and_log_prob(
+    function: str,
     key: Source,
     logits: Tensor,
     mask: Tensor | None,
@@ -171,12 +178,25 @@ def soft_draw_and_log_prob(
     gradient: Gradient,
     temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Draw vectors with a gradient, and their log-probability or log-density."""
+    """Draw vectors with a gradient, and their log-probability or log-density, for the verb of that name."""
+    within = POSITIVE if is_relaxed(gradient) else NOT_NEGATIVE
+    of_rows = row_temperature(function, temperature, logits, mask, within=within)
     if is_relaxed(gradient):
-        support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, temperature)
-        return log_value.exp(), one_hot.relaxed_log_density(logits, support, log_value, temperature)
+        support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)
+        return log_value.exp(), one_hot.relaxed_log_density(logits, support, log_value, of_rows)
     hard, log_prob = hard_draw_and_log_prob(key, logits, mask, sample_shape)
     return one_hot.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob
+
+
+def row_temperature(
+    function: str, temperature: float | Tensor, logits: Tensor, mask: Tensor | None, *, within: Range
+) -> Tensor:
+    """Return the option `temperature` of a verb as a tensor that broadcasts to ``(*B, 1)``."""
+    batch = table_shape(logits, mask)[:-1]
+    wide = per_row(
+        function, "temperature", temperature, batch, dtype=torch.float64, device=logits.device, within=within
+    )
+    return positive(wide, logits.dtype)
 
 
 def is_relaxed(gradient: Gradient) -> bool:
@@ -187,7 +207,7 @@ def is_relaxed(gradient: Gradient) -> bool:
 
 
 def _relaxed_log_draw(
-    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: float | Tensor
+    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     support = softmax.softmax(logits, mask).support
     noise = random.gumbel(key, noise_shape(sample_shape, support), dtype=logits.dtype, device=logits.device)
@@ -214,11 +234,14 @@ def log_prob_relaxed(logits: Real, mask: Mask, value: OneHot, *, temperature: fl
     >>> log_prob_relaxed(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.3, 0.7]))
     tensor(0.)
     """
-    return relaxed_score(logits, mask, value, temperature)
+    return relaxed_score("masked_one_hot_categorical.log_prob_relaxed", logits, mask, value, temperature)
 
 
-def relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperature: float | Tensor) -> Tensor:
+def relaxed_score(
+    function: str, logits: Tensor, mask: Tensor | None, value: Tensor, temperature: float | Tensor
+) -> Tensor:
     """Return the log-density of relaxed vectors; -inf for what lies outside the simplex of the support."""
+    temperature = row_temperature(function, temperature, logits, mask, within=POSITIVE)
     support = softmax.softmax(logits, mask).support
     is_outside = ((value < 0) | (~support & (value > 0))).any(-1) | ((value.sum(-1) - 1).abs() >= 1e-3)  # False for NaN
     smallest = torch.finfo(value.dtype).tiny

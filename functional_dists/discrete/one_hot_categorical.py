@@ -53,7 +53,7 @@ class Params(NamedTuple):
 
     logits: Log-probabilities up to a constant, of shape (*batch, N).
     value: Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch.
-    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64 where they have no gradient.
+    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64.
     """
 
     logits: Real
@@ -96,7 +96,7 @@ def rsample(
     >>> rsample(random.key(42), torch.zeros(3))
     tensor([0., 1., 0.])
     """
-    return soft_draw(key, logits, None, sample_shape, gradient, temperature)
+    return soft_draw("one_hot_categorical.rsample", key, logits, None, sample_shape, gradient, temperature)
 
 
 @verb
@@ -125,7 +125,9 @@ def rsample_and_log_prob(
     >>> log_prob
     tensor(-1.0986)
     """
-    return soft_draw_and_log_prob(key, logits, None, sample_shape, gradient, temperature)
+    return soft_draw_and_log_prob(
+        "one_hot_categorical.rsample_and_log_prob", key, logits, None, sample_shape, gradient, temperature
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -148,7 +150,7 @@ def log_prob_relaxed(logits: Real, value: OneHot, *, temperature: float | Tensor
     >>> log_prob_relaxed(torch.zeros(2), torch.tensor([0.3, 0.7]))
     tensor(0.)
     """
-    return relaxed_score(logits, None, value, temperature)
+    return relaxed_score("one_hot_categorical.log_prob_relaxed", logits, None, value, temperature)
 
 
 @verb

@@ -50,7 +50,7 @@ class Params(NamedTuple):
 
     scores: What the logit of every outcome adds to that of the one below, of shape (*batch, N).
     value: Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch.
-    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64 where they have no gradient.
+    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64.
     """
 
     scores: Real
@@ -93,7 +93,7 @@ def rsample(
     >>> rsample(random.key(42), torch.zeros(3))
     tensor([0., 1., 0.])
     """
-    return soft_draw(key, logits_of(scores), None, sample_shape, gradient, temperature)
+    return soft_draw("one_hot_ordinal.rsample", key, logits_of(scores), None, sample_shape, gradient, temperature)
 
 
 @verb
@@ -122,7 +122,9 @@ def rsample_and_log_prob(
     >>> log_prob
     tensor(-1.0986)
     """
-    return soft_draw_and_log_prob(key, logits_of(scores), None, sample_shape, gradient, temperature)
+    return soft_draw_and_log_prob(
+        "one_hot_ordinal.rsample_and_log_prob", key, logits_of(scores), None, sample_shape, gradient, temperature
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -145,7 +147,7 @@ def log_prob_relaxed(scores: Real, value: OneHot, *, temperature: float | Tensor
     >>> log_prob_relaxed(torch.zeros(2), torch.tensor([0.3, 0.7]))
     tensor(0.)
     """
-    return relaxed_score(logits_of(scores), None, value, temperature)
+    return relaxed_score("one_hot_ordinal.log_prob_relaxed", logits_of(scores), None, value, temperature)
 
 
 @verb

@@ -16,6 +16,7 @@ from functional_dists.discrete import masked_one_hot_categorical as masked
 from functional_dists.discrete import sparse_categorical as sparse
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.masked_one_hot_categorical import Gradient
+from functional_dists.options import NOT_NEGATIVE
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
@@ -49,7 +50,7 @@ class Params(NamedTuple):
     logits: Log-probabilities up to a constant, of all outcomes, of shape (*batch, N).
     indices: The outcomes in the list, integers of shape (*batch, K).
     value: Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch.
-    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64 where they have no gradient.
+    sample: One-hot vectors of shape (*sample_shape, *batch, N), int64.
     """
 
     logits: Real
@@ -103,7 +104,10 @@ def rsample(
     """
     mask = _mask(logits, indices, padding_value)
     if masked.is_relaxed(gradient):
-        return masked.soft_draw(key, logits, mask, sample_shape, gradient, temperature)
+        return masked.soft_draw(
+            "sparse_one_hot_categorical.rsample", key, logits, mask, sample_shape, gradient, temperature
+        )
+    masked.row_temperature("sparse_one_hot_categorical.rsample", temperature, logits, mask, within=NOT_NEGATIVE)
     hard = _hard_draw(key, logits, indices, sample_shape, padding_value)
     return one_hot.straight_through(hard, softmax.probs(softmax.softmax(logits, mask)))
 
@@ -141,7 +145,12 @@ def rsample_and_log_prob(
     """
     mask = _mask(logits, indices, padding_value)
     if masked.is_relaxed(gradient):
-        return masked.soft_draw_and_log_prob(key, logits, mask, sample_shape, gradient, temperature)
+        return masked.soft_draw_and_log_prob(
+            "sparse_one_hot_categorical.rsample_and_log_prob", key, logits, mask, sample_shape, gradient, temperature
+        )
+    masked.row_temperature(
+        "sparse_one_hot_categorical.rsample_and_log_prob", temperature, logits, mask, within=NOT_NEGATIVE
+    )
     hard = _hard_draw(key, logits, indices, sample_shape, padding_value)
     value = one_hot.straight_through(hard, softmax.probs(softmax.softmax(logits, mask)))
     return value, _log_prob_of(logits, indices, hard, padding_value)
@@ -187,7 +196,9 @@ def log_prob_relaxed(
     >>> log_prob_relaxed(torch.zeros(3), torch.tensor([2, 0]), torch.tensor([0.3, 0.0, 0.7]))
     tensor(0.)
     """
-    return masked.relaxed_score(logits, _mask(logits, indices, padding_value), value, temperature)
+    return masked.relaxed_score(
+        "sparse_one_hot_categorical.log_prob_relaxed", logits, _mask(logits, indices, padding_value), value, temperature
+    )
 
 
 @verb

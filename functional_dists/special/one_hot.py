@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import softmax
+from functional_dists.special.temperature import tempered
 
 
 def encoded(index: Tensor, count: int) -> Tensor:
@@ -63,36 +64,41 @@ def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
     return hard + (probs - probs.detach())
 
 
-def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: float | Tensor) -> Tensor:
-    """Return the logarithms of relaxed one-hot vectors, -inf outside the support.
+def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: Tensor | float) -> Tensor:
+    """Return the logarithms of relaxed one-hot vectors at temperatures ``(*B, 1)``, -inf outside the support.
+
+    At a temperature of 0 the vectors are one-hot.
 
     Source: Maddison, Mnih, Teh, "The Concrete distribution" (2017); Jang, Gu, Poole, "Gumbel-softmax" (2017).
 
-    >>> relaxed(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.0, 1.0]), 1.0).exp()
+    >>> relaxed(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.0, 1.0]), torch.ones(1)).exp()
     tensor([0.2689, 0.7311])
     """
-    perturbed = torch.where(support, (torch.where(support, logits, 0.0) + gumbel) / temperature, -math.inf)
-    largest = perturbed.detach().amax(-1, keepdim=True)
-    shifted = torch.where(support, perturbed - largest, 0.0)
+    perturbed = torch.where(support, torch.where(support, logits, 0.0) + gumbel, -math.inf)
+    quotient = tempered(perturbed, temperature, perturbed.dtype)
+    largest = quotient.detach().amax(-1, keepdim=True)
+    shifted = torch.where(support, quotient - largest, 0.0)
     total = torch.where(support, shifted.exp(), 0.0).sum(-1, keepdim=True)
     return torch.where(support, shifted - torch.where(total == 0, 1.0, total).log(), -math.inf)
 
 
-def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temperature: float | Tensor) -> Tensor:
+def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temperature: Tensor) -> Tensor:
     """Return the log-density of relaxed one-hot vectors on the simplex of their support (Maddison et al. 2017, eq. 10).
+
+    Temperatures have the shape ``(*B, 1)``.
 
     With n outcomes in the support it is log (n-1)! + (n-1) log t + sum(logits - (t+1) log v) - n log sum exp(logits -
     t log v).
 
-    >>> relaxed_log_density(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.3, 0.7]).log(), 1.0)
+    >>> relaxed_log_density(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.3, 0.7]).log(), torch.ones(1))
     tensor(0.)
     """
     count = support.sum(-1).to(logits.dtype)
     logits, log_value = torch.where(support, logits, 0.0), torch.where(support, log_value, 0.0)
-    temperature = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)
     perturbed = logits - temperature * log_value
     largest = torch.where(support, perturbed.detach(), -math.inf).amax(-1, keepdim=True)
     shifted = torch.where(support, perturbed - largest, 0.0)  # the sum of these is that of all, less n log sum exp
     total = torch.where(support, shifted.exp(), 0.0).sum(-1)
-    own = torch.lgamma(count) + (count - 1) * temperature.log() - count * torch.where(total == 0, 1.0, total).log()
+    spread = (count - 1) * temperature.log().squeeze(-1)
+    own = torch.lgamma(count) + spread - count * torch.where(total == 0, 1.0, total).log()
     return torch.where(count > 0, own + (shifted - log_value).sum(-1), -math.inf)

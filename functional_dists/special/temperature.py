@@ -1,0 +1,69 @@
+"""Logits divided by a temperature, in the range of their dtype."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from functional_dists.special.vectorized import argmax
+
+
+def positive(temperature: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return temperatures in a dtype in which they may be too small for it: those above 0 stay above.
+
+    >>> positive(torch.tensor([0.0, 1e-300, 2.0], dtype=torch.float64), torch.float32)
+    tensor([0.0000e+00, 1.1755e-38, 2.0000e+00])
+    """
+    smallest = torch.finfo(dtype).tiny  # and one over that is finite
+    return torch.where(temperature > 0, temperature.clamp(min=smallest), temperature).to(dtype)
+
+
+def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) -> Tensor:
+    """Return logits ``(*B, N)`` over temperatures ``(*B, 1)``, of one dtype, in the range of another.
+
+    Logits matter up to a constant. A row whose largest quotient would overflow is taken relative to its largest logit.
+    A quotient that would still overflow becomes the lowest finite number, so that it stays in the support; its
+    gradient is 0. At a temperature of 0 the first of the largest logits becomes 0, and the others -inf.
+
+    A temperature that is a Python number has no derivative, and is not 0: that takes half of the operations.
+
+    >>> tempered(torch.tensor([5.0, 12.0, 30.0, -math.inf]), torch.tensor([0.5]), torch.float16)
+    tensor([10., 24., 60., -inf])
+    >>> tempered(torch.tensor([5.0, 29.0, 30.0, -math.inf]), torch.tensor([1e-4]), torch.float16)
+    tensor([-65504., -10000.,      0.,    -inf])
+    >>> tempered(torch.tensor([5.0, 30.0, 30.0]), torch.tensor([0.0]), torch.float16)
+    tensor([-inf, 0., -inf])
+    """
+    lowest = torch.finfo(limit).min
+    below_overflow = (1 - 4 * torch.finfo(logits.dtype).eps) * -lowest  # rounding must not make it overflow
+    if isinstance(temperature, float):
+        return _divided(logits, temperature, below_overflow, lowest)
+    is_greedy = temperature == 0
+    divisor = torch.where(is_greedy, 1.0, temperature)
+    # At high temperatures nothing overflows but -inf.
+    bound = (below_overflow * divisor.detach()).clamp(max=torch.finfo(logits.dtype).max)
+    top = logits.detach().amax(-1, keepdim=True)
+    relative = logits - _base(top, bound)
+    is_low = relative < -bound
+    quotient = torch.where(is_low, 0.0, relative) / divisor.detach()
+    # By 1, with a derivative that does not overflow where the slope of the quotient is 0.
+    finite = torch.where(divisor < math.inf, divisor, 1.0)
+    quotient = quotient / (finite / finite.detach())
+    quotient = torch.where(is_low, torch.where(logits == -math.inf, logits.detach(), lowest), quotient)
+    is_first = torch.arange(logits.shape[-1], device=logits.device) == argmax(logits.detach())
+    certain = torch.where(top > -math.inf, 0.0, top)  # NaN stays NaN, and -inf, of a row without support, -inf
+    return torch.where(is_greedy, torch.where(is_first, certain, -math.inf), quotient)
+
+
+def _divided(logits: Tensor, temperature: float, below_overflow: float, lowest: float) -> Tensor:
+    finite = torch.finfo(logits.dtype)
+    divisor = torch.full((), min(max(temperature, finite.tiny), finite.max), dtype=logits.dtype, device=logits.device)
+    base = _base(logits.detach().amax(-1, keepdim=True), min(below_overflow * temperature, finite.max))
+    quotient = ((logits - base) / divisor).clamp(min=lowest)
+    return torch.where(logits == -math.inf, -math.inf, quotient)
+
+
+def _base(top: Tensor, bound: Tensor | float) -> Tensor:
+    """Return the largest logits of rows where these would overflow, 0 of others."""
+    size = top.abs()
+    return torch.where((size > bound) & (size < math.inf), top, 0.0)
