@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from functional_dists import random  # noqa: F401 (for the examples)
-from functional_dists.random import Source, checked_source
+from functional_dists.random import Source
+from functional_dists.random.entries import consume_entries
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
 
 __all__ = [
@@ -108,8 +109,8 @@ def rsample_and_log_prob(
 
 
 def repeated(key: Source, value: Tensor, sample_shape: Sequence[int]) -> Tensor:
-    """Return a value for every draw; the key is asked for as everywhere, and not used."""
-    checked_source(key)
+    """Return a value for every draw; the key is asked for and consumed as everywhere, and not used."""
+    consume_entries(key, value.shape)
     return value.expand(noise_shape(sample_shape, value)).clone()
 
 

@@ -18,7 +18,7 @@ from functional_dists.special import (
     ndtri,
     normal_kl,
 )
-from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -120,7 +120,8 @@ def rsample_and_log_prob(
 
 
 def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
-    return random.normal(key, noise_shape(sample_shape, loc, scale), dtype=loc.dtype, device=loc.device)
+    shape = broadcast_shape(loc, scale)
+    return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 
 
 def reanchored(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from functional_dists import random, special
 from functional_dists.continuous.normal import reanchored
 from functional_dists.random import Source
 from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
-from functional_dists.tree import Real, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -155,7 +155,8 @@ def rsample_and_log_prob(
 
 def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
     loc = parameters[0]
-    return random.normal(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device)
+    shape = broadcast_shape(*parameters)
+    return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 
 
 # ------------------------------------------------------------------------------------------------------------ density

@@ -20,7 +20,7 @@ from functional_dists import random
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob, table_shape
 from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
-from functional_dists.tree import Mask, OneHot, Real, noise_shape, require, verb
+from functional_dists.tree import Mask, OneHot, Real, require, verb
 
 __all__ = [
     "Params",
@@ -187,7 +187,10 @@ def _relaxed_log_draw(
     key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     support = softmax.softmax(logits, mask).support
-    noise = random.gumbel(key, noise_shape(sample_shape, support), dtype=logits.dtype, device=logits.device)
+    *batch, count = support.shape
+    noise = random.draw_entries(
+        random.gumbel, key, sample_shape, batch, (count,), dtype=logits.dtype, device=logits.device
+    )
     return support, one_hot.relaxed(logits, support, noise, temperature)
 
 

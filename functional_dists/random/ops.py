@@ -10,13 +10,14 @@ Block ``n`` of a key ``(seed, offset)`` is the cipher text of the counter ``offs
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from functional_dists.random import cpu, portable
+from functional_dists.random.philox import WORDS_PER_BLOCK
 
 
 def words(key: Tensor, num: int, skip: Tensor | None = None) -> Tensor:
@@ -24,6 +25,22 @@ def words(key: Tensor, num: int, skip: Tensor | None = None) -> Tensor:
     if torch.compiler.is_compiling():
         return portable.interleave(portable.word_streams(key, num, skip), num)
     return _philox_words(key, skip, num)
+
+
+def words_of_block(key: Tensor, block: Tensor) -> Sequence[Tensor]:
+    """The four int32 words ``(*B)`` of the blocks with numbers ``(*B)``, int64, of keys ``(*B, 2)``."""
+    if torch.compiler.is_compiling():
+        return [word.squeeze(-1) for word in portable.word_streams(key, WORDS_PER_BLOCK, block)]
+    return _philox_words(key, block, WORDS_PER_BLOCK).unbind(-1)
+
+
+def normals_of_block(key: Tensor, block: Tensor, *, double: bool) -> Sequence[Tensor]:
+    """The standard normals ``(*B)``, two in float64 or four in float32, of the blocks with these numbers."""
+    num = 2 if double else WORDS_PER_BLOCK
+    if torch.compiler.is_compiling():
+        return [normal.squeeze(-1) for normal in portable.normal_streams(key, num, block, double=double)]
+    seed, offset = key.view(torch.int64).unbind(-1)
+    return _philox_normals(torch.stack([seed, offset + block], -1).view(torch.uint64), num, double).unbind(-1)
 
 
 def uniforms(key: Tensor, num: int, *, double: bool) -> Tensor:
