@@ -93,17 +93,20 @@ def size_of(shape: Shape) -> tuple[int, ...]:
 
 def begin_draw(key: Source, shape: Shape | None) -> tuple[tuple[int, ...], int]:
     """Check and consume the source of a draw; return the shape of the draw, and how many numbers a key makes of it."""
-    if not isinstance(key, Tensor):
-        size = () if shape is None else size_of(shape)
-        return size, math.prod(size)
-    keys = checked_key(key).shape[:-1]
-    consume(key)
+    if isinstance(key, Tensor):
+        consume(checked_key(key))
+        if key.ndim > 1:
+            return _begin_entries(key, shape)
+    size = () if shape is None else size_of(shape)
+    return size, math.prod(size)
+
+
+def _begin_entries(key: Tensor, shape: Shape | None) -> tuple[tuple[int, ...], int]:
+    keys = key.shape[:-1]
     size = tuple(keys) if shape is None else size_of(shape)
-    if not keys:
-        return size, math.prod(size)
     if size[: len(keys)] != keys:
         raise ValueError(
             f"shape is that of the whole result, and must begin with {tuple(keys)} as the keys have shape "
-            f"{tuple(key.shape)}, got {size}; {(*keys, *size)} has {size} numbers of every key"
+            f"{tuple(key.shape)}, got {size}; shape={(*keys, *size)} draws {size} of every key"
         )
     return size, math.prod(size[len(keys) :])
