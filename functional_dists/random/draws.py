@@ -71,8 +71,7 @@ def uniform(
     """
     if not isinstance(key, Tensor):
         key = checked_generator(key)
-        size = () if shape is None else size_of(shape)
-        return torch.rand(size, generator=key, dtype=dtype, device=key.device if device is None else device)
+        return torch.rand(size_of(shape), generator=key, dtype=dtype, device=key.device if device is None else device)
     dtype = words.float_dtype(dtype)
     if dtype in (torch.float32, torch.float64) and not words.is_traced(key):
         return _drawn(ops.uniforms, key, shape, dtype, device)
@@ -104,9 +103,7 @@ def normal(
     """
     if not isinstance(key, Tensor):
         key = checked_generator(key)
-        size = (() if shape is None else size_of(shape)) or (
-            (),
-        )  # an argument for every axis, as PyTorch takes longer for one for all of them
+        size = size_of(shape) or ((),)  # an argument for every axis, as PyTorch takes longer for one for all of them
         return torch.randn(*size, generator=key, dtype=dtype, device=key.device if device is None else device)
     return _drawn(ops.normals, key, shape, words.float_dtype(dtype), device)
 

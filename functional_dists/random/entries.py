@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from functional_dists.random.keys import Source, checked_generator, checked_key
@@ -86,9 +87,11 @@ def _samples_first(numbers: Tensor, first: int, count: int) -> Tensor:
     return numbers.movedim(tuple(range(first, first + count)), tuple(range(count)))
 
 
-def size_of(shape: Shape) -> tuple[int, ...]:
-    """A shape as a tuple."""
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+def size_of(shape: Shape | None) -> tuple[int, ...]:
+    """A shape as a tuple, () for none."""
+    if shape is None:
+        return ()
+    return (int(shape),) if isinstance(shape, np.integer) else (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 def begin_draw(key: Source, shape: Shape | None) -> tuple[tuple[int, ...], int]:
@@ -97,7 +100,7 @@ def begin_draw(key: Source, shape: Shape | None) -> tuple[tuple[int, ...], int]:
         consume(checked_key(key))
         if key.ndim > 1:
             return _begin_entries(key, shape)
-    size = () if shape is None else size_of(shape)
+    size = size_of(shape)
     return size, math.prod(size)
 
 

@@ -144,7 +144,7 @@ def _child(parent: Tensor, skip: Tensor) -> Tensor:
 
 
 def with_its_own(name: str, key: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys ``(*K, 2)`` and numbers ``(*K, *R)``, or without axes, as keys and numbers of one shape."""
+    """Keys ``(*K, 2)`` and numbers ``(*K, *R)``, or without axes, as keys that broadcast to the numbers."""
     keys = key.shape[:-1]
     if not numbers.ndim:
         return key, numbers.expand(keys) if keys else numbers
@@ -153,8 +153,8 @@ def with_its_own(name: str, key: Tensor, numbers: Tensor) -> tuple[Tensor, Tenso
             f"{name} must begin with {tuple(keys)} as the keys have shape {tuple(key.shape)}, got {name} of shape "
             f"{tuple(numbers.shape)}; {name}.expand{(*keys, *numbers.shape)} is the same {name} for every key"
         )
-    further = (1,) * (numbers.ndim - len(keys))
-    return key.reshape(*keys, *further, 2).expand(*numbers.shape, 2), numbers
+    # Compiled, keys that are expanded here would be written to memory.
+    return key.reshape(*keys, *[1] * (numbers.ndim - len(keys)), 2), numbers
 
 
 def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:

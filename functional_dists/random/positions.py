@@ -98,7 +98,7 @@ def normal_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = Non
 
 
 def _words_at(keys: Tensor, positions: Tensor, *, wide: bool) -> Tensor:
-    """The int32 words, or the int64 ones, at positions ``(*B)`` of keys ``(*B, 2)``."""
+    """The int32 words, or the int64 ones, at positions ``(*B)``, to which keys ``(..., 2)`` broadcast."""
     if not wide:
         block, place = _divided(positions, WORDS_PER_BLOCK)
         return _picked(ops.words_of_block(keys, block), place)
@@ -121,7 +121,7 @@ def _picked(numbers: Sequence[Tensor], place: Tensor) -> Tensor:
 
 
 def _checked(key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and positions of one shape; the keys are consumed, but for their other positions."""
+    """Keys that broadcast to the positions, and these; the keys are consumed, but for their other positions."""
     if isinstance(key, torch.Generator):
         raise TypeError(
             "a torch.Generator has no positions: make a key of it, key = random.key_from(generator), and pass the key"
