@@ -17,10 +17,10 @@ import optree
 import torch
 from torch import Tensor
 
-from functional_dists import divergence, pretanh, random
+from functional_dists import divergence, pretanh
 from functional_dists.family import from_pickle, to_pickle
 from functional_dists.random import Source
-from functional_dists.tree import as_dicts, as_params, is_tensordict, leaf_key, sum_event
+from functional_dists.tree import as_dicts, as_params, is_tensordict, leaf_key, sample_keys, sum_event
 
 __all__ = [
     "Chain",
@@ -145,7 +145,8 @@ def sample(key: Source, families: Any, params: Any, *, sample_shape: Sequence[in
     family draws from `key` itself. A chain with a `sample_shape` draws each of its samples from a key of its own.
 
     Args:
-        key: A uint64 key tensor of shape (2,) (`random.key`), or a `torch.Generator`, which is advanced head by head.
+        key: A uint64 key tensor of shape (2,) (`random.key`); a batch of them (*K, 2), where K are the leading axes of
+            the batch of every head; or a `torch.Generator`, which is advanced head by head.
         families: A pytree of families.
         params: The pytree of their parameters: at every head `Params`, a tuple or a mapping.
         sample_shape: The axes to put before the parameters' shape, one independent draw each.
@@ -714,7 +715,7 @@ def _run_chain_often(call: _Call, families: Chain, params: tuple[Any, ...], valu
     count = math.prod(call.sample_shape)
     lanes = max(count, 1)  # vmap needs one
     if isinstance(call.key, Tensor):
-        drawn = torch.vmap(once)(random.split(call.key, lanes))
+        drawn = torch.vmap(once, in_dims=call.key.ndim - 1)(sample_keys(call.key, path, lanes))
     else:
         drawn = torch.vmap(lambda _: once(call.key), randomness="different")(torch.empty(lanes))
     return optree.tree_map(lambda leaf: leaf[:count].unflatten(0, call.sample_shape), drawn, namespace="torch")

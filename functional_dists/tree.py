@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import docs, random
-from functional_dists.random import Source
+from functional_dists.random import Source, keys, reuse
 from functional_dists.special.constant import goes_with_plain, remembered, scalar
 from functional_dists.special.vectorized import sum_event
 
@@ -624,7 +624,16 @@ def leaf_key(key: Source, path: tuple[Any, ...]) -> Source:
         return key
     if not isinstance(key, Tensor) and isinstance(key, torch.Generator):  # in this order it can be traced
         return key
-    return random.fold_in(key, fnv1a("/".join(str(entry) for entry in path)))
+    reuse.consume(keys.checked_key(key), path, reuse.LEAF)
+    return keys.child(key, fnv1a("/".join(str(entry) for entry in path)))
+
+
+def sample_keys(key: Tensor, path: tuple[Any, ...], num: int) -> Tensor:
+    """Return `num` keys for the samples of the part of a pytree at `path`, whose leaves then derive theirs of these."""
+    if path:
+        reuse.consume(keys.checked_key(key), ("samples", path), reuse.LEAF)
+        return keys.children(key, num)
+    return random.split(key, num)
 
 
 def fnv1a(text: str) -> int:

@@ -14,7 +14,8 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.options import NOT_NEGATIVE, per_element
-from functional_dists.random import Source, checked_source
+from functional_dists.random import Source
+from functional_dists.random.entries import consume_entries
 from functional_dists.special import nan_of
 from functional_dists.special import support as supports
 from functional_dists.tree import Real, noise_shape, require, sum_event, verb
@@ -118,8 +119,8 @@ def zeros_of(*tensors: Tensor) -> Tensor:
 
 
 def repeated(key: Source, value: Tensor, sample_shape: Sequence[int]) -> Tensor:
-    """Return a value for every draw; the key is asked for as everywhere, and not used."""
-    checked_source(key)
+    """Return a value for every draw; the key is asked for and consumed as everywhere, and not used."""
+    consume_entries(key, value.shape)
     return value.expand(noise_shape(sample_shape, value)).clone()
 
 

@@ -23,7 +23,7 @@ from functional_dists.special import (
     plus_scaled,
 )
 from functional_dists.special import support as supports
-from functional_dists.tree import Real, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -126,7 +126,8 @@ def rsample_and_log_prob(
 
 
 def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
-    return random.normal(key, noise_shape(sample_shape, loc, scale), dtype=loc.dtype, device=loc.device)
+    shape = broadcast_shape(loc, scale)
+    return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 
 
 def _with(loc: Tensor, noise: Tensor) -> Tensor:

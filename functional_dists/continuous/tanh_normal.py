@@ -23,7 +23,7 @@ from functional_dists.random import Source
 from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
 from functional_dists.special import support as supports
 from functional_dists.special.constant import are_numbers
-from functional_dists.tree import Real, as_params, broadcast_shape, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, as_params, broadcast_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -161,7 +161,8 @@ def rsample_and_log_prob(
 
 def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
     loc = parameters[0]
-    return random.normal(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device)
+    shape = broadcast_shape(*parameters)
+    return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 
 
 # ------------------------------------------------------------------------------------------------------------ density

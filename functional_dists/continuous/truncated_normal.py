@@ -17,7 +17,7 @@ from functional_dists import random, special
 from functional_dists.random import Source
 from functional_dists.special import support as supports
 from functional_dists.special import truncated
-from functional_dists.tree import Real, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -135,7 +135,8 @@ def rsample_and_log_prob(
 def _shares(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Return the masses below and above a draw."""
     loc = parameters[0]
-    return random.uniform_and_rest(key, noise_shape(sample_shape, *parameters), dtype=loc.dtype, device=loc.device)
+    shape = broadcast_shape(*parameters)
+    return random.draw_entries(random.uniform_and_rest, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 
 
 # ------------------------------------------------------------------------------------------------------------ density

@@ -100,8 +100,8 @@ def draw_and_log_prob(
 
 def _shares(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
     """Draw what chooses an outcome of every row, from one 64-bit word each."""
-    shape = (*sample_shape, *table_shape(logits, mask)[:-1])
-    return random.uniform(key, shape, dtype=torch.float64, device=logits.device)
+    batch = table_shape(logits, mask)[:-1]
+    return random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
 
 
 def table_shape(logits: Tensor, mask: Tensor | None) -> torch.Size:

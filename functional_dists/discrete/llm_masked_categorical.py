@@ -122,7 +122,8 @@ def sample_and_log_prob(
 
 def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Sequence[int], ignore_index: int) -> Tensor:
     # All shares are drawn first: how the rows are then cut into chunks does not change a token.
-    shares = random.uniform(key, (*sample_shape, *logits.shape[:-1]), dtype=torch.float64, device=logits.device)
+    batch = logits.shape[:-1]
+    shares = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
     columns = _samples_last(shares, logits.ndim - 1)
     tokens = _samples_first(_by_chunks(_chosen, logits.detach(), mask, columns), shares.shape)
     return _where_counted(_position(logits, mask), tokens, ignore_index)

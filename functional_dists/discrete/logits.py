@@ -171,7 +171,8 @@ def sample_without_replacement(
     Plackett and Luce.
 
     Args:
-        key: A uint64 key tensor of shape (2,) (`random.key`), or a `torch.Generator`.
+        key: A uint64 key tensor of shape (2,) (`random.key`), a batch of them (*K, 2) where K are the leading axes of
+            `batch`, or a `torch.Generator`.
         logits: Of shape (*batch, N), -inf outside the support.
         k: How many to draw, from 0 to N.
         sample_shape: The axes to put before the batch, one independent draw each.
@@ -192,7 +193,8 @@ def sample_without_replacement(
     if not 0 <= k <= logits.shape[-1]:
         raise ValueError(f"k must lie between 0 and the number of outcomes {logits.shape[-1]}, got {k}")
     dtype = _full_dtype(logits)
-    noise = random.gumbel(key, (*sample_shape, *logits.shape), dtype=dtype, device=logits.device)
+    *batch, count = logits.shape
+    noise = random.draw_entries(random.gumbel, key, sample_shape, batch, (count,), dtype=dtype, device=logits.device)
     values, outcomes = (logits.detach().to(dtype) + noise).topk(k, sorted=True)
     return torch.where(values == -math.inf, padding_value, outcomes)
 

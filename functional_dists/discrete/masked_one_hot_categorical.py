@@ -24,7 +24,7 @@ from functional_dists.random import Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
 from functional_dists.special.temperature import positive
-from functional_dists.tree import Mask, OneHot, Real, noise_shape, require, verb
+from functional_dists.tree import Mask, OneHot, Real, require, verb
 
 __all__ = [
     "Params",
@@ -210,7 +210,10 @@ def _relaxed_log_draw(
     key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     support = softmax.softmax(logits, mask).support
-    noise = random.gumbel(key, noise_shape(sample_shape, support), dtype=logits.dtype, device=logits.device)
+    *batch, count = support.shape
+    noise = random.draw_entries(
+        random.gumbel, key, sample_shape, batch, (count,), dtype=logits.dtype, device=logits.device
+    )
     return support, one_hot.relaxed(logits, support, noise, temperature)
 
 

@@ -4,7 +4,8 @@
     actor_key, env_key = random.split(k)
     noise = random.normal(actor_key, (256, 6))
 
-The numbers are those of PyTorch's experimental ``torch.func._random`` (Philox4x32-10), on every version of PyTorch.
+A batch of keys ``(*K, 2)`` stands for a key for every entry of a batch, which draws what it would draw alone. The
+numbers are those of PyTorch's experimental ``torch.func._random`` (Philox4x32-10), on every version of PyTorch.
 Nothing here touches the global generator.
 """
 
@@ -19,23 +20,32 @@ from functional_dists.random.draws import (
     uniform,
     uniform_and_rest,
 )
+from functional_dists.random.entries import draw_entries
 from functional_dists.random.keys import Source, checked_source, fold_in, key, key_from, split, where
+from functional_dists.random.positions import bits_at, normal_at, uniform_at
+from functional_dists.random.reuse import KeyReuseError, forbid_reuse
 
 __all__ = [
+    "KeyReuseError",
     "Source",
     "bernoulli",
     "bits",
+    "bits_at",
     "checked_source",
+    "draw_entries",
     "exponential",
     "fold_in",
+    "forbid_reuse",
     "gumbel",
     "key",
     "key_from",
     "normal",
+    "normal_at",
     "permutation",
     "randint",
     "split",
     "uniform",
     "uniform_and_rest",
+    "uniform_at",
     "where",
 ]

@@ -31,7 +31,8 @@ def words(key: Tensor, num: int) -> Tensor:
 def uniforms(key: Tensor, num: int, *, double: bool) -> Tensor:
     """The first ``num`` uniforms ``(*B, num)`` of keys ``(*B, 2)``, in float64 or float32."""
     if extension.kernels is None:
-        return uniforms_of_words(words(key, 2 * num if double else num), double=double)
+        in_turn = words(key, 2 * num if double else num).flatten()  # short rows would take operations longer
+        return uniforms_of_words(in_turn, double=double).reshape(*key.shape[:-1], num)
     if double:
         return _by_kernel(extension.kernels.philox_double_uniforms, key, num, torch.float64)
     return _by_kernel(extension.kernels.philox_uniforms, key, num, torch.float32)

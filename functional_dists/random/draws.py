@@ -1,36 +1,29 @@
 """Draws: random numbers as a pure function of a key.
 
-Every draw takes ``(key, shape, ..., *, dtype, device)``. ``key`` is a key ``(2,)``, or a ``torch.Generator``, which
-then advances. With a key the first numbers drawn do not depend on how many are drawn, nor on their shape, and they are
-the same in eager code, under ``torch.vmap`` and under ``torch.compile``: the bits and all that is exact, floating-point
-functions of them to a few units in the last place. A draw has no gradient. ``shape`` is a sequence of integers, or one
-integer. The default device is that of the key.
+Every draw takes ``(key, shape, ..., *, dtype, device)``. ``key`` is a key ``(2,)``; a batch of keys ``(*K, 2)``, each
+of which draws its part of the result, what it would draw alone; or a ``torch.Generator``, which then advances.
+``shape`` is that of the whole result, a sequence of integers or one integer, and begins with ``K``. With a key the
+first numbers drawn do not depend on how many are drawn, nor on their shape, and they are the same in eager code, under
+``torch.vmap`` and under ``torch.compile``: the bits and all that is exact, floating-point functions of them to a few
+units in the last place. A draw has no gradient. The default device is that of the key.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from functional_dists.random import ops, portable
-from functional_dists.random.keys import Device, Source, checked_generator, checked_key, on_device, source_words
-
-Shape = int | Sequence[int]
-
-_INTEGERS = (
-    *(torch.int8, torch.int16, torch.int32, torch.int64),
-    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
-)
+from functional_dists.random import ops, portable, words
+from functional_dists.random.entries import Shape, begin_draw, size_of
+from functional_dists.random.keys import Device, Source, checked_generator, on_device
 
 
-def bits(key: Source, shape: Shape = (), *, dtype: torch.dtype = torch.int32, device: Device = None) -> Tensor:
+def bits(key: Source, shape: Shape | None = None, *, dtype: torch.dtype = torch.int32, device: Device = None) -> Tensor:
     """Draw random bits: integers uniform over the whole range of the dtype.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``. Default: ``K``, which is () for one key.
         dtype: any integer dtype. Narrow ones take the low bits of a 32-bit word each, 64-bit ones two words, high word
             first.
         device: of the result. Default: that of the key.
@@ -40,26 +33,27 @@ def bits(key: Source, shape: Shape = (), *, dtype: torch.dtype = torch.int32, de
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is not an integer dtype.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``shape`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> random.bits(random.key(42), 3)
     tensor([-1662324653,  2012563771,   314527917], dtype=torch.int32)
     """
-    if dtype not in _INTEGERS:
-        raise TypeError(f"dtype must be an integer dtype, got {dtype}")
+    words.check_integer(dtype)
     if dtype.itemsize == 8:
-        return _map_words64(key, shape, device, _same).view(dtype)
-    words = _map_words32(key, shape, device, _same)
-    return words.view(dtype) if dtype.itemsize == 4 else words.to(dtype)
+        return words.map_words64(key, shape, device, words.same).view(dtype)
+    drawn = words.map_words32(key, shape, device, words.same)
+    return drawn.view(dtype) if dtype.itemsize == 4 else drawn.to(dtype)
 
 
-def uniform(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+def uniform(
+    key: Source, shape: Shape | None = None, *, dtype: torch.dtype | None = None, device: Device = None
+) -> Tensor:
     """Draw from the uniform distribution on [0, 1).
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``. Default: ``K``, which is () for one key.
         dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
         device: of the result. Default: that of the key.
 
@@ -68,7 +62,7 @@ def uniform(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None,
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``shape`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> random.uniform(random.key(42), (2, 2))
@@ -77,19 +71,21 @@ def uniform(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None,
     """
     if not isinstance(key, Tensor):
         key = checked_generator(key)
-        return torch.rand(shape, generator=key, dtype=dtype, device=key.device if device is None else device)
-    dtype = _float_dtype(dtype)
-    if dtype in (torch.float32, torch.float64) and not _is_traced(key):
+        return torch.rand(size_of(shape), generator=key, dtype=dtype, device=key.device if device is None else device)
+    dtype = words.float_dtype(dtype)
+    if dtype in (torch.float32, torch.float64) and not words.is_traced(key):
         return _drawn(ops.uniforms, key, shape, dtype, device)
-    return _map_words(dtype)(key, shape, device, lambda words: portable.uniform_of_word(words, dtype))
+    return words.map_words(dtype)(key, shape, device, lambda word: portable.uniform_of_word(word, dtype))
 
 
-def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+def normal(
+    key: Source, shape: Shape | None = None, *, dtype: torch.dtype | None = None, device: Device = None
+) -> Tensor:
     """Draw from the standard normal distribution, by the method of Box and Muller.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``. Default: ``K``, which is () for one key.
         dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
         device: of the result. Default: that of the key.
 
@@ -98,7 +94,7 @@ def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, 
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``shape`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> random.normal(random.key(42), (2, 2))
@@ -107,30 +103,30 @@ def normal(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, 
     """
     if not isinstance(key, Tensor):
         key = checked_generator(key)
-        size = _size(shape) or ((),)  # an argument for every axis, as PyTorch takes longer for one for all of them
+        size = size_of(shape) or ((),)  # an argument for every axis, as PyTorch takes longer for one for all of them
         return torch.randn(*size, generator=key, dtype=dtype, device=key.device if device is None else device)
-    return _drawn(ops.normals, key, shape, _float_dtype(dtype), device)
+    return _drawn(ops.normals, key, shape, words.float_dtype(dtype), device)
 
 
-def _drawn(draw: Callable[..., Tensor], key: Tensor, shape: Shape, dtype: torch.dtype, device: Device) -> Tensor:
+def _drawn(draw: Callable[..., Tensor], key: Tensor, shape: Shape | None, dtype: torch.dtype, device: Device) -> Tensor:
     """Numbers of one of the operations, in float32 where the dtype has less."""
-    size = _size(shape)
-    numbers = draw(on_device(checked_key(key), device), math.prod(size), double=dtype == torch.float64)
-    if len(size) != 1:
+    size, num = begin_draw(key, shape)
+    numbers = draw(on_device(key, device), num, double=dtype == torch.float64)
+    if len(size) != numbers.ndim:
         numbers = numbers.reshape(size)
     return numbers if dtype == numbers.dtype else numbers.to(dtype)
 
 
 def uniform_and_rest(
-    key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None
+    key: Source, shape: Shape | None = None, *, dtype: torch.dtype | None = None, device: Device = None
 ) -> tuple[Tensor, Tensor]:
     """Draw u from the uniform distribution on (0, 1), and 1 - u, keeping the digits of either at its own end.
 
     They are the middle of the cell of a random word of 32 bits (of 64 for float64), and what is left of 1.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the results.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the results, which begins with ``K``. Default: ``K``, which is () for one key.
         dtype: for which the digits are wanted. Default: ``torch.get_default_dtype()``.
         device: of the results. Default: that of the key.
 
@@ -140,21 +136,23 @@ def uniform_and_rest(
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of the floating dtypes.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``shape`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> random.uniform_and_rest(random.key(42))
     (tensor(0.6130, dtype=torch.float64), tensor(0.3870, dtype=torch.float64))
     """
-    if _float_dtype(dtype) != torch.float64:
-        centred = _map_words32(key, shape, device, _centred_share)
+    if words.float_dtype(dtype) != torch.float64:
+        centred = words.map_words32(key, shape, device, words.centred_share)
         return 0.5 + centred, 0.5 - centred
-    words = _map_words64(key, shape, device, _same)
-    nearer, below_half = _share_from_nearer_end(words), words >= 0
+    drawn = words.map_words64(key, shape, device, words.same)
+    nearer, below_half = words.share_from_nearer_end(drawn), drawn >= 0
     return torch.where(below_half, nearer, 1 - nearer), torch.where(below_half, 1 - nearer, nearer)
 
 
-def exponential(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+def exponential(
+    key: Source, shape: Shape | None = None, *, dtype: torch.dtype | None = None, device: Device = None
+) -> Tensor:
     """Draw from the exponential distribution with mean 1, keeping both tails.
 
     With w a random word of 32 bits (of 64 in float64), the middle of its cell is (w + 1/2) 2^-32: the draw is minus the
@@ -162,8 +160,8 @@ def exponential(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = N
     either side and the result is finite and positive; ``-log(uniform)`` is infinite once in 2^24 draws.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``. Default: ``K``, which is () for one key.
         dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
         device: of the result. Default: that of the key.
 
@@ -173,22 +171,24 @@ def exponential(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = N
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``shape`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> random.exponential(random.key(42), 3)
     tensor([0.9492, 0.6322, 0.0761])
     """
-    dtype = _float_dtype(dtype)
-    return _map_words(dtype)(key, shape, device, _exponential_from_words).to(dtype)
+    dtype = words.float_dtype(dtype)
+    return words.map_words(dtype)(key, shape, device, words.exponential_of).to(dtype)
 
 
-def gumbel(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+def gumbel(
+    key: Source, shape: Shape | None = None, *, dtype: torch.dtype | None = None, device: Device = None
+) -> Tensor:
     """Draw from the standard Gumbel distribution: minus the logarithm of an exponential draw.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``. Default: ``K``, which is () for one key.
         dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
         device: of the result. Default: that of the key.
 
@@ -197,26 +197,26 @@ def gumbel(key: Source, shape: Shape = (), *, dtype: torch.dtype | None = None, 
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``shape`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> random.gumbel(random.key(42), 3)
     tensor([0.0521, 0.4585, 2.5763])
     """
-    dtype = _float_dtype(dtype)
-    return _map_words(dtype)(key, shape, device, _gumbel_from_words).to(dtype)
+    dtype = words.float_dtype(dtype)
+    return words.map_words(dtype)(key, shape, device, words.gumbel_of).to(dtype)
 
 
 def bernoulli(
-    key: Source, shape: Shape, p: Tensor | float, *, dtype: torch.dtype = torch.bool, device: Device = None
+    key: Source, shape: Shape | None, p: Tensor | float, *, dtype: torch.dtype = torch.bool, device: Device = None
 ) -> Tensor:
     """Draw true with probability ``p``.
 
     A uniform draw of 53 digits is compared with ``p``: the probability is right to 2^-53, and exact at 0 and at 1.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``; None stands for ``K``.
         p: probabilities, which broadcast to ``shape``.
         dtype: of the result, which is 0 and 1 where that is not bool.
         device: of the result. Default: that of the key.
@@ -226,7 +226,8 @@ def bernoulli(
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator.
-        ValueError: if ``key`` has another shape, or ``p`` does not broadcast to ``shape``.
+        ValueError: if ``key`` has another shape, ``shape`` does not begin with ``K``, or ``p`` does not broadcast to
+            ``shape``.
 
     >>> from functional_dists import random
     >>> random.bernoulli(random.key(42), 4, 0.4)
@@ -238,7 +239,7 @@ def bernoulli(
 
 def randint(
     key: Source,
-    shape: Shape,
+    shape: Shape | None,
     low: Tensor | int,
     high: Tensor | int,
     *,
@@ -251,8 +252,8 @@ def randint(
     more probable than others by (high - low) 2^-64 of their probability: one in 10^10 for a range of 2^31.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: of the result.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: of the result, which begins with ``K``; None stands for ``K``.
         low: the lowest value, or integer tensor of them which broadcasts to ``shape``.
         high: one more than the highest value, likewise, below 2^63. ``high - low`` is between 1 and 2^62.
         dtype: an integer dtype, which holds all of these values.
@@ -263,29 +264,28 @@ def randint(
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` or a bound is not integer.
-        ValueError: if ``key`` has another shape, a bound does not broadcast to ``shape``, or integer bounds make no
-            such range.
+        ValueError: if ``key`` has another shape, ``shape`` does not begin with ``K``, a bound does not broadcast to
+            ``shape``, or integer bounds make no such range.
 
     >>> from functional_dists import random
     >>> random.randint(random.key(42), 4, -3, 3)
     tensor([ 0, -2,  0, -2])
     """
-    if dtype not in _INTEGERS:
-        raise TypeError(f"dtype must be an integer dtype, got {dtype}")
+    words.check_integer(dtype)
     for name, bound in (("low", low), ("high", high)):
-        if isinstance(bound, float) or (isinstance(bound, Tensor) and bound.dtype not in _INTEGERS):
+        if isinstance(bound, float) or (isinstance(bound, Tensor) and bound.dtype not in words.INTEGERS):
             raise TypeError(f"{name} must be an integer or an integer tensor, got {bound!r}")
     if not isinstance(low, Tensor) and not isinstance(high, Tensor):
         if not 0 < high - low <= 2**62:
             raise ValueError(f"high - low must lie in [1, 2^62], got low={low} and high={high}")
         if low < -(2**63) or high >= 2**63:
             raise ValueError(f"low and high must lie in [-2^63, 2^63), got low={low} and high={high}")
-    words = _map_words64(key, shape, device, _same)
-    low, high = _expanded("low", low, words), _expanded("high", high, words)
+    drawn = words.map_words64(key, shape, device, words.same)
+    low, high = _expanded("low", low, drawn), _expanded("high", high, drawn)
     width = high - low
     # The word is unsigned and int64 is not: first the remainder of all but its last bit, then of the whole.
-    remainder = torch.remainder((words >> 1) & (2**63 - 1), width)
-    remainder = torch.remainder(2 * remainder + (words & 1), width)
+    remainder = torch.remainder((drawn >> 1) & (2**63 - 1), width)
+    remainder = torch.remainder(2 * remainder + (drawn & 1), width)
     return (low + remainder).to(dtype)
 
 
@@ -295,8 +295,9 @@ def permutation(key: Source, shape: Shape, *, dtype: torch.dtype = torch.int64, 
     Two equal words would favour one order over another, which happens to fewer than n^2 in 2^65 permutations.
 
     Args:
-        key: a key ``(2,)`` or a Generator.
-        shape: ``n`` for one permutation, or ``(*B, n)`` for independent ones along the last axis.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        shape: ``n`` for one permutation, or ``(*B, n)`` for independent ones along the last axis; with a batch of keys
+            ``(*K, *B, n)``.
         dtype: of the result.
         device: of the result. Default: that of the key.
 
@@ -305,91 +306,22 @@ def permutation(key: Source, shape: Shape, *, dtype: torch.dtype = torch.int64, 
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator.
-        ValueError: if ``key`` has another shape, or ``shape`` is empty.
+        ValueError: if ``key`` has another shape, or ``shape`` is ``K`` or does not begin with it.
 
     >>> from functional_dists import random
     >>> random.permutation(random.key(42), 5)
     tensor([3, 0, 4, 2, 1])
     """
-    if not _size(shape):
-        raise ValueError("shape must have at least one axis, whose numbers are permuted, got ()")
-    return torch.argsort(_map_words64(key, shape, device, _same), dim=-1, stable=True).to(dtype)
-
-
-# --- Words and what becomes of them ----------------------------------------------------------------------------------
-
-WordFunction = Callable[[Tensor], Tensor]
-
-
-def _map_words32(key: Source, shape: Shape, device: Device, function: WordFunction) -> Tensor:
-    """A function of each of as many random int32 words as the shape holds."""
-    size = _size(shape)
-    num = math.prod(size)
-    if not _is_traced(key):
-        return function(source_words(key, num, device)).reshape(size)
-    streams = portable.word_streams(on_device(checked_key(key), device), num)
-    return portable.interleave([function(stream) for stream in streams], num).reshape(size)
-
-
-def _map_words64(key: Source, shape: Shape, device: Device, function: WordFunction) -> Tensor:
-    """A function of each of as many random int64 words as the shape holds."""
-    size = _size(shape)
-    num = math.prod(size)
-    if not _is_traced(key):
-        high, low = source_words(key, 2 * num, device).reshape(*size, 2).unbind(-1)
-        return function(portable.pair_words(high, low))
-    w0, w1, w2, w3 = portable.word_streams(on_device(checked_key(key), device), 2 * num)
-    streams = [function(portable.pair_words(w0, w1)), function(portable.pair_words(w2, w3))]
-    return portable.interleave(streams, num).reshape(size)
-
-
-def _is_traced(key: Source) -> TypeGuard[Tensor]:
-    # A function of the words fuses with them when it is applied to the streams, before they are interleaved.
-    return isinstance(key, Tensor) and torch.compiler.is_compiling()
-
-
-def _map_words(dtype: torch.dtype) -> Callable[[Source, Shape, Device, WordFunction], Tensor]:
-    return _map_words64 if dtype == torch.float64 else _map_words32
-
-
-def _same(words: Tensor) -> Tensor:
-    return words
-
-
-def _centred_share(words: Tensor) -> Tensor:
-    """The middle of the cell of a 32-bit word, less a half: exact in float64."""
-    # Signed, a word is the unsigned one with its first bit flipped, less a half of their range.
-    return (words ^ -(2**31)).double() * 2.0**-32 + 2.0**-33
-
-
-def _share_from_nearer_end(words: Tensor) -> Tensor:
-    width, dtype = (64, torch.float64) if words.dtype == torch.int64 else (32, torch.float32)
-    # A word of the upper half is negative as a signed integer, and xor with its sign complements it.
-    return ((words ^ (words >> (width - 1))).to(dtype) + 0.5) * 2.0**-width
-
-
-def _exponential_from_words(words: Tensor) -> Tensor:
-    to_nearer_end = _share_from_nearer_end(words)
-    return torch.where(words < 0, -torch.log(to_nearer_end), -torch.log1p(-to_nearer_end))
-
-
-def _gumbel_from_words(words: Tensor) -> Tensor:
-    return -torch.log(_exponential_from_words(words))
+    drawn = words.map_words64(key, shape, device, words.same)
+    if drawn.ndim < (key.ndim if isinstance(key, Tensor) else 1):
+        raise ValueError(
+            "shape must have at least one axis, whose numbers are permuted, behind those of the batch of keys, "
+            f"got {tuple(drawn.shape)}"
+        )
+    return torch.argsort(drawn, dim=-1, stable=True).to(dtype)
 
 
 # --- Arguments -------------------------------------------------------------------------------------------------------
-
-
-def _size(shape: Shape) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
-
-
-def _float_dtype(dtype: torch.dtype | None) -> torch.dtype:
-    if dtype is None:
-        dtype = torch.get_default_dtype()
-    if dtype not in portable.DIGITS:
-        raise TypeError(f"dtype must be float16, bfloat16, float32 or float64, got {dtype}")
-    return dtype
 
 
 def _expanded(name: str, value: Tensor | float, like: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 A key is a ``uint64`` tensor of shape ``(2,)``: the pair ``(seed, offset)`` of the counter-based generator
 Philox4x32-10, in the format of PyTorch's experimental ``torch.func._random``. It is never used up or changed: the same
-key always gives the same numbers, so every draw wants a key of its own, from ``split`` or ``fold_in``.
+key always gives the same numbers, so every draw wants a key of its own, from ``split`` or ``fold_in``. A batch of keys
+is a tensor of shape ``(*K, 2)``, one key for each entry of a batch.
 
 PyTorch's uint64 tensors can be stacked, indexed, reshaped, copied, compared and mapped over by ``torch.vmap``, and
 hardly anything else: to choose between keys there is ``where``.
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from functional_dists.random import ops
 from functional_dists.random.philox import WORDS_PER_BLOCK
+from functional_dists.random.reuse import consume
 
 Source = Tensor | torch.Generator
 Device = torch.device | str | None
@@ -72,11 +74,12 @@ def split(key: Source, num: int = 2) -> Tensor:
     """Make independent keys out of one.
 
     Args:
-        key: a key ``(2,)``, or a Generator, from which the keys are then drawn.
-        num: how many keys.
+        key: a key ``(2,)``; a batch of keys ``(*K, 2)``, each of which is split by itself; or a Generator, from which
+            the keys are then drawn.
+        num: how many keys, of each.
 
     Returns:
-        Keys, uint64 of shape ``(num, 2)``. The first ones do not depend on ``num``.
+        Keys, uint64 of shape ``(num, 2)``, or ``(*K, num, 2)``. The first ones do not depend on ``num``.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator.
@@ -89,6 +92,13 @@ def split(key: Source, num: int = 2) -> Tensor:
     """
     if num < 0:
         raise ValueError(f"num must not be negative, got {num}")
+    if isinstance(key, Tensor):
+        consume(checked_key(key))
+    return children(key, num)
+
+
+def children(key: Source, num: int) -> Tensor:
+    """The first ``num`` keys that are split from a key, which is neither checked nor consumed."""
     return _as_keys(source_words(key, WORDS_PER_BLOCK * num))
 
 
@@ -96,15 +106,18 @@ def fold_in(key: Source, data: int | Tensor) -> Tensor:
     """Derive the key number ``data`` from a key: ``split(key, data + 1)[data]``, at the price of a single one.
 
     Args:
-        key: a key ``(2,)``, or a Generator, from which one key is then drawn to derive from.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)``, or a Generator, from which one key is then drawn to derive
+            from.
         data: an integer, taken mod 2^64 (a step, an index, a 64-bit hash of a name), or an integer tensor of any shape.
+            With a batch of keys its shape begins with ``K``, as every key has its own data: ``(K,)`` gives one key for
+            each. What has no axes is taken for all of them.
 
     Returns:
-        Keys, uint64 of shape ``data.shape + (2,)``.
+        Keys, uint64 of shape ``data.shape + (2,)``, or of that of ``key`` if ``data`` has no axes.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``data`` is not integer.
-        ValueError: if ``key`` has another shape.
+        ValueError: if ``key`` has another shape, or ``data`` does not begin with ``K``.
 
     >>> from functional_dists import random
     >>> bool((random.fold_in(random.key(42), 1) == random.split(random.key(42))[1]).all())
@@ -112,9 +125,36 @@ def fold_in(key: Source, data: int | Tensor) -> Tensor:
     >>> random.fold_in(random.key(42), torch.arange(5)).shape
     torch.Size([5, 2])
     """
-    parent = checked_key(key) if isinstance(key, Tensor) else key_from(checked_generator(key))
-    skip = _as_int64(data, parent.device)
-    return _as_key(ops.words(parent.expand(*skip.shape, 2), WORDS_PER_BLOCK, skip))
+    if isinstance(key, Tensor):
+        parent, skip = with_its_own("data", checked_key(key), as_int64("data", data, key.device))
+        consume(parent, skip, "fold")
+    else:
+        parent = key_from(checked_generator(key))
+        parent, skip = with_its_own("data", parent, as_int64("data", data, parent.device))
+    return _child(parent, skip)
+
+
+def child(key: Tensor, data: int) -> Tensor:
+    """The key number ``data`` of each of keys ``(*K, 2)``, which are neither checked nor consumed."""
+    return _child(*with_its_own("data", key, as_int64("data", data, key.device)))
+
+
+def _child(parent: Tensor, skip: Tensor) -> Tensor:
+    return _as_key(ops.words(parent, WORDS_PER_BLOCK, skip))
+
+
+def with_its_own(name: str, key: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys ``(*K, 2)`` and numbers ``(*K, *R)``, or without axes, as keys that broadcast to the numbers."""
+    keys = key.shape[:-1]
+    if not numbers.ndim:
+        return key, numbers.expand(keys) if keys else numbers
+    if numbers.shape[: len(keys)] != keys:
+        raise ValueError(
+            f"{name} must begin with {tuple(keys)} as the keys have shape {tuple(key.shape)}, got {name} of shape "
+            f"{tuple(numbers.shape)}; {name}.expand{(*keys, *numbers.shape)} is the same {name} for every key"
+        )
+    # Compiled, keys that are expanded here would be written to memory.
+    return key.reshape(*keys, *[1] * (numbers.ndim - len(keys)), 2), numbers
 
 
 def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
@@ -150,10 +190,10 @@ def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
 
 
 def checked_key(key: Tensor) -> Tensor:
-    """The key, if it is one; an error that tells what it is, if not."""
+    """The key or batch of keys, if it is one; an error that tells what it is, if not."""
     _check_key_dtype(key, "key")
-    if key.shape != (2,):
-        raise ValueError(f"key must have shape (2,), got {tuple(key.shape)}; torch.vmap maps over many keys")
+    if not key.ndim or key.shape[-1] != 2:
+        raise ValueError(f"key must have shape (2,), got {tuple(key.shape)}; a batch of keys has shape (*K, 2)")
     return key
 
 
@@ -173,14 +213,14 @@ def checked_generator(generator: object) -> torch.Generator:
 
 
 def checked_source(key: Source) -> Source:
-    """The key or Generator, if it is one; an error that tells what it is, if not."""
+    """The key, batch of keys or Generator, if it is one; an error that tells what it is, if not."""
     return checked_key(key) if isinstance(key, Tensor) else checked_generator(key)
 
 
 def source_words(key: Source, num: int, device: Device = None) -> Tensor:
-    """``num`` int32 words of a key, or drawn from a Generator."""
+    """``num`` int32 words of each of checked keys, or drawn from a Generator."""
     if isinstance(key, Tensor):
-        return ops.words(on_device(checked_key(key), device), num)
+        return ops.words(on_device(key, device), num)
     return generator_words(key, num, device)
 
 
@@ -211,13 +251,14 @@ def _as_key(words: Tensor) -> Tensor:
     return words.view(torch.uint64)  # low word first, as memory has it
 
 
-def _as_int64(data: int | Tensor, device: torch.device) -> Tensor:
+def as_int64(name: str, data: int | Tensor, device: torch.device) -> Tensor:
+    """An integer mod 2^64, or an integer tensor, as int64."""
     if not isinstance(data, Tensor):
         if not isinstance(data, int):
-            data = _integer("data", data)
+            data = _integer(name, data)
         return torch.full((), signed_64(data), dtype=torch.int64, device=device)
     if data.is_floating_point() or data.is_complex():
-        raise TypeError(f"data must be an integer or an integer tensor, got {_description(data)}")
+        raise TypeError(f"{name} must be an integer or an integer tensor, got {_description(data)}")
     return data.view(torch.int64) if data.dtype == torch.uint64 else data.to(torch.int64)
 
 

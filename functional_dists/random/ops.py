@@ -10,20 +10,38 @@ Block ``n`` of a key ``(seed, offset)`` is the cipher text of the counter ``offs
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from functional_dists.random import cpu, portable
+from functional_dists.random.philox import WORDS_PER_BLOCK
 
 
 def words(key: Tensor, num: int, skip: Tensor | None = None) -> Tensor:
-    """``num`` int32 words ``(*B, num)`` of keys ``(*B, 2)``, after ``skip`` ``(*B)`` blocks."""
+    """``num`` int32 words ``(*B, num)`` of keys ``(*B, 2)``, after ``skip`` ``(*B)`` blocks; keys broadcast."""
     if torch.compiler.is_compiling():
         return portable.interleave(portable.word_streams(key, num, skip), num)
-    return _philox_words(key, skip, num)
+    return _philox_words(key if skip is None else key.expand(*skip.shape, 2), skip, num)
+
+
+def words_of_block(key: Tensor, block: Tensor) -> Sequence[Tensor]:
+    """The four int32 words ``(*B)`` of the blocks numbered ``(*B)``, int64, to which keys ``(..., 2)`` broadcast."""
+    if torch.compiler.is_compiling():
+        return [word.squeeze(-1) for word in portable.word_streams(key, WORDS_PER_BLOCK, block)]
+    return words(key, WORDS_PER_BLOCK, block).unbind(-1)
+
+
+def normals_of_block(key: Tensor, block: Tensor, *, double: bool) -> Sequence[Tensor]:
+    """The standard normals ``(*B)``, two in float64 or four in float32, of the blocks with these numbers."""
+    num = 2 if double else WORDS_PER_BLOCK
+    if torch.compiler.is_compiling():
+        return [normal.squeeze(-1) for normal in portable.normal_streams(key, num, block, double=double)]
+    seed, offset = key.view(torch.int64).unbind(-1)
+    shifted = torch.stack([seed.expand(block.shape), offset + block], -1).view(torch.uint64)
+    return _philox_normals(shifted, num, double).unbind(-1)
 
 
 def uniforms(key: Tensor, num: int, *, double: bool) -> Tensor:

@@ -33,18 +33,18 @@ def word_streams(key: Tensor, num: int, skip: Tensor | None = None) -> list[Tens
     return [word.to(torch.int32) for word in encrypt_tensors(*_plain_text(key, num, skip))]
 
 
-def _half_streams(key: Tensor, num: int) -> list[Halves]:
+def _half_streams(key: Tensor, num: int, skip: Tensor | None) -> list[Halves]:
     """Likewise, in halves."""
     if _is_large(key, num):
-        return list(encrypt_halves(*_plain_text(key, num)))
-    return [halves(word) for word in encrypt_tensors(*_plain_text(key, num))]
+        return list(encrypt_halves(*_plain_text(key, num, skip)))
+    return [halves(word) for word in encrypt_tensors(*_plain_text(key, num, skip))]
 
 
 def _is_large(key: Tensor, num: int) -> bool:
     return num >= LARGE and key.device.type == "cpu"
 
 
-def _plain_text(key: Tensor, num: int, skip: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+def _plain_text(key: Tensor, num: int, skip: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
     """Counter and cipher key of the blocks which hold ``num`` words."""
     seed_low, seed_high, offset_low, offset_high = _key_words(key)
     # The sum in halves: an offset near 2^64 wraps, and no signed integer overflows.
@@ -90,14 +90,14 @@ def interleave(streams: Sequence[Tensor], num: int) -> Tensor:
     return torch.stack(list(streams), dim=-1).flatten(-2)[..., :num]
 
 
-def normal_streams(key: Tensor, num: int, *, double: bool) -> list[Tensor]:
+def normal_streams(key: Tensor, num: int, skip: Tensor | None = None, *, double: bool) -> list[Tensor]:
     """Streams ``(*B, n)``, together ``num`` standard normals of keys ``(*B, 2)``, in float64 or float32."""
     if double:
-        words = _half_streams(key, 4 * -(-num // 2))
+        words = _half_streams(key, 4 * -(-num // 2), skip)
         uniform, turn = _double_uniform(*words[:2]), _double_uniform(*words[2:])
         angle = 2 * math.pi * turn
         return _box_muller(uniform, torch.cos(angle), torch.sin(angle))
-    uniforms = [_uniform(word) for word in _half_streams(key, num)]
+    uniforms = [_uniform(word) for word in _half_streams(key, num, skip)]
     return [
         normal
         for uniform, turn in (uniforms[:2], uniforms[2:])

@@ -94,8 +94,9 @@ class TestEveryDraw:
             (None, TypeError, "key must be a key .* or a torch.Generator, got None"),
             (42, TypeError, "got 42 of type int"),
             (torch.tensor([1, 2]), TypeError, r"torch.uint64 .* got a torch.int64 tensor of shape \(2,\)"),
-            (random.split(random.key(0), 3), ValueError, r"shape \(2,\), got \(3, 2\); torch.vmap"),
-            (random.key(0)[:1], ValueError, r"shape \(2,\), got \(1,\)"),
+            (random.split(random.key(0), 3), ValueError, r"must begin with \(3,\) .* got \(2,\); shape=\(3, 2\) draws"),
+            (random.key(0)[:1], ValueError, r"shape \(2,\), got \(1,\); a batch of keys has shape \(\*K, 2\)"),
+            (random.key(0)[0], ValueError, r"shape \(2,\), got \(\)"),
         ],
     )
     def test_wrong_key(self, draw, key, error, message):

@@ -1,0 +1,115 @@
+"""Entries of a batch: which part of a draw each key of a batch of keys makes.
+
+``K`` are the leading axes of what is drawn, and every entry draws the rest from its own key, what it would draw alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from functional_dists.random.keys import Source, checked_generator, checked_key
+from functional_dists.random.reuse import consume
+
+Shape = int | Sequence[int]
+R = TypeVar("R")
+
+
+def draw_entries(
+    draw: Callable[..., R],
+    key: Source,
+    sample_shape: Shape,
+    batch: Sequence[int],
+    event: Sequence[int] = (),
+    **options: Any,
+) -> R:
+    """Draw numbers of shape ``(*sample_shape, *batch, *event)``, as a verb of a family needs them.
+
+    Of a batch of keys every entry draws its ``(*sample_shape, *rest)`` alone, as ``torch.vmap`` over keys would.
+
+    Args:
+        draw: a function of this package, ``draw(key, shape, **options)``, which returns a tensor or a tuple of them.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
+        sample_shape: the axes before the batch, one independent draw each.
+        batch: the shape of the batch of the parameters, which begins with ``K``.
+        event: the shape of what is drawn for an element of the batch.
+        options: of ``draw``.
+
+    Returns:
+        What ``draw`` returns.
+
+    Raises:
+        TypeError: if ``key`` is neither a key nor a Generator.
+        ValueError: if ``key`` has another shape, or ``batch`` does not begin with ``K``.
+
+    >>> from functional_dists import random
+    >>> keys = random.split(random.key(42), 3)
+    >>> noise = random.draw_entries(random.normal, keys, (5,), (3, 2))
+    >>> noise.shape, bool((noise[:, 1] == random.normal(keys[1], (5, 2))).all())
+    (torch.Size([5, 3, 2]), True)
+    """
+    samples = size_of(sample_shape)
+    if not isinstance(key, Tensor) or key.ndim == 1:
+        return draw(key, (*samples, *batch, *event), **options)
+    first = len(checked_batch(key, batch))
+    numbers: Any = draw(key, (*batch[:first], *samples, *batch[first:], *event), **options)
+    if not samples:
+        return numbers
+    if isinstance(numbers, tuple):
+        return tuple(_samples_first(part, first, len(samples)) for part in numbers)  # type: ignore[return-value]
+    return _samples_first(numbers, first, len(samples))  # type: ignore[return-value]
+
+
+def consume_entries(key: Source, batch: Sequence[int]) -> None:
+    """Check and consume keys as `draw_entries` does, where there is nothing to draw."""
+    if isinstance(key, Tensor):
+        checked_batch(key, batch)
+        consume(key)
+    else:
+        checked_generator(key)
+
+
+def checked_batch(key: Tensor, batch: Sequence[int]) -> tuple[int, ...]:
+    """The batch ``K`` of keys, if the batch of the parameters begins with it."""
+    keys = checked_key(key).shape[:-1]
+    if tuple(batch[: len(keys)]) != keys:
+        raise ValueError(
+            f"a batch of keys must fit the leading axes of the batch of the parameters: the keys have shape "
+            f"{tuple(key.shape)}, and the batch is {tuple(batch)}; expand the parameters so that it begins with "
+            f"{tuple(keys)}, or draw from one key with a sample_shape"
+        )
+    return keys
+
+
+def _samples_first(numbers: Tensor, first: int, count: int) -> Tensor:
+    return numbers.movedim(tuple(range(first, first + count)), tuple(range(count)))
+
+
+def size_of(shape: Shape | None) -> tuple[int, ...]:
+    """A shape as a tuple, () for none."""
+    if shape is None:
+        return ()
+    return (int(shape),) if isinstance(shape, np.integer) else (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def begin_draw(key: Source, shape: Shape | None) -> tuple[tuple[int, ...], int]:
+    """Check and consume the source of a draw; return the shape of the draw, and how many numbers a key makes of it."""
+    if isinstance(key, Tensor):
+        consume(checked_key(key))
+        if key.ndim > 1:
+            return _begin_entries(key, shape)
+    size = size_of(shape)
+    return size, math.prod(size)
+
+
+def _begin_entries(key: Tensor, shape: Shape | None) -> tuple[tuple[int, ...], int]:
+    keys = key.shape[:-1]
+    size = tuple(keys) if shape is None else size_of(shape)
+    if size[: len(keys)] != keys:
+        raise ValueError(
+            f"shape is that of the whole result, and must begin with {tuple(keys)} as the keys have shape "
+            f"{tuple(key.shape)}, got {size}; shape={(*keys, *size)} draws {size} of every key"
+        )
+    return size, math.prod(size[len(keys) :])

@@ -1,0 +1,175 @@
+"""A watch on keys: inside of ``forbid_reuse`` a key that is consumed twice is an error.
+
+A draw, ``split`` and ``fold_in`` consume their key. Two uses may share a key if they take different parts of it: folds
+of different numbers, numbers at different positions, and the leaves of one call of a verb.
+"""
+
+import contextlib
+import linecache
+import os
+import sys
+import threading
+from collections.abc import Hashable, Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import optree
+import torch
+from torch import Tensor
+
+
+class KeyReuseError(RuntimeError):
+    """A key was consumed twice inside of ``forbid_reuse``."""
+
+
+@contextlib.contextmanager
+def forbid_reuse() -> Iterator[None]:
+    """Raise an error where eager code inside of this context consumes a key twice.
+
+    Keys are told apart by their values, so a copy of a key is that key; in a batch of keys each of them counts. Draws,
+    ``split`` and ``fold_in`` consume a key, and so does every verb that draws. ``fold_in`` of different numbers are
+    different uses, and so are the numbers at different positions. A Generator may be used again, and compiled code is
+    not watched. A context inside of another one goes on with its watch; other threads are not watched. Keys are read
+    one by one, which takes time: it is for tests and for the search for errors.
+
+    Raises:
+        KeyReuseError: a key is consumed twice; the message names both places.
+
+    >>> from functional_dists import random
+    >>> key = random.key(42)
+    >>> with random.forbid_reuse():
+    ...     actor_key, env_key = random.split(key)
+    ...     try:
+    ...         noise = random.normal(key, 3)
+    ...     except random.KeyReuseError:
+    ...         print("split and drawn from")
+    split and drawn from
+    """
+    if _watch.get() is not None:
+        yield
+        return
+    token = _watch.set(_Watch())
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def consume(key: Tensor, part: Tensor | Hashable = None, kind: str | None = None) -> None:
+    """Note the use of keys ``(*K, 2)``, if there is a watch.
+
+    Args:
+        key: the keys.
+        part: what is used of them: an integer tensor, for which the keys are expanded, or what stands for all of them.
+        kind: uses of one kind may take different parts of a key. Those of the kind `LEAF` have to come from one call.
+            None stands for the whole key.
+    """
+    if torch.compiler.is_compiling():
+        return
+    watch = _watch.get()
+    if watch is None:
+        return
+    table = _readable(key, part)
+    if table is not None:
+        watch.note(table, None if isinstance(part, Tensor) else part, kind, _place())
+
+
+LEAF = "leaf"
+
+
+# --- What was consumed -----------------------------------------------------------------------------------------------
+
+
+class _Place(NamedTuple):
+    """Where the user's code called the package."""
+
+    file: str
+    line: int
+    action: str
+    call: Hashable  # the same during one call; a later one may have it too, after the frame of the first is gone
+
+    def __str__(self) -> str:
+        source = linecache.getline(self.file, self.line).strip()
+        return f"{self.action} at {self.file}:{self.line}" + (f" ({source})" if source else "")
+
+
+class _Watch:
+    """The uses of every key: their kind, and the places by part."""
+
+    def __init__(self) -> None:
+        self.uses: dict[tuple[int, int], tuple[Hashable, dict[Hashable, _Place]]] = {}
+        self.lock = threading.Lock()
+
+    def note(self, table: Tensor, part: Hashable, kind: str | None, place: _Place) -> None:
+        """Add uses of the keys in the rows of a table, whose third column, if there is one, holds the parts."""
+        group = (kind, place.call) if kind == LEAF else kind
+        with self.lock:
+            for seed, offset, *own in table.reshape(-1, table.shape[-1]).tolist():
+                key = (seed % 2**64, offset % 2**64)
+                self._note_one(key, own[0] if own else part, group, place)
+
+    def _note_one(self, key: tuple[int, int], part: Hashable, group: Hashable, place: _Place) -> None:
+        known, places = self.uses.setdefault(key, (group, {}))
+        earlier = places.get(part) if group is not None and group == known else next(iter(places.values()), None)
+        if earlier is place:
+            raise KeyReuseError(
+                f"the key {key} is consumed twice in one call, {place}; every entry of a batch needs a key of its own"
+            )
+        if earlier is not None:
+            raise KeyReuseError(
+                f"the key {key} is consumed twice: first by {earlier}, then by {place}; "
+                "make a key for each use, by random.split or by random.fold_in"
+            )
+        places[part] = place
+
+
+_watch: ContextVar[_Watch | None] = ContextVar("functional_dists_key_watch", default=None)
+
+
+def _readable(key: Tensor, part: object) -> Tensor | None:
+    """Return a plain table of keys, and of parts if these are a tensor; None where a tracer or a mode hides them."""
+    if torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing():
+        return None
+    table = key.view(torch.int64)
+    if isinstance(part, Tensor):
+        table = torch.cat([table.expand(*part.shape, 2), part.unsqueeze(-1)], -1)
+    table = _without_wrappers(table)
+    return table if type(table) is Tensor and table.device.type != "meta" else None
+
+
+def _without_wrappers(tensor: Tensor) -> Tensor:
+    """Return what ``torch.vmap`` and ``torch.func.grad`` have wrapped, the lanes as leading axes."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        inner = functorch.get_unwrapped(tensor)
+        if functorch.is_batchedtensor(tensor):
+            inner = inner.movedim(functorch.maybe_get_bdim(tensor), 0)
+        tensor = inner
+    return tensor
+
+
+# --- Where -----------------------------------------------------------------------------------------------------------
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_NOT_THE_USER = (_PACKAGE, *(os.path.dirname(str(module.__file__)) + os.sep for module in (torch, optree)))
+_GLUE = ("functional_dists.tree", "functional_dists.family", "functional_dists.random.reuse")
+
+
+def _place() -> _Place:
+    """Find the call of the user's code, and the outermost function of the package that it led to."""
+    frame, action = sys._getframe(1), "a draw of a pytree"
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_not_the_user()):
+        module = str(frame.f_globals.get("__name__"))
+        if frame.f_code.co_filename.startswith(_PACKAGE) and not module.startswith(_GLUE):
+            action = f"{_name_of(module)}.{frame.f_code.co_qualname}"
+        frame = frame.f_back
+    return _Place(frame.f_code.co_filename, frame.f_lineno, action, (id(frame), frame.f_lasti))
+
+
+def _not_the_user() -> tuple[str, ...]:
+    tensordict = sys.modules.get("tensordict")
+    return _NOT_THE_USER if tensordict is None else (*_NOT_THE_USER, os.path.dirname(str(tensordict.__file__)) + os.sep)
+
+
+def _name_of(module: str) -> str:
+    return "random" if module.startswith("functional_dists.random.") else module.rpartition(".")[2]
