@@ -19,7 +19,7 @@ from torch import Tensor
 
 from functional_dists import divergence, pretanh
 from functional_dists.family import from_pickle, to_pickle
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source, size_of
 from functional_dists.tree import as_dicts, as_params, is_tensordict, leaf_key, sample_keys, sum_event
 
 __all__ = [
@@ -138,7 +138,7 @@ def _map_families(function: Callable[[Any], Any], head: Head) -> Head:
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
-def sample(key: Source, families: Any, params: Any, *, sample_shape: Sequence[int] = ()) -> Any:
+def sample(key: Source, families: Any, params: Any, *, sample_shape: Shape = ()) -> Any:
     """Draw a value of every head, cut from the graph.
 
     A head draws from `fold_in(key, hash of its path)`, so that its draw does not change with the other heads; a single
@@ -166,7 +166,7 @@ def sample(key: Source, families: Any, params: Any, *, sample_shape: Sequence[in
     return _drawn(_sample, key, families, params, sample_shape)[0]
 
 
-def rsample(key: Source, families: Any, params: Any, *, sample_shape: Sequence[int] = ()) -> Any:
+def rsample(key: Source, families: Any, params: Any, *, sample_shape: Shape = ()) -> Any:
     """Draw what `sample` draws, with the pathwise gradient of every head that has one.
 
     Args:
@@ -191,7 +191,7 @@ def rsample(key: Source, families: Any, params: Any, *, sample_shape: Sequence[i
 
 
 def sample_and_log_prob(
-    key: Source, families: Any, params: Any, *, sample_shape: Sequence[int] = (), aggregate: bool = True
+    key: Source, families: Any, params: Any, *, sample_shape: Shape = (), aggregate: bool = True
 ) -> tuple[Any, Any]:
     """Draw what `sample` draws, with its log-probability, which alone carries a gradient, that of the score function.
 
@@ -217,7 +217,7 @@ def sample_and_log_prob(
 
 
 def rsample_and_log_prob(
-    key: Source, families: Any, params: Any, *, sample_shape: Sequence[int] = (), aggregate: bool = True
+    key: Source, families: Any, params: Any, *, sample_shape: Shape = (), aggregate: bool = True
 ) -> tuple[Any, Any]:
     """Draw what `rsample` draws, with its log-probability.
 
@@ -242,7 +242,7 @@ def rsample_and_log_prob(
     return value, _aggregated(scores) if aggregate else scores
 
 
-def rsample_pretanh(key: Source, families: Any, params: Any, *, sample_shape: Sequence[int] = ()) -> tuple[Any, Any]:
+def rsample_pretanh(key: Source, families: Any, params: Any, *, sample_shape: Shape = ()) -> tuple[Any, Any]:
     """Draw what `rsample` draws, with the values before the squashing, which `log_prob_pretanh` scores exactly.
 
     Args:
@@ -298,11 +298,11 @@ def _rsample_pretanh(family: Any, key: Source, *params: Any, **options: Any) -> 
     return _rsample(family, key, *params, **options)
 
 
-def _drawn(draw: Callable[..., Any], key: Source, families: Any, params: Any, sample_shape: Sequence[int]) -> Any:
+def _drawn(draw: Callable[..., Any], key: Source, families: Any, params: Any, sample_shape: Shape) -> Any:
     def of_head(call: _Call, path: _Path, family: Any, params: Any) -> tuple[Any, Any]:
         return draw(family, leaf_key(call.key, path), *params, sample_shape=call.sample_shape)
 
-    return _run(_Call(of_head, ("params",), key, tuple(sample_shape)), families, (params,), ())
+    return _run(_Call(of_head, ("params",), key, size_of(sample_shape, "sample_shape")), families, (params,), ())
 
 
 # ------------------------------------------------------------------------------------------------------------ scoring

@@ -3,14 +3,13 @@
 A family has such values if it has the verbs `sample_pretanh`, `log_prob_pretanh`, `squash` and `unsquash`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists.continuous.tanh_normal import Params
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import is_constant
 from functional_dists.tree import Real, verb
 
@@ -29,7 +28,7 @@ def has_pretanh(family: Any) -> bool:
     return all(hasattr(family, name) for name in _VERBS)
 
 
-def rsample(key: Source, family: Any, params: Any, *, sample_shape: Sequence[int] = ()) -> tuple[Any, Any]:
+def rsample(key: Source, family: Any, params: Any, *, sample_shape: Shape = ()) -> tuple[Any, Any]:
     """Draw what the family's `rsample` draws, and its value before the squashing, both with the pathwise gradient.
 
     >>> from functional_dists import random, tanh_normal

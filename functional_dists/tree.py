@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, overload
 
@@ -23,7 +22,6 @@ __all__ = [
     "Real",
     "RowReal",
     "broadcast_shape",
-    "noise_shape",
     "require",
     "sum_event",
     "sum_leaves",
@@ -56,15 +54,6 @@ def broadcast_shape(*tensors: Tensor) -> torch.Size:
         if tensor.ndim and tensor.shape != shape:
             return torch.broadcast_shapes(*(t.shape for t in tensors))
     return shape
-
-
-def noise_shape(sample_shape: Sequence[int], *parameters: Tensor) -> tuple[int, ...]:
-    """Return the shape of a draw: `sample_shape`, then the shape that the parameters broadcast to.
-
-    >>> noise_shape((5,), torch.zeros(3), torch.ones(()))
-    (5, 3)
-    """
-    return (*sample_shape, *broadcast_shape(*parameters))
 
 
 def require(condition: Tensor, parameter: str, trouble: str) -> None:
@@ -283,7 +272,8 @@ def _lift(
         if len(arguments) != count or isinstance(arguments[draws], signature.params or ()):
             arguments, options = _by_position(signature, arguments, options)
         if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
-            options = {**options, "sample_shape": as_shape(options["sample_shape"], signature.function)}
+            shape = random.size_of(options["sample_shape"], f"{signature.function}: sample_shape")
+            options = {**options, "sample_shape": shape}
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
         ready = _ready(kinds, is_shared, arguments)
         if ready is not None:
@@ -370,25 +360,6 @@ def _by_position(
         raise TypeError(f"{signature.function} misses {missing}: its arguments are {names}{hint}")
     arguments = arguments + tuple(rest[name] for name in names[len(arguments) :])
     return arguments, {name: option for name, option in options.items() if name not in names}
-
-
-def as_shape(given: Any, function: str) -> tuple[int, ...]:
-    """Return a shape, which is given as an integer or a sequence of integers, as a tuple.
-
-    >>> as_shape(5, "normal.sample"), as_shape([2, 3], "normal.sample")
-    ((5,), (2, 3))
-    """
-    sizes = given if isinstance(given, (tuple, list, torch.Size)) else (given,)
-    try:
-        shape = tuple(size if isinstance(size, (int, torch.SymInt)) else operator.index(size) for size in sizes)
-    except TypeError:
-        raise TypeError(
-            f"{function}: sample_shape must be an integer or a sequence of integers, got {given!r}"
-        ) from None
-    for size in shape:
-        if size < 0:
-            raise ValueError(f"{function}: sample_shape must hold no negative size, got {given!r}")
-    return shape
 
 
 def _has_tree(arguments: Sequence[Any]) -> bool:

@@ -5,20 +5,19 @@ without a gradient. What is drawn is `param` itself, with its gradient under `rs
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random  # noqa: F401 (for the examples)
+from functional_dists import random
 from functional_dists.options import NOT_NEGATIVE, per_element
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.random.entries import consume_entries
 from functional_dists.special import nan_of
 from functional_dists.special import support as supports
-from functional_dists.tree import Real, noise_shape, require, sum_event, verb
+from functional_dists.tree import Real, require, sum_event, verb
 
 __all__ = [
     "Params",
@@ -68,7 +67,7 @@ def check(param: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, param: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Return the point, cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), sample_shape=(3,)).shape
@@ -78,7 +77,7 @@ def sample(key: Source, param: Real, *, sample_shape: Sequence[int] = ()) -> Ten
 
 
 @verb
-def rsample(key: Source, param: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Return the point.
 
     >>> rsample(random.key(42), torch.ones(2))
@@ -89,7 +88,7 @@ def rsample(key: Source, param: Real, *, sample_shape: Sequence[int] = ()) -> Te
 
 @verb
 def sample_and_log_prob(
-    key: Source, param: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, param: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return the point, cut from the graph, with its log-probability, 0.
 
@@ -102,7 +101,7 @@ def sample_and_log_prob(
 
 @verb
 def rsample_and_log_prob(
-    key: Source, param: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, param: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return the point with its log-probability, 0.
 
@@ -118,10 +117,10 @@ def zeros_of(*tensors: Tensor) -> Tensor:
     return nan_of(torch.zeros_like(tensors[0]), *(t.detach() for t in tensors))
 
 
-def repeated(key: Source, value: Tensor, sample_shape: Sequence[int]) -> Tensor:
+def repeated(key: Source, value: Tensor, sample_shape: Shape) -> Tensor:
     """Return a value for every draw; the key is asked for and consumed as everywhere, and not used."""
     consume_entries(key, value.shape)
-    return value.expand(noise_shape(sample_shape, value)).clone()
+    return value.expand(*random.size_of(sample_shape), *value.shape).clone()
 
 
 # -------------------------------------------------------------------------------------------------------- probability

@@ -1,6 +1,5 @@
 """Normal distribution of every element, with density exp(-z^2 / 2) / (scale sqrt(2 pi)), z = (x - loc) / scale."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
@@ -9,7 +8,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import (
     HALF_LOG_2PI,
     is_constant,
@@ -76,7 +75,7 @@ def check(loc: Real, scale: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw a value of shape (*sample_shape, *batch, *event), cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0)
@@ -86,7 +85,7 @@ def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] =
 
 
 @verb
-def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw the value that `sample` draws, differentiable by `loc` and `scale`.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0)
@@ -97,7 +96,7 @@ def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] 
 
 @verb
 def sample_and_log_prob(
-    key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
+    key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
 
@@ -113,7 +112,7 @@ def sample_and_log_prob(
 
 @verb
 def rsample_and_log_prob(
-    key: Source, loc: Real, scale: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 0
+    key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Draw what `rsample` draws, with its log-density from the same noise.
 
@@ -125,7 +124,7 @@ def rsample_and_log_prob(
     return loc + scale * noise, sum_event(log_image_density(_with(loc, noise), scale.log()), event_dims)
 
 
-def _noise(key: Source, sample_shape: Sequence[int], loc: Tensor, scale: Tensor) -> Tensor:
+def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tensor:
     shape = broadcast_shape(loc, scale)
     return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 

@@ -4,7 +4,6 @@ The point is low + (high - low) (tanh(param) + 1) / 2. Its log-prob is that of `
 tolerance, and -inf elsewhere. Half precision rounds the point by more than the default tolerance.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
@@ -21,7 +20,7 @@ from functional_dists.continuous.delta import (
     tolerances,
     zeros_of,
 )
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
 from functional_dists.tree import Real, require, sum_event, verb
 
@@ -84,7 +83,7 @@ def check(param: Real, low: Real, high: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
-def sample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Return the point, cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), -2.0, 3.0, sample_shape=(3,)).shape
@@ -94,7 +93,7 @@ def sample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Seq
 
 
 @verb(confine=special.strictly_inside)
-def rsample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Return the point.
 
     >>> rsample(random.key(42), torch.ones(2), -2.0, 3.0)
@@ -105,7 +104,7 @@ def rsample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Se
 
 @verb(confine=special.strictly_inside)
 def sample_and_log_prob(
-    key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return the point, cut from the graph, with its log-probability, 0.
 
@@ -118,7 +117,7 @@ def sample_and_log_prob(
 
 @verb(confine=special.strictly_inside)
 def rsample_and_log_prob(
-    key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return the point with its log-probability, 0.
 

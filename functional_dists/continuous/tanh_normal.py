@@ -10,7 +10,6 @@ and loses none; a rollout that stores actions keeps them by storing `sample_pret
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +18,7 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
 from functional_dists.continuous.normal import reanchored
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
 from functional_dists.special import support as supports
 from functional_dists.special.constant import are_numbers
@@ -88,7 +87,7 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
-def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
@@ -99,7 +98,7 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
 
 
 @verb(confine=special.strictly_inside)
-def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw the value that `sample` draws, differentiable by every parameter.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
@@ -111,7 +110,7 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
 
 @verb(confine=special.strictly_inside)
 def sample_and_log_prob(
-    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
 
@@ -142,7 +141,7 @@ def sample_and_log_prob(
 
 @verb(confine=special.strictly_inside)
 def rsample_and_log_prob(
-    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Draw what `rsample` draws, with its log-density from the same noise: what a SAC loss needs.
 
@@ -159,7 +158,7 @@ def rsample_and_log_prob(
     return special.squash(x, low, high), sum_event(log_prob, event_dims)
 
 
-def _noise(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> Tensor:
+def _noise(key: Source, sample_shape: Shape, *parameters: Tensor) -> Tensor:
     loc = parameters[0]
     shape = broadcast_shape(*parameters)
     return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
@@ -540,9 +539,7 @@ def _mean_log_sech2(loc: Tensor, scale: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------------- pre-tanh values
 @verb
-def sample_pretanh(
-    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()
-) -> Tensor:
+def sample_pretanh(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw the x that `sample` squashes, cut from the graph; store it where the density is needed later.
 
     >>> sample_pretanh(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)

@@ -6,7 +6,7 @@ offsets from the point of the interval nearest to loc (`special.truncated`), how
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
 from functional_dists.special import truncated
 from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
@@ -77,7 +77,7 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
-def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
@@ -88,7 +88,7 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
 
 
 @verb(confine=special.strictly_inside)
-def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw the value that `sample` draws, differentiable by every parameter, twice.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
@@ -101,7 +101,7 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
 
 @verb(confine=special.strictly_inside)
 def sample_and_log_prob(
-    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
 
@@ -117,7 +117,7 @@ def sample_and_log_prob(
 
 @verb(confine=special.strictly_inside)
 def rsample_and_log_prob(
-    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Sequence[int] = (), event_dims: int = 1
+    key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Draw what `rsample` draws, with its log-density from the same noise.
 
@@ -132,7 +132,7 @@ def rsample_and_log_prob(
     return drawn.value() + path, sum_event(log_prob, event_dims)
 
 
-def _shares(key: Source, sample_shape: Sequence[int], *parameters: Tensor) -> tuple[Tensor, Tensor]:
+def _shares(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Return the masses below and above a draw."""
     loc = parameters[0]
     shape = broadcast_shape(*parameters)

@@ -5,7 +5,6 @@ others: its probabilities, entropy and draws are 0, its log-probs -inf, its grad
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import choose_and_score, choose_by_logits, softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import Index, Real, broadcast_shape, require, verb
@@ -66,7 +65,7 @@ def check_logits(logits: Tensor, mask: Tensor) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, logits: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw categories, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
@@ -76,7 +75,7 @@ def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Te
 
 
 @verb
-def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
@@ -86,19 +85,17 @@ def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int
     return draw_and_log_prob(key, logits, None, sample_shape)
 
 
-def draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
+def draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> Tensor:
     """Draw an outcome of every row of logits."""
     return choose_by_logits(logits, mask, _shares(key, logits, mask, sample_shape))
 
 
-def draw_and_log_prob(
-    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+def draw_and_log_prob(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> tuple[Tensor, Tensor]:
     """Draw an outcome of every row of logits, with its log-probability."""
     return choose_and_score(logits, mask, _shares(key, logits, mask, sample_shape))
 
 
-def _shares(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
+def _shares(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> Tensor:
     """Draw what chooses an outcome of every row, from one 64-bit word each."""
     batch = table_shape(logits, mask)[:-1]
     return random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import choose_by_logits, is_transformed, softmax, vectorized
 from functional_dists.special import support as supports
 from functional_dists.tree import Index, Mask, Real, require, verb
@@ -95,9 +95,7 @@ def check(logits: Real, mask: Mask) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @_verb
-def sample(
-    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = (), ignore_index: int = -100
-) -> Tensor:
+def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), ignore_index: int = -100) -> Tensor:
     """Draw tokens, by the inverse cdf; `ignore_index` at a position that does not count.
 
     >>> sample(random.key(42), torch.zeros(3, 50_000), torch.tensor([True, True, False]))
@@ -108,7 +106,7 @@ def sample(
 
 @_verb
 def sample_and_log_prob(
-    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = (), ignore_index: int = -100
+    key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), ignore_index: int = -100
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
@@ -120,7 +118,7 @@ def sample_and_log_prob(
     return value, _score(logits, mask, value, ignore_index)
 
 
-def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Sequence[int], ignore_index: int) -> Tensor:
+def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore_index: int) -> Tensor:
     # All shares are drawn first: how the rows are then cut into chunks does not change a token.
     batch = logits.shape[:-1]
     shares = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)

@@ -11,7 +11,6 @@ inside transforms, compiled code and on other devices, where nobody may look at 
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from functional_dists import random
 from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, fixed, per_row
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special.temperature import positive, tempered
 
 __all__ = [
@@ -162,7 +161,7 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
 
 
 def sample_without_replacement(
-    key: Source, logits: Tensor, k: int, *, sample_shape: Sequence[int] = (), padding_value: int = -1
+    key: Source, logits: Tensor, k: int, *, sample_shape: Shape = (), padding_value: int = -1
 ) -> Tensor:
     """Draw `k` distinct outcomes of every row one after the other, each in proportion to exp(logits) of those left.
 

@@ -5,7 +5,6 @@ and infinity included, reaches neither value nor gradient. A row without any Tru
 not harm the others: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
@@ -14,7 +13,7 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import Index, Mask, Real, require, verb
@@ -63,7 +62,7 @@ def check(logits: Real, mask: Mask) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> Tensor:
     """Draw outcomes that the mask allows, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]), sample_shape=(6,))
@@ -73,9 +72,7 @@ def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int]
 
 
 @verb
-def sample_and_log_prob(
-    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = ()
-) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3), torch.tensor([True, False, True]))

@@ -10,7 +10,6 @@ of perturbed logits over a temperature, with the density `log_prob_relaxed` (Mad
 distribution", 2017).
 """
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from torch.distributions.constraints import Constraint
 from functional_dists import random
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob, table_shape
 from functional_dists.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
 from functional_dists.special.temperature import positive
@@ -78,7 +77,7 @@ def check(logits: Real, mask: Mask) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> Tensor:
     """Draw one-hot vectors.
 
     >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]))
@@ -93,7 +92,7 @@ def rsample(
     logits: Real,
     mask: Mask,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
@@ -106,9 +105,7 @@ def rsample(
 
 
 @verb
-def sample_and_log_prob(
-    key: Source, logits: Real, mask: Mask, *, sample_shape: Sequence[int] = ()
-) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3), torch.tensor([True, False, True]))
@@ -124,7 +121,7 @@ def rsample_and_log_prob(
     logits: Real,
     mask: Mask,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -139,13 +136,13 @@ def rsample_and_log_prob(
     )
 
 
-def hard_draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]) -> Tensor:
+def hard_draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> Tensor:
     """Draw one-hot vectors, int64."""
     return one_hot.encoded(draw(key, logits, mask, sample_shape), table_shape(logits, mask)[-1])
 
 
 def hard_draw_and_log_prob(
-    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int]
+    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape
 ) -> tuple[Tensor, Tensor]:
     """Draw one-hot vectors, int64, and their log-probability."""
     index, log_prob = draw_and_log_prob(key, logits, mask, sample_shape)
@@ -157,7 +154,7 @@ def soft_draw(
     key: Source,
     logits: Tensor,
     mask: Tensor | None,
-    sample_shape: Sequence[int],
+    sample_shape: Shape,
     gradient: Gradient,
     temperature: float | Tensor,
 ) -> Tensor:
@@ -174,7 +171,7 @@ def soft_draw_and_log_prob(
     key: Source,
     logits: Tensor,
     mask: Tensor | None,
-    sample_shape: Sequence[int],
+    sample_shape: Shape,
     gradient: Gradient,
     temperature: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -207,7 +204,7 @@ def is_relaxed(gradient: Gradient) -> bool:
 
 
 def _relaxed_log_draw(
-    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Sequence[int], temperature: Tensor | float
+    key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape, temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     support = softmax.softmax(logits, mask).support
     *batch, count = support.shape

@@ -3,7 +3,6 @@
 A logit of -inf leaves its category out. The gradients of `rsample` are those of `masked_one_hot_categorical`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from functional_dists.discrete.masked_one_hot_categorical import (
     soft_draw,
     soft_draw_and_log_prob,
 )
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import OneHot, Real, verb
@@ -73,7 +72,7 @@ def check(logits: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, logits: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw one-hot vectors.
 
     >>> sample(random.key(42), torch.zeros(3))
@@ -87,7 +86,7 @@ def rsample(
     key: Source,
     logits: Real,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
@@ -100,7 +99,7 @@ def rsample(
 
 
 @verb
-def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
@@ -115,7 +114,7 @@ def rsample_and_log_prob(
     key: Source,
     logits: Real,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
 ) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """Ordinal distribution over one-hot vectors: the probabilities of `ordinal`, the gradients of `one_hot_categorical`."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch  # noqa: F401 (for the examples)
@@ -18,7 +17,7 @@ from functional_dists.discrete.masked_one_hot_categorical import (
     soft_draw_and_log_prob,
 )
 from functional_dists.discrete.ordinal import logits_of, parts_of
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import OneHot, Real, require, verb
@@ -70,7 +69,7 @@ def check(scores: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw one-hot vectors.
 
     >>> sample(random.key(42), torch.zeros(3))
@@ -84,7 +83,7 @@ def rsample(
     key: Source,
     scores: Real,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
@@ -97,7 +96,7 @@ def rsample(
 
 
 @verb
-def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
@@ -112,7 +111,7 @@ def rsample_and_log_prob(
     key: Source,
     scores: Real,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
 ) -> tuple[Tensor, Tensor]:

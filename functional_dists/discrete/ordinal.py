@@ -7,7 +7,6 @@ out what lies below, one of -inf what lies from there on.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import draw, draw_and_log_prob
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import root, softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import Index, Real, RowReal, require, verb
@@ -92,7 +91,7 @@ def parts_of(scores: Tensor) -> softmax.Softmax:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> Tensor:
+def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw outcomes, by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
@@ -102,7 +101,7 @@ def sample(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> Te
 
 
 @verb
-def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))

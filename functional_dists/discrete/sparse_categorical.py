@@ -6,7 +6,6 @@ without any is invalid (`check` says so), and does not harm the others: its prob
 log-probs -inf, its gradients 0, its draws `padding_value`.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch.distributions.constraints import Constraint
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw
 from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import Index, Real, require, verb
@@ -93,7 +92,7 @@ def sample(
     logits: Real,
     indices: Index,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     padding_value: int | None = None,
 ) -> Tensor:
     """Draw outcomes of the list, by the inverse cdf.
@@ -110,7 +109,7 @@ def sample_and_log_prob(
     logits: Real,
     indices: Index,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     padding_value: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
@@ -123,9 +122,7 @@ def sample_and_log_prob(
     return value, log_prob_of(logits, indices, value, padding_value)
 
 
-def draw_listed(
-    key: Source, logits: Tensor, indices: Tensor, sample_shape: Sequence[int], padding_value: int | None
-) -> Tensor:
+def draw_listed(key: Source, logits: Tensor, indices: Tensor, sample_shape: Shape, padding_value: int | None) -> Tensor:
     """Draw an outcome of every row."""
     table, is_used = listed(logits, indices, padding_value)
     slot = draw(key, table, is_used, sample_shape)

@@ -4,7 +4,6 @@ It is `sparse_categorical` with one-hot values, and the gradients of `masked_one
 slots of the list; the mean and the variance, as values are, over all N outcomes. A row that lists none draws zeros.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from functional_dists.discrete import sparse_categorical as sparse
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.masked_one_hot_categorical import Gradient
 from functional_dists.options import NOT_NEGATIVE
-from functional_dists.random import Source
+from functional_dists.random import Shape, Source
 from functional_dists.special import one_hot, root, softmax
 from functional_dists.special import support as supports
 from functional_dists.tree import Index, OneHot, Real, verb
@@ -76,7 +75,7 @@ def _mask(logits: Tensor, indices: Tensor, padding_value: int | None) -> Tensor:
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(
-    key: Source, logits: Real, indices: Index, *, sample_shape: Sequence[int] = (), padding_value: int | None = None
+    key: Source, logits: Real, indices: Index, *, sample_shape: Shape = (), padding_value: int | None = None
 ) -> Tensor:
     """Draw one-hot vectors.
 
@@ -92,7 +91,7 @@ def rsample(
     logits: Real,
     indices: Index,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
     padding_value: int | None = None,
@@ -114,7 +113,7 @@ def rsample(
 
 @verb
 def sample_and_log_prob(
-    key: Source, logits: Real, indices: Index, *, sample_shape: Sequence[int] = (), padding_value: int | None = None
+    key: Source, logits: Real, indices: Index, *, sample_shape: Shape = (), padding_value: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
 
@@ -132,7 +131,7 @@ def rsample_and_log_prob(
     logits: Real,
     indices: Index,
     *,
-    sample_shape: Sequence[int] = (),
+    sample_shape: Shape = (),
     gradient: Gradient = "straight_through",
     temperature: float | Tensor = 1.0,
     padding_value: int | None = None,
@@ -156,9 +155,7 @@ def rsample_and_log_prob(
     return value, _log_prob_of(logits, indices, hard, padding_value)
 
 
-def _hard_draw(
-    key: Source, logits: Tensor, indices: Tensor, sample_shape: Sequence[int], padding_value: int | None
-) -> Tensor:
+def _hard_draw(key: Source, logits: Tensor, indices: Tensor, sample_shape: Shape, padding_value: int | None) -> Tensor:
     outcome = sparse.draw_listed(key, logits, indices, sample_shape, padding_value)
     return one_hot.encoded(outcome, logits.shape[-1])
 

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.distributions import Distribution, constraints
 from functional_dists import divergence
 from functional_dists.continuous import tanh_normal
 from functional_dists.family import bind, from_pickle, to_pickle
-from functional_dists.random import Source
+from functional_dists.random import Source, size_of
 from functional_dists.special import off_bounds
 from functional_dists.special import support as supports
 from functional_dists.tree import as_params, is_tensordict
@@ -126,7 +125,7 @@ class FamilyDistribution(Distribution):
     def _draw(self, name: str, sample_shape: Shape, key: Source | None, **options: Any) -> Any:
         verb = self._verb(name)
         source = _global_source(self.device) if key is None else key
-        return verb(source, *self.params, sample_shape=as_shape(sample_shape), **options)
+        return verb(source, *self.params, sample_shape=size_of(sample_shape), **options)
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
@@ -143,6 +142,7 @@ class FamilyDistribution(Distribution):
         verb = self._verb("log_prob")
         if self._checks_values and values_can_be_read():
             self._validate_sample(value)
+        value = self._of_batch(value)
         if self._scores_indices:
             return self._log_prob_of_outcomes(verb, value)
         bounds = self._tanh_bounds
@@ -177,11 +177,18 @@ class FamilyDistribution(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return the cumulative probability of every element."""
-        return self._verb("cdf")(*self.params, value)
+        return self._verb("cdf")(*self.params, self._of_batch(value))
 
     def icdf(self, value: Tensor) -> Tensor:
         """Return the quantile of every element."""
-        return self._verb("icdf")(*self.params, value)
+        return self._verb("icdf")(*self.params, self._of_batch(value))
+
+    def _of_batch(self, value: Any) -> Any:
+        """Return a value with the leading axes of the batch that it lacks, as `torch.distributions` takes it."""
+        shape = self.batch_shape + self.event_shape
+        if not isinstance(value, Tensor) or not len(self.event_shape) <= value.ndim < len(shape):
+            return value
+        return value.expand(shape) if value.shape == shape[len(shape) - value.ndim :] else value
 
     # -------------------------------------------------------------------------------------------------------- moments
     @property
@@ -241,7 +248,7 @@ class FamilyDistribution(Distribution):
 
     def expand(self, batch_shape: int | Sequence[int], _instance: Any = None) -> Any:
         """Return the distribution with its parameters expanded to a batch shape."""
-        batch_shape = as_shape(batch_shape)
+        batch_shape = Size(size_of(batch_shape))
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
         new._batch_shape = batch_shape
@@ -317,19 +324,6 @@ def _as_integers(value: Tensor, otherwise: int) -> Tensor:
         return value.long()
     is_integer = (value == value.trunc()) & (value.abs() < 2.0**31)
     return torch.where(is_integer, value, otherwise).long()
-
-
-def as_shape(given: Shape) -> Size:
-    """Return a shape that may be given as one int, or as None for no axes.
-
-    >>> as_shape(5), as_shape([2, 3]), as_shape(None)
-    (torch.Size([5]), torch.Size([2, 3]), torch.Size([]))
-    """
-    if given is None:
-        return Size()
-    if isinstance(given, (Sequence, Size)):
-        return Size(given)
-    return Size((given if isinstance(given, torch.SymInt) else operator.index(given),))
 
 
 def one_source(key: Source | None, generator: Source | None) -> Source | None:

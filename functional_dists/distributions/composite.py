@@ -8,8 +8,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
 
-from functional_dists.distributions.base import FamilyDistribution, Shape, as_shape, one_source, wrap
-from functional_dists.random import Source
+from functional_dists.distributions.base import FamilyDistribution, Shape, one_source, wrap
+from functional_dists.random import Source, size_of
 from functional_dists.tree import leaf_key, sum_event
 
 try:
@@ -143,7 +143,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         return self._drawn("rsample", sample_shape, one_source(key, generator))
 
     def _drawn(self, method: str, sample_shape: Shape, key: Source | None) -> TensorDictBase:
-        shape = as_shape(sample_shape)
+        shape = size_of(sample_shape)
         drawn = {}
         for name, dist in self.dists.items():
             draw = getattr(dist, method if dist.has_rsample else "sample")

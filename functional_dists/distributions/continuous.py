@@ -9,7 +9,8 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 
 from functional_dists import parameters
 from functional_dists.continuous import delta, normal, tanh_delta, tanh_normal, truncated_normal
-from functional_dists.distributions.base import FamilyDistribution, Shape, as_shape, values_can_be_read
+from functional_dists.distributions.base import FamilyDistribution, Shape, values_can_be_read
+from functional_dists.random import size_of
 
 __all__ = ["Delta", "IndependentNormal", "TanhDelta", "TanhNormal", "TruncatedNormal"]
 
@@ -261,7 +262,7 @@ class Delta(FamilyDistribution):
         param = _real(param)
         if not param.is_floating_point():
             raise TypeError(f"param must be a floating point tensor, got {param.dtype}")
-        batch_shape, event_shape = as_shape(batch_shape), as_shape(event_shape)
+        batch_shape, event_shape = size_of(batch_shape), size_of(event_shape)
         given = bool(batch_shape or event_shape)
         if given:
             param = param.expand(batch_shape + event_shape)

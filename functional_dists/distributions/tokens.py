@@ -9,7 +9,8 @@ from torch import Size, Tensor
 from torch.distributions import Categorical
 
 from functional_dists.discrete import llm_masked_categorical
-from functional_dists.distributions.base import FamilyDistribution, as_shape
+from functional_dists.distributions.base import FamilyDistribution
+from functional_dists.random import size_of
 
 __all__ = ["LLMMaskedCategorical"]
 
@@ -81,7 +82,7 @@ class LLMMaskedCategorical(FamilyDistribution):
 
     def expand(self, batch_shape: int | Sequence[int], _instance: Any = None) -> Any:
         """Return the distribution with its parameters expanded to a batch shape."""
-        batch_shape = as_shape(batch_shape)
+        batch_shape = Size(size_of(batch_shape))
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
         new._batch_shape = batch_shape

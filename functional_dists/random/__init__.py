@@ -20,13 +20,14 @@ from functional_dists.random.draws import (
     uniform,
     uniform_and_rest,
 )
-from functional_dists.random.entries import draw_entries
+from functional_dists.random.entries import Shape, draw_entries, size_of
 from functional_dists.random.keys import Source, checked_source, fold_in, key, key_from, split, where
 from functional_dists.random.positions import bits_at, normal_at, uniform_at
 from functional_dists.random.reuse import KeyReuseError, forbid_reuse
 
 __all__ = [
     "KeyReuseError",
+    "Shape",
     "Source",
     "bernoulli",
     "bits",
@@ -43,6 +44,7 @@ __all__ = [
     "normal_at",
     "permutation",
     "randint",
+    "size_of",
     "split",
     "uniform",
     "uniform_and_rest",

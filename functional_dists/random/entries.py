@@ -4,10 +4,11 @@
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from functional_dists.random.keys import Source, checked_generator, checked_key
@@ -87,11 +88,23 @@ def _samples_first(numbers: Tensor, first: int, count: int) -> Tensor:
     return numbers.movedim(tuple(range(first, first + count)), tuple(range(count)))
 
 
-def size_of(shape: Shape | None) -> tuple[int, ...]:
-    """A shape as a tuple, () for none."""
-    if shape is None:
-        return ()
-    return (int(shape),) if isinstance(shape, np.integer) else (shape,) if isinstance(shape, int) else tuple(shape)
+def size_of(shape: Shape | None, name: str = "shape") -> tuple[int, ...]:
+    """A shape, which is given as an integer, a sequence of integers or None for no axes, as a tuple.
+
+    >>> size_of(5), size_of([2, 3]), size_of(None)
+    ((5,), (2, 3), ())
+    """
+    if type(shape) is tuple or shape is None:
+        return shape or ()
+    sizes: Any = shape if isinstance(shape, Sequence) else (shape,)
+    try:
+        size = tuple(n if isinstance(n, (int, torch.SymInt)) else operator.index(n) for n in sizes)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer or a sequence of integers, got {shape!r}") from None
+    for n in size:
+        if n < 0:
+            raise ValueError(f"{name} must hold no negative size, got {shape!r}")
+    return cast(tuple[int, ...], size)
 
 
 def begin_draw(key: Source, shape: Shape | None) -> tuple[tuple[int, ...], int]:

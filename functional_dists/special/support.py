@@ -132,7 +132,9 @@ class _OneHotOutcomes(type(constraints.one_hot)):  # type: ignore[misc]
         self.outcomes = _Outcomes(allowed)
 
     def check(self, value: Tensor) -> Tensor:
-        return self.outcomes.check(one_hot.decoded(value))
+        outcome, is_nan = one_hot.decoded(value)
+        is_allowed = self.outcomes.check(outcome)
+        return is_allowed if is_nan is None else is_allowed & ~is_nan
 
 
 open_interval, rounded_interval, finite_interval, point = _OpenInterval, _RoundedInterval, _FiniteInterval, _Point
