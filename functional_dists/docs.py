@@ -38,6 +38,7 @@ _SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
 _TREES = "Any argument except `key` may be a pytree of what is described here; the result then has the same structure."
 _ROWS_OPTIONS = ("temperature", "atol", "rtol")
 _OF_ROWS = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
+_RETURNS = {"check": "None.", "support": "A constraint of `torch.distributions.constraints`."}
 _TABLES = ("probs", "normalized_logits")
 _OUTCOMES = ("mode", "deterministic", "median", "icdf")  # what may be drawn, in the dtype of what is drawn
 
@@ -82,8 +83,8 @@ def complete(function: Callable[..., Any], params: Any) -> str:
 
 
 def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, str]) -> str:
-    if verb == "check":
-        return "None."
+    if verb in _RETURNS:
+        return _RETURNS[verb]
     sample, of_parameters = described["sample"], _parameter_shape(params, described)
     if verb.startswith("rsample"):
         sample = sample.replace("One-hot vectors", "Vectors").replace("int64", _IN_DTYPE)

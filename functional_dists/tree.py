@@ -420,7 +420,7 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
     ]
     of_parameters = [dtype for name, dtype in real if name != "value"]
     floating = [dtype for _, dtype in real if dtype.is_floating_point]
-    result = functools.reduce(torch.promote_types, of_parameters or floating)
+    result = functools.reduce(torch.promote_types, of_parameters or floating or [torch.get_default_dtype()])
     compute = functools.reduce(torch.promote_types, floating, result)
     if compute in _HALF:
         compute = torch.float32

@@ -89,10 +89,16 @@ def test_a_number_is_scored_everywhere(name: str, verb: str) -> None:
     assert same(function(*before, value.numpy()[()], *after), wanted)
 
 
+def test_integers_are_scored_by_parameters_that_are_numbers() -> None:
+    value = torch.tensor([0, 1])
+    assert same(normal.log_prob(0, 1, value), normal.log_prob(0.0, 1.0, value.float()))
+    assert same(tanh_normal.unsquash(value, -2.0, 2.0), tanh_normal.unsquash(value.float(), -2.0, 2.0))
+
+
 def test_under_vmap_the_shapes_are_the_lanes() -> None:
     value = torch.rand(4, 3)
     lanes = torch.vmap(lambda value: tanh_normal.log_prob(torch.zeros(3), 1.0, value=value))(value)
-    assert same(lanes, tanh_normal.log_prob(LOC, 1.0, value=value))
+    torch.testing.assert_close(lanes, tanh_normal.log_prob(LOC, 1.0, value=value))
     with pytest.raises(ValueError, match="does not fit"):
         torch.vmap(lambda value: tanh_normal.log_prob(LOC, 1.0, value=value))(value)
 
@@ -105,7 +111,9 @@ def test_what_is_no_one_hot_vector_of_length_n_is_an_error() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- one `Params`
-@pytest.mark.parametrize(("name", "verb"), [pair for pair in VERBS if pair[1] not in ("kl", "squash", "unsquash")])
+@pytest.mark.parametrize(
+    ("name", "verb"), [pair for pair in VERBS if pair[1] not in ("kl", "squash", "unsquash", "inside")]
+)
 def test_one_params_stands_for_all_parameters(name: str, verb: str) -> None:
     family, call = BY_NAME[name].family, call_of(name, verb)
     function, size = verbs(family)[verb], len(family.Params._fields)

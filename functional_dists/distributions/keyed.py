@@ -14,7 +14,7 @@ from functional_dists.distributions.continuous import TanhNormal
 from functional_dists.tree import leaf_key
 
 try:
-    from tensordict import TensorDict, TensorDictBase
+    from tensordict import TensorDict, TensorDictBase, unravel_key
     from tensordict.nn import (
         InteractionType,
         ProbabilisticTensorDictModule,
@@ -99,8 +99,8 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         pretanh.check_options(log_prob_of, keep_pretanh)
         if out_keys is None and options.get("distribution_class") is CompositeDistribution:
             maps = options["distribution_kwargs"]
-            names = maps.get("name_map") or {}
-            out_keys = [names.get(name, name) for name in maps["distribution_map"]]
+            names = {unravel_key(name): unravel_key(other) for name, other in (maps.get("name_map") or {}).items()}
+            out_keys = [names.get(name, name) for name in map(unravel_key, maps["distribution_map"])]
         super().__init__(in_keys, out_keys, **options)
         self.key, self.log_prob_of, self.keep_pretanh = key, log_prob_of, keep_pretanh
         self.in_keys = [*self.in_keys, key]

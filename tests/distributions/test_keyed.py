@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from functional_dists import composite, distributions, masked_categorical, normal, random, tanh_normal
-from functional_dists.distributions import KeyedModule
+from functional_dists import categorical, composite, distributions, masked_categorical, normal, random, tanh_normal
+from functional_dists.distributions import CompositeDistribution, KeyedModule
 from functional_dists.tree import fnv1a
 from tests.distributions.test_in_modules import BATCH, CLASSES, MASK, SIZE, parameters
 
@@ -618,3 +618,21 @@ def test_several_in_one_sequence() -> None:
             joint.get_dist(data_of())
     with set_interaction_type(InteractionType.MODE):
         assert set(joint.get_dist(data_of())) == {"action", "goal"}
+
+
+def test_nested_names_are_written_where_a_composite_writes_them() -> None:
+    act = KeyedModule(
+        ["params"],
+        distribution_class=CompositeDistribution,
+        distribution_kwargs={
+            "distribution_map": {(("nested",), "disc"): categorical, "cont": normal},
+            "name_map": {(("nested",), "disc"): (("action",), "disc")},
+        },
+        default_interaction_type="random",
+    )
+    params = TensorDict(
+        {"nested": {"disc": {"logits": torch.zeros(3)}}, "cont": {"loc": torch.zeros(()), "scale": torch.ones(())}}
+    )
+    data = act(TensorDict({"params": params, "rng": random.key(1)}))
+    assert ("action", "disc") in act.out_keys
+    assert data["action", "disc"].shape == data["cont"].shape == ()
