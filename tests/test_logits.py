@@ -372,3 +372,14 @@ def test_draws_are_the_same_in_every_mode() -> None:
     assert torch.equal(draw(KEY, table.bfloat16()), draw(KEY, table.bfloat16().float()))
     generator = torch.Generator().manual_seed(1)
     assert not torch.equal(draw(generator, table), draw(generator, table))
+
+
+@pytest.mark.parametrize(
+    "cut", [lambda x: logits.top_k(x, 2), lambda x: logits.top_p(x, 0.5), lambda x: logits.min_p(x, 0.5)]
+)
+def test_a_nan_is_kept_so_that_its_row_is_not_silently_empty(cut: Any) -> None:
+    table = torch.tensor([[0.0, math.nan, 1.0], [0.0, 2.0, 1.0]])
+    kept = cut(table)
+    assert kept[0, 1].isnan()
+    assert torch.equal(kept[1], cut(table[1]))
+    assert categorical.entropy(kept).isnan().tolist() == [True, False]

@@ -157,7 +157,7 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     p = _of_rows("min_p", "p", p, logits, dtype, SHARE)
     numbers = logits.detach().to(dtype)
     is_kept = (numbers - numbers.amax(-1, keepdim=True)).exp() >= p
-    return torch.where(is_kept, logits, _cut_by(p, logits))
+    return torch.where(is_kept | logits.isnan(), logits, _cut_by(p, logits))
 
 
 def sample_without_replacement(
@@ -228,4 +228,4 @@ def _keep_largest(logits: Tensor, ordered: Tensor, count: Tensor, cut: Tensor | 
     smallest = ordered.expand(*shape, ordered.shape[-1]).gather(-1, count.expand(*shape, 1) - 1)
     is_larger, is_equal = logits > smallest, logits == smallest
     is_first = is_equal.cumsum(-1, dtype=torch.int32) <= count - is_larger.sum(-1, keepdim=True)
-    return torch.where(is_larger | (is_equal & is_first), logits, cut)
+    return torch.where(is_larger | (is_equal & is_first) | logits.isnan(), logits, cut)  # a NaN is never cut
