@@ -565,38 +565,78 @@ VECTORIZED static void squashed_pair(const float *restrict noise, const float *r
     }
 }
 
-/* gaussian.log_image_density_at; log_slope may be NULL. */
-VECTORIZED static void log_density_at(const float *restrict x, const float *restrict loc, const float *restrict scale,
-                                      const float *restrict log_slope, Py_ssize_t rows, Py_ssize_t count,
-                                      float *restrict log_density) {
+/* How many standard deviations is a value from the mean of the normal that it was, or is the pre-image of one under
+   squash? Bounds of -inf and inf stand for none. Outside of the bounds it is infinite; NaN of NaN. */
+typedef struct {
+    double low, high;
+} Bounds;
+
+INLINE double deviation(double value, double loc, double scale, const Bounds *bounds, double *slope) {
+    double x = value;
+    *slope = 1.0;
+    if (bounds != NULL) {
+        const double below = value - bounds->low, above = bounds->high - value;
+        const int is_outside = below <= 0.0 || above <= 0.0;
+        const double first = is_outside ? 1.0 : below, second = is_outside ? 1.0 : above;
+        *slope = first * 2.0 * second / (bounds->high - bounds->low);
+        x = is_outside ? INFINITY : 0.5 * log_of_any(first / second);
+    }
+    return (x - loc) / scale;
+}
+
+/* density.log_normal_density_at, and with bounds log_tanh_normal_density_at. */
+INLINE void add_log_densities(const float *restrict value, const float *restrict loc, const float *restrict scale,
+                              const Bounds *bounds, Py_ssize_t rows, Py_ssize_t count, float *restrict log_density) {
     RowSums sums = {log_density, count, 0, 0.0};
     double piece[PIECE];
     const Py_ssize_t step = step_of(count);
     for (Py_ssize_t first = 0, left = rows * count; left > 0; first += step, left -= step) {
         const Py_ssize_t num = left < step ? left : step;
         for (Py_ssize_t i = 0; i < num; i++) {
-            const double sigma = scale[first + i], z = ((double)x[first + i] - loc[first + i]) / sigma;
-            const double density = log_normal_density(z) - log_of_any(sigma);
+            const double sigma = scale[first + i];
+            double slope;
+            const double z = deviation(value[first + i], loc[first + i], sigma, bounds, &slope);
+            const double density = log_normal_density(z) - log_of_any(sigma * slope);
             piece[i] = z * z >= FLT_MAX ? -INFINITY : density; /* NaN of NaN */
         }
-        if (log_slope != NULL)
-            for (Py_ssize_t i = 0; i < num; i++)
-                piece[i] = piece[i] > -INFINITY ? piece[i] - log_slope[first + i] : piece[i];
         add(&sums, piece, num);
     }
 }
 
+VECTORIZED static void log_density_at(const float *value, const float *loc, const float *scale, const Bounds *bounds,
+                                      Py_ssize_t rows, Py_ssize_t count, float *log_density) {
+    if (bounds == NULL) {
+        add_log_densities(value, loc, scale, NULL, rows, count, log_density);
+    } else {
+        const Bounds fixed = *bounds;
+        add_log_densities(value, loc, scale, &fixed, rows, count, log_density);
+    }
+}
+
 /* The derivatives of that by loc and scale, times `slope`, those of a result by the log-densities of the rows. */
-VECTORIZED static void log_density_slopes(const float *restrict x, const float *restrict loc,
-                                          const float *restrict scale, const float *restrict slope, Py_ssize_t rows,
-                                          Py_ssize_t count, float *restrict by_loc, float *restrict by_scale) {
+INLINE void write_slopes(const float *restrict value, const float *restrict loc, const float *restrict scale,
+                         const Bounds *bounds, const float *restrict slope, Py_ssize_t rows, Py_ssize_t count,
+                         float *restrict by_loc, float *restrict by_scale) {
     for (Py_ssize_t row = 0; row < rows; row++)
         for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) by_loc[i] = slope[row];
     for (Py_ssize_t i = 0; i < rows * count; i++) {
-        const double z = ((double)x[i] - loc[i]) / scale[i], by_shift = by_loc[i] / (double)scale[i];
+        double unused;
+        const double z = deviation(value[i], loc[i], scale[i], bounds, &unused);
+        const double by_shift = by_loc[i] / (double)scale[i];
         const int is_outside = z * z >= FLT_MAX;
         by_loc[i] = is_outside ? 0.0f : (float)(by_shift * z);
         by_scale[i] = is_outside ? 0.0f : (float)(by_shift * (z * z - 1.0));
+    }
+}
+
+VECTORIZED static void log_density_slopes(const float *value, const float *loc, const float *scale,
+                                          const Bounds *bounds, const float *slope, Py_ssize_t rows, Py_ssize_t count,
+                                          float *by_loc, float *by_scale) {
+    if (bounds == NULL) {
+        write_slopes(value, loc, scale, NULL, slope, rows, count, by_loc, by_scale);
+    } else {
+        const Bounds fixed = *bounds;
+        write_slopes(value, loc, scale, &fixed, slope, rows, count, by_loc, by_scale);
     }
 }
 
@@ -740,28 +780,38 @@ static PyObject *call_squashed_pair(PyObject *module, Arguments given, Py_ssize_
     Py_RETURN_NONE;
 }
 
+/* Numbers for the bounds, or None for no bounds. */
+static const Bounds *bounds_of(PyObject *low, PyObject *high, Bounds *bounds) {
+    if (low == Py_None) return NULL;
+    bounds->low = PyFloat_AsDouble(low), bounds->high = PyFloat_AsDouble(high);
+    return bounds;
+}
+
 static PyObject *call_log_density_at(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 7)) return NULL;
-    const float *x = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
-    const float *log_slope = address_or_null(given[3]);
-    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
-    float *log_density = address(given[6]);
+    if (!has(num, 8)) return NULL;
+    const float *value = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
+    Bounds room;
+    const Bounds *bounds = bounds_of(given[3], given[4], &room);
+    const Py_ssize_t rows = size(given[5]), count = size(given[6]);
+    float *log_density = address(given[7]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    log_density_at(x, loc, scale, log_slope, rows, count, log_density);
+    log_density_at(value, loc, scale, bounds, rows, count, log_density);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
 static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 8)) return NULL;
-    const float *x = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
-    const float *slope = address(given[3]);
-    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
-    float *by_loc = address(given[6]), *by_scale = address(given[7]);
+    if (!has(num, 10)) return NULL;
+    const float *value = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
+    Bounds room;
+    const Bounds *bounds = bounds_of(given[3], given[4], &room);
+    const float *slope = address(given[5]);
+    const Py_ssize_t rows = size(given[6]), count = size(given[7]);
+    float *by_loc = address(given[8]), *by_scale = address(given[9]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    log_density_slopes(x, loc, scale, slope, rows, count, by_loc, by_scale);
+    log_density_slopes(value, loc, scale, bounds, slope, rows, count, by_loc, by_scale);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }

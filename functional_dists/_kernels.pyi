@@ -18,8 +18,26 @@ def squashed_pair(
     noise: int, loc: int, scale: int, half_width: float, rows: int, count: int, x: int, log_density: int, /
 ) -> None: ...
 def log_density_at(
-    x: int, loc: int, scale: int, log_slope: int, rows: int, count: int, log_density: int, /
+    value: int,
+    loc: int,
+    scale: int,
+    low: float | None,
+    high: float | None,
+    rows: int,
+    count: int,
+    log_density: int,
+    /,
 ) -> None: ...
 def log_density_slopes(
-    x: int, loc: int, scale: int, slope: int, rows: int, count: int, by_loc: int, by_scale: int, /
+    value: int,
+    loc: int,
+    scale: int,
+    low: float | None,
+    high: float | None,
+    slope: int,
+    rows: int,
+    count: int,
+    by_loc: int,
+    by_scale: int,
+    /,
 ) -> None: ...

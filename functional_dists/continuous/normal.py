@@ -13,8 +13,8 @@ from functional_dists.special import (
     HALF_LOG_2PI,
     is_constant,
     log_image_density,
-    log_image_density_at,
     log_ndtr,
+    log_normal_density_at,
     nan_of,
     ndtr,
     ndtri,
@@ -147,7 +147,7 @@ def log_prob(loc: Real, scale: Real, value: Real, *, event_dims: int = 0) -> Ten
     >>> log_prob(torch.zeros(2), 1.0, torch.tensor([0.0, 1.0]))
     tensor([-0.9189, -1.4189])
     """
-    return log_image_density_at(value, loc, scale, event_dims=event_dims)
+    return log_normal_density_at(value, loc, scale, event_dims)
 
 
 @verb

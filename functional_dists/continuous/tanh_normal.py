@@ -172,8 +172,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     >>> log_prob(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]), event_dims=0)
     tensor([-0.7821,    -inf])
     """
-    x, log_slope = special.pre_image(value, low, high)
-    return special.log_image_density_at(x, loc, scale, log_slope, event_dims=event_dims)
+    return special.log_tanh_normal_density_at(value, loc, scale, low, high, event_dims)
 
 
 @verb

@@ -3,6 +3,7 @@
 from functional_dists.special import kernels, one_hot, softmax, support, truncated, vectorized
 from functional_dists.special.choice import choose, choose_and_score, choose_by_logits
 from functional_dists.special.constant import is_constant, is_transformed
+from functional_dists.special.density import log_normal_density_at, log_tanh_normal_density_at
 from functional_dists.special.elementary import (
     expm1,
     log_sech2,
@@ -54,8 +55,10 @@ __all__ = [
     "log_image_density_at",
     "log_ndtr",
     "log_normal_density",
+    "log_normal_density_at",
     "log_sech2",
     "log_squash_slope",
+    "log_tanh_normal_density_at",
     "nan_of",
     "ndtr",
     "ndtri",

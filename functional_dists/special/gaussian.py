@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from functional_dists.special import kernels
 from functional_dists.special.constant import are_tracked, is_plain, literal
 from functional_dists.special.elementary import horner, plus_scaled_square, x_minus_log1p
 from functional_dists.special.vectorized import sum_event
@@ -172,7 +171,13 @@ def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
 
 
 def log_image_density_at(
-    x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None = None, *, event_dims: int = 0
+    x: Tensor,
+    loc: Tensor,
+    scale: Tensor,
+    log_slope: Tensor | None = None,
+    *,
+    event_dims: int = 0,
+    largest: float = math.inf,
 ) -> Tensor:
     """Return the log-density of a function of Normal(loc, scale) for its value at x, summed over the event.
 
@@ -184,22 +189,20 @@ def log_image_density_at(
         scale: of the normal.
         log_slope: the log of the function's slope at x, anything where x is infinite; None for the identity.
         event_dims: over how many trailing axes to sum.
+        largest: beyond which a square overflows; by default as it does in the dtype of x.
 
     >>> log_image_density_at(torch.tensor([0.0, math.inf]), torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0))
     tensor([-1.9189,    -inf])
     """
-    if not torch.compiler.is_compiling():
-        if _are_asked_alone(x, loc, scale, log_slope):
-            return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, event_dims))  # type: ignore[no-untyped-call]
-        if kernels.serve(x, loc, scale, log_slope):
-            return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
-    z, is_outside = _deviation(x, loc, scale)
+    if _are_asked_alone(x, loc, scale, log_slope):
+        return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, event_dims, largest))  # type: ignore[no-untyped-call]
+    z, is_outside = _deviation(x, loc, scale, largest)
     return sum_event(_density_at(z, scale, log_slope, is_outside), event_dims)
 
 
-def _deviation(x: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def _deviation(x: Tensor, loc: Tensor, scale: Tensor, largest: float) -> tuple[Tensor, Tensor]:
     """Return how many standard deviations x is from the mean, and whether that is too many for a density."""
-    is_outside = _overflows(((x - loc) / scale).detach())
+    is_outside = _overflows(((x - loc) / scale).detach(), largest)
     return (torch.where(is_outside, loc.detach(), x) - loc) / scale, is_outside
 
 
@@ -211,8 +214,8 @@ def _are_asked_alone(*tensors: Tensor | None) -> bool:
     return not any(tensor.is_inference() for tensor in given)
 
 
-def _overflows(z: Tensor) -> Tensor:
-    return z.square() == literal(math.inf, z)  # False for NaN, whose density is NaN
+def _overflows(z: Tensor, largest: float) -> Tensor:
+    return z.square() >= literal(largest, z)  # False for NaN, whose density is NaN
 
 
 def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, is_outside: Tensor) -> Tensor:
@@ -222,32 +225,28 @@ def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, is_outside: 
 
 
 class _LogImageDensity(torch.autograd.Function):
-    """The same with its derivatives in six operations, where autograd takes twenty, and to the bit as without them.
+    """The same with its derivatives in six operations, where autograd takes twenty.
 
     For eager code alone: `torch.compile` does not trace it under `vmap`, and finds as short ones by itself.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int, largest: float
+    ) -> Tensor:
         ctx.save_for_backward(x, loc, scale)
-        ctx.event_dims = event_dims
+        ctx.event_dims, ctx.largest = event_dims, largest
         ctx.slope_shape = x.shape if log_slope is None else log_slope.shape
-        ctx.is_served = kernels.serve(x, loc, scale, log_slope)
-        if ctx.is_served:
-            return kernels.log_density_at(x, loc, scale, log_slope, event_dims)
         z = (x - loc) / scale
-        ctx.is_outside = _overflows(z)
+        ctx.is_outside = _overflows(z, largest)
         ctx.z = torch.where(ctx.is_outside, literal(0.0, z), z)
         return sum_event(_density_at(ctx.z, scale, log_slope, ctx.is_outside), event_dims)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, loc, scale = ctx.saved_tensors
-        is_first = not torch.is_grad_enabled() and not (ctx.needs_input_grad[0] or ctx.needs_input_grad[3])
-        if ctx.is_served and is_first and kernels.serve(slope := slope.contiguous()):
-            return None, *kernels.log_density_slopes(x, loc, scale, slope), None, None
-        if ctx.is_served or torch.is_grad_enabled():  # the latter if derivatives of these derivatives are asked for
-            z, is_outside = _deviation(x, loc, scale)
+        if torch.is_grad_enabled():  # derivatives of these derivatives are asked for
+            z, is_outside = _deviation(x, loc, scale, ctx.largest)
         else:
             z, is_outside = ctx.z, ctx.is_outside
         slope = slope[(..., *[None] * ctx.event_dims)]
@@ -257,7 +256,7 @@ class _LogImageDensity(torch.autograd.Function):
         by_loc = by_shift / scale
         by_x = _summed_to(x, -by_loc) if ctx.needs_input_grad[0] else None
         by_log_slope = -slope.expand(z.shape).sum_to_size(ctx.slope_shape) if ctx.needs_input_grad[3] else None
-        return by_x, _summed_to(loc, by_loc), _summed_to(scale, by_scale), by_log_slope, None
+        return by_x, _summed_to(loc, by_loc), _summed_to(scale, by_scale), by_log_slope, None, None
 
 
 def _summed_to(parameter: Tensor, slope: Tensor | None) -> Tensor | None:

@@ -174,32 +174,32 @@ def squashed_pair(
     return x, log_density
 
 
-def log_density_at(x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int) -> Tensor:
-    """Return `gaussian.log_image_density_at`."""
-    rows, count, log_density = _of_events(x, event_dims)
+Bounds = tuple[float | None, float | None]
+
+
+def log_density_at(value: Tensor, loc: Tensor, scale: Tensor, bounds: Bounds, event_dims: int) -> Tensor:
+    """Return the log-density of a normal, or of a tanh-normal if there are bounds, summed over the event."""
+    rows, count, log_density = _of_events(value, event_dims)
     extension.kernels.log_density_at(
-        x.data_ptr(),
-        loc.data_ptr(),
-        scale.data_ptr(),
-        _address(log_slope),
-        rows,
-        count,
-        log_density.data_ptr(),
+        value.data_ptr(), loc.data_ptr(), scale.data_ptr(), *bounds, rows, count, log_density.data_ptr()
     )
     return log_density
 
 
-def log_density_slopes(x: Tensor, loc: Tensor, scale: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+def log_density_slopes(
+    value: Tensor, loc: Tensor, scale: Tensor, bounds: Bounds, slope: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the derivatives of a result by `loc` and by `scale`, from those by the log-densities of the events."""
     by_loc, by_scale = torch.empty_like(loc), torch.empty_like(scale)
     rows = slope.numel()
     extension.kernels.log_density_slopes(
-        x.data_ptr(),
+        value.data_ptr(),
         loc.data_ptr(),
         scale.data_ptr(),
+        *bounds,
         slope.data_ptr(),
         rows,
-        x.numel() // rows,
+        value.numel() // rows,
         by_loc.data_ptr(),
         by_scale.data_ptr(),
     )
