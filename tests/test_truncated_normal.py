@@ -329,6 +329,7 @@ def test_many_draws_are_those_of_few(dtype: torch.dtype, monkeypatch: pytest.Mon
         whole = draws()
         for piece in (7, 500, 2**10):
             monkeypatch.setattr(truncated_quantile, "_PIECE", piece)
+            monkeypatch.setattr(truncated_quantile, "_PIECE_OF_MANY_THREADS", piece)
             assert torch.equal(draws(), whole)
         monkeypatch.undo()
 
