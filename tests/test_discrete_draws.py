@@ -1,5 +1,6 @@
 """Outcomes are drawn at their rates, never without weight, and the same in every mode."""
 
+import timeit
 from fractions import Fraction
 
 import numpy as np
@@ -265,3 +266,61 @@ def test_logits_from_probs() -> None:
     assert gradient[0] == 0
     assert gradient.isfinite().all()
     assert logits_from_probs(torch.tensor(np.nan)).isnan()
+
+
+# --------------------------------------------------------------------------------------------- many draws of few rows
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("count", [1, 5, 1024, 1025, 3000, 20_000])
+def test_many_draws_are_those_of_few(batch: tuple[int, ...], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By blocks, by whole rows, and in lanes of vmap that share the rows or have some each."""
+    generator = torch.Generator().manual_seed(count)
+    weights = torch.rand((*batch, count), generator=generator)
+    weights = weights * (torch.rand(weights.shape, generator=generator) > 0.3)
+    for draws in ((), (1,), (4,), (70,), (2, 5), (0,)):
+        share = torch.rand((*draws, *batch), generator=generator, dtype=torch.float64)
+        wanted = choice.choose(weights, share)
+        assert wanted.shape == share.shape
+        for worth in (0, 2**40):
+            monkeypatch.setattr(choice, "_WORTH_OF_A_DRAW", worth)
+            assert torch.equal(choice.choose(weights, share), wanted)
+        monkeypatch.undo()
+        if not draws or not draws[0]:
+            continue
+        assert torch.equal(vmap(choice.choose, in_dims=(None, 0))(weights, share), wanted)
+        if batch:
+            axis = len(draws)
+            assert torch.equal(vmap(choice.choose, in_dims=(0, axis), out_dims=axis)(weights, share), wanted)
+            nested = vmap(lambda s, axis=axis: vmap(choice.choose, (0, axis - 1), axis - 1)(weights, s))(share)
+            assert torch.equal(nested, wanted)
+            shared = vmap(choice.choose, in_dims=(0, None))(weights, share)
+            assert torch.equal(shared, torch.stack([choice.choose(row, share) for row in weights]))
+
+
+def test_many_draws_of_a_long_row_share_its_table() -> None:
+    """Draws, pairs, scores and their gradients, none of which could hold a table for each draw: that were 80 GB."""
+    draws, logits = (200_000,), torch.linspace(-3, 3, 100_000, requires_grad=True)
+    outcome, log_prob = categorical.sample_and_log_prob(KEY, logits, sample_shape=draws)
+    assert torch.equal(outcome, categorical.sample(KEY, logits, sample_shape=draws))
+    (by_pair,) = torch.autograd.grad(log_prob.sum(), logits)
+    scored = categorical.log_prob(logits, outcome)
+    torch.testing.assert_close(scored, log_prob)
+    (by_score,) = torch.autograd.grad(scored.sum(), logits)
+    wanted = outcome.bincount(minlength=len(logits)) - draws[0] * logits.detach().double().softmax(-1)
+    for gradient in (by_pair, by_score):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-3, atol=1e-3)
+    keys = random.split(KEY, 2000)
+    lanes = vmap(lambda key: categorical.sample(key, logits.detach()), randomness="error")(keys)
+    assert torch.equal(lanes[:3], torch.stack([categorical.sample(key, logits.detach()) for key in keys[:3]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [10, 1000, 100_000])
+def test_many_draws_of_a_row_take_about_as_long_as_multinomial(count: int) -> None:
+    logits = torch.randn(count, generator=torch.Generator().manual_seed(0))
+    probs, draws = logits.softmax(-1), 1_000_000
+
+    def least(function) -> float:
+        return min(timeit.repeat(function, number=1, repeat=5))
+
+    ours = least(lambda: categorical.sample(KEY, logits, sample_shape=(draws,)))
+    assert ours < 4 * least(lambda: torch.multinomial(probs, draws, replacement=True))

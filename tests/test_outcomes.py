@@ -1,13 +1,14 @@
 """What single families promise: points, one-hot vectors and their relaxation, listed outcomes, ordered outcomes."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from mpmath import mp, mpf
 from scipy.stats import chisquare
 from torch import Tensor
-from torch.func import grad
+from torch.func import grad, vmap
 
 from functional_dists import (
     bind,
@@ -17,6 +18,7 @@ from functional_dists import (
     independent_normal,
     masked_categorical,
     masked_one_hot_categorical,
+    normal,
     one_hot_categorical,
     one_hot_ordinal,
     ordinal,
@@ -25,6 +27,7 @@ from functional_dists import (
     sparse_one_hot_categorical,
     tanh_delta,
     tanh_normal,
+    truncated_normal,
 )
 
 KEY = random.key(5)
@@ -279,9 +282,62 @@ def test_divergence_of_tanh_normals_with_other_bounds(scale: float, bounds: tupl
             return mp.npdf(z) * (log_p - log_q)
 
         wanted = float(mp.quad(integrand, [step / mp.mpf(2) for step in range(-22, 23)]))
-    assert got.item() == pytest.approx(wanted, rel=1e-8, abs=1e-10)
+    assert got.item() == pytest.approx(wanted, rel=1e-12, abs=1e-14)
+    assert torch.equal(tanh_normal.kl(p, q), got)
+    assert torch.equal(divergence.kl((bind(tanh_normal, low=-1.0, high=1.0), p[:2]), (tanh_normal, q)), got)
+    single = (tanh_normal.Params(*(torch.as_tensor(t).float() for t in side)) for side in (p, q))
+    assert tanh_normal.kl(*single).item() == pytest.approx(wanted, rel=2e-6)
     assert divergence.kl((tanh_normal, q._replace(low=-9.0)), (tanh_normal, p)) == math.inf
     slopes = grad(lambda loc: divergence.kl((tanh_normal, p._replace(loc=loc)), (tanh_normal, q)))(p.loc)
     step = 1e-6
     ends = [divergence.kl((tanh_normal, p._replace(loc=p.loc + d)), (tanh_normal, q)) for d in (step, -step)]
     torch.testing.assert_close(slopes[0], (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+def test_divergence_of_tanh_normals_is_one_however_the_bounds_are_given() -> None:
+    """As numbers, tensors without axes, rows, or views of the same; in eager code, lanes and under grad."""
+    loc, scale = torch.tensor([0.4, -1.0, 3.0]), torch.tensor([0.5, 1.0, 2.0])
+    of_normals = normal.kl((loc, scale), (loc + 0.1, 2 * scale))
+    for bounds in ((-2.0, 2.0), (-2, 2), torch.tensor([-2.0, 2.0]).unbind(), torch.tensor([-2.0, 2.0]).expand(3, 2).T):
+        p, q = tanh_normal.Params(loc, scale, *bounds), tanh_normal.Params(loc + 0.1, 2 * scale, -2.0, 2.0)
+        assert torch.equal(tanh_normal.kl(p, q, event_dims=0), of_normals)
+        assert torch.equal(divergence.kl((tanh_normal, p), (tanh_normal, q), event_dims=0), of_normals)
+        lanes = vmap(lambda one, p=p, q=q: tanh_normal.kl(p._replace(loc=one), q, event_dims=0))(loc.expand(2, 3))
+        assert torch.equal(lanes, of_normals.expand(2, 3))
+        slopes = grad(lambda one, p=p, q=q: tanh_normal.kl(p._replace(loc=one), q))(loc)
+        assert torch.equal(slopes, grad(lambda one: normal.kl((one, scale), (loc + 0.1, 2 * scale)).sum())(loc))
+        wider = tanh_normal.kl(p, q._replace(low=-2.5), event_dims=0)
+        lanes = vmap(lambda one, p=p, q=q: tanh_normal.kl(p._replace(loc=one), q._replace(low=-2.5), event_dims=0))
+        torch.testing.assert_close(lanes(loc.expand(2, 3)), wider.expand(2, 3))
+        assert ((wider > 0) & wider.isfinite()).all()
+
+
+def test_divergence_of_tanh_normals_that_are_close_keeps_its_digits_and_sign() -> None:
+    """With p = q but for a gap at one bound it is the square of the gap, times the same, while the gap is small."""
+    p = tanh_normal.Params(torch.tensor(0.4, dtype=torch.float64), 0.01, -1.0, 1.0)
+    gaps = torch.tensor([1e-4, 1e-6, 1e-8], dtype=torch.float64)
+    got = tanh_normal.kl(p, p._replace(low=-1 - gaps), event_dims=0) / gaps.square()
+    torch.testing.assert_close(got, got[1].expand(3), rtol=2e-2, atol=0.0)
+    of_bounds = torch.func.grad(lambda low: tanh_normal.kl(p, p._replace(low=low)))(-1 - gaps[0])
+    torch.testing.assert_close(of_bounds, -2 * got[0] * gaps[0], rtol=2e-2, atol=0.0)
+
+
+@pytest.mark.parametrize("family", [tanh_normal, truncated_normal])
+def test_divergence_is_nan_for_nan_and_infinite_where_bounds_miss(family: Any) -> None:
+    p = family.Params(torch.tensor([0.0, 0.2]), torch.tensor([0.5, 1.0]), -1.0, 1.0)
+    for missed in (
+        p._replace(low=-0.5),
+        p._replace(high=0.5),
+        p._replace(low=0.5, high=2.0),
+        p._replace(low=5.0, high=6.0),
+    ):
+        assert (family.kl(p, missed, event_dims=0) == math.inf).all()
+        gradients = grad(
+            lambda loc, other, p=p, q=missed: family.kl(p._replace(loc=loc), q._replace(loc=other)), (0, 1)
+        )
+        assert all((gradient == 0).all() for gradient in gradients(p.loc, p.loc))
+    for name in ("loc", "scale", "low", "high"):
+        nan = p._replace(**{name: torch.tensor([math.nan, getattr(p, name) if name in ("low", "high") else 0.5])})
+        for q in (p, p._replace(low=-2.0), p._replace(high=0.5)):
+            assert family.kl(nan, q, event_dims=0)[0].isnan()
+            assert family.kl(q, nan, event_dims=0)[0].isnan()

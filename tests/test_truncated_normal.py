@@ -1,6 +1,7 @@
 """What only a truncated normal has: windows in the tails, infinite bounds, and divergences between windows."""
 
 import math
+from typing import Any
 
 import pytest
 import scipy.stats
@@ -8,7 +9,7 @@ import torch
 from mpmath import mp
 from torch import Tensor
 
-from functional_dists import normal, random, truncated_normal
+from functional_dists import divergence, normal, random, tanh_normal, truncated_normal
 from functional_dists.special import gaussian, quadrature, truncated, truncated_quantile
 from tests.families import IN_MODES
 
@@ -226,6 +227,111 @@ def test_kl_between_windows() -> None:
     assert all(gradient == 0 for gradient in gradients)
     near = p._replace(loc=p.loc + 1e-9)
     assert 0 < truncated_normal.kl(p, near) < 1e-17
+
+
+@pytest.mark.parametrize("loc", [0.2, torch.tensor(0.2), torch.tensor([0.2])], ids=str)
+def test_kl_of_fewer_axes_than_the_other_has(loc: float | Tensor) -> None:
+    p = truncated_normal.Params(loc, 0.7)
+    q = truncated_normal.Params(0.1, torch.tensor([[0.5], [0.6], [0.8], [1.0]]))
+    wanted = torch.tensor([0.0312, 0.0078, 0.0088, 0.0189])
+    torch.testing.assert_close(truncated_normal.kl(p, q, event_dims=0).flatten(), wanted, rtol=0.0, atol=6e-5)
+    sides = ((truncated_normal, p), (truncated_normal, q))
+    torch.testing.assert_close(divergence.kl(*sides, event_dims=0).flatten(), wanted, rtol=0.0, atol=6e-5)
+
+
+# Shapes with as many rows as a rule has nodes, in float32 and in float64, which must not be taken for these.
+SHAPES = [(), (3,), (20, 3), (20, 1), (88, 1), (20, 20, 1), (1,)]
+
+
+@pytest.mark.parametrize("family", [truncated_normal, tanh_normal])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_kl_of_parameters_of_any_axes(family: Any, dtype: torch.dtype) -> None:
+    """As of parameters that are expanded to one shape beforehand."""
+    pairs = [(p, q) for p in SHAPES for q in SHAPES if fit(p, q)]
+    for i, (p_shape, q_shape) in enumerate(pairs):
+        shapes = [p_shape, q_shape] if i % 2 else [(), q_shape]
+        p = family.Params(uniform(p_shape, -1.5, 1.5, dtype), uniform(shapes[0], 0.2, 2.0, dtype), -1.0, 1.0)
+        q = family.Params(uniform(shapes[1], -1.5, 1.5, dtype), uniform(q_shape, 0.2, 2.0, dtype), -1.0, 1.0)
+        if i % 3 == 0:
+            q = q._replace(low=uniform(p_shape[-1:], -2.0, -1.0, dtype))
+        whole = torch.broadcast_shapes(p_shape, q_shape)
+        expanded = [
+            family.Params(*(torch.as_tensor(t, dtype=dtype).expand(whole).clone() for t in side)) for side in (p, q)
+        ]
+        got = family.kl(p, q, event_dims=0)
+        assert got.shape == whole
+        assert torch.equal(got, family.kl(*expanded, event_dims=0))
+        lanes = torch.vmap(lambda loc, p=p, q=q: family.kl(p._replace(loc=loc), q, event_dims=0))(
+            p.loc.expand(2, *p_shape)
+        )
+        torch.testing.assert_close(lanes, got.expand(2, *whole))
+
+
+@pytest.mark.parametrize("family", [truncated_normal, tanh_normal])
+def test_verbs_of_parameters_of_any_axes(family: Any) -> None:
+    for shapes in [((), (20, 3), (3,)), ((20, 1), (3,), ()), ((3,), (20, 1), (20, 20, 1)), ((88, 1), (), (3,))]:
+        for dtype in (torch.float32, torch.float64):
+            loc, scale, low = (
+                uniform(shape, *ends, dtype)
+                for shape, ends in zip(shapes, [(-1.5, 1.5), (0.2, 2.0), (-2.0, -1.0)], strict=True)
+            )
+            parameters = (loc, scale, low, 1.0)
+            whole = torch.broadcast_shapes(*shapes)
+            expanded = [torch.as_tensor(t, dtype=dtype).expand(whole).clone() for t in parameters]
+            value, share = uniform((2, *whole), -0.9, 0.9, dtype), uniform((2, *whole), 0.01, 0.99, dtype)
+            calls = [(verb, ()) for verb in ("mean", "variance", "stddev", "median", "mode")]
+            calls += [(verb, (value,)) for verb in ("cdf", "log_cdf", "survival", "log_survival")]
+            for verb, arguments in [*calls, ("icdf", (share,))]:
+                got = getattr(family, verb)(*parameters, *arguments)
+                torch.testing.assert_close(got, getattr(family, verb)(*expanded, *arguments), msg=verb)
+            for verb, arguments in (("entropy", ()), ("log_prob", (value,))):
+                got = getattr(family, verb)(*parameters, *arguments, event_dims=0)
+                torch.testing.assert_close(got, getattr(family, verb)(*expanded, *arguments, event_dims=0), msg=verb)
+            key, options = random.key(5), {"sample_shape": (20,), "event_dims": 0}
+            for got, wanted in zip(
+                family.rsample_and_log_prob(key, *parameters, **options),
+                family.rsample_and_log_prob(key, *expanded, **options),
+                strict=True,
+            ):
+                torch.testing.assert_close(got, wanted)
+
+
+def test_compiled_kl_of_parameters_of_other_axes() -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda p, q: truncated_normal.kl(p, q, event_dims=0), fullgraph=True)
+    p, q = truncated_normal.Params(torch.zeros(3), 0.7), truncated_normal.Params(torch.ones(20, 3), 0.6)
+    torch.testing.assert_close(compiled(p, q), truncated_normal.kl(p, q, event_dims=0))
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=dtype)
+
+
+def fit(*shapes: tuple[int, ...]) -> bool:
+    try:
+        return torch.broadcast_shapes(*shapes).numel() <= 1300
+    except RuntimeError:
+        return False
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_many_draws_are_those_of_few(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are computed in pieces, which no draw shows: of one row, of many, with windows in the bulk and in tails."""
+    key = random.key(8)
+    for shape, sample_shape in (((1,), (5000,)), ((3,), (1501,)), ((1201, 3), (2,)), ((3, 1), (700,)), ((), (3001,))):
+        generator = torch.Generator().manual_seed(1)
+        loc = 20 * torch.randn(shape, generator=generator, dtype=dtype)
+
+        def draws(loc: Tensor = loc, sample_shape: tuple[int, ...] = sample_shape) -> Tensor:
+            return truncated_normal.sample(key, loc, 0.5, -1.0, 1.0, sample_shape=sample_shape)
+
+        whole = draws()
+        for piece in (7, 500, 2**10):
+            monkeypatch.setattr(truncated_quantile, "_PIECE", piece)
+            monkeypatch.setattr(truncated_quantile, "_PIECE_OF_MANY_THREADS", piece)
+            assert torch.equal(draws(), whole)
+        monkeypatch.undo()
 
 
 def test_check_names_what_is_wrong() -> None:

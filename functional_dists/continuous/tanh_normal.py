@@ -238,11 +238,11 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
     if _is_known_true(same, p, q):
         return sum_event(torch.where(same, of_normals, math.nan), event_dims)
-    misses_low, misses_high = p.low < q.low, p.high > q.high
-    low, high = torch.where(misses_low, q.low, p.low), torch.where(misses_high, q.high, p.high)
-    divergence = torch.where(same, of_normals, _integrated_kl(p._replace(low=low, high=high), q))
-    is_infinite = (misses_low | misses_high) & ~divergence.isnan()
-    return sum_event(torch.where(is_infinite, math.inf, divergence), event_dims)
+    # Bounds that are NaN are not in order, and no divergence is infinite then.
+    is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
+    p = p._replace(low=torch.where(is_missed, q.low, p.low), high=torch.where(is_missed, q.high, p.high))
+    divergence = torch.where(same, of_normals, _integrated_kl(p, q))
+    return sum_event(torch.where(is_missed & ~divergence.isnan(), math.inf, divergence), event_dims)
 
 
 def _is_known_true(condition: Tensor, p: Params, q: Params) -> bool:

@@ -190,11 +190,11 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     >>> kl(Params(torch.zeros(2), 1.0), Params(torch.ones(2), 1.0, -1.0, torch.tensor([1.0, 0.5])), event_dims=0)
     tensor([0.1420,    inf])
     """
-    misses_low, misses_high = p.low < q.low, p.high > q.high
-    q = q._replace(low=torch.where(misses_low, p.low, q.low), high=torch.where(misses_high, p.high, q.high))
+    # Bounds that are NaN are not in order, and no divergence is infinite then.
+    is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
+    q = q._replace(low=torch.where(is_missed, p.low, q.low), high=torch.where(is_missed, p.high, q.high))
     divergence = truncated.divergence(p, q)
-    is_infinite = (misses_low | misses_high) & ~divergence.isnan()
-    return sum_event(torch.where(is_infinite, math.inf, divergence), event_dims)
+    return sum_event(torch.where(is_missed & ~divergence.isnan(), math.inf, divergence), event_dims)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cdfs

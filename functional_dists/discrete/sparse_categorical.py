@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
-from functional_dists.discrete.categorical import check_logits, draw
+from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
 from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
@@ -118,8 +118,9 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-1.0986)
     """
-    value = draw_listed(key, logits, indices, sample_shape, padding_value)
-    return value, log_prob_of(logits, indices, value, padding_value)
+    table, is_used = listed(logits, indices, padding_value)
+    slot, log_prob = draw_and_log_prob(key, table, is_used, sample_shape)
+    return chosen(indices, slot, is_used, padding_value), log_prob
 
 
 def draw_listed(key: Source, logits: Tensor, indices: Tensor, sample_shape: Shape, padding_value: int | None) -> Tensor:

@@ -318,6 +318,7 @@ def divergence(p: tuple[Tensor, ...], q: tuple[Tensor, ...]) -> Tensor:
     missing_high = _outside(of_q, mass_q, p.high, q.low, q.high, below=False)
     missing = missing_low + missing_high
     close = (difference.detach().abs().amax(0) < _CLOSE[missing.dtype]) & (missing.detach() < 0.5)
+    close = close & ~mass_q.total.detach().isnan()  # of bounds that `missing` does not show
     small = torch.where(close, difference, 0.0)
     log_ratio = small + torch.log1p(mass_p.mean(expm1(-small)))
     of_close = mass_p.mean(_exp_minus_1_minus(-log_ratio)) - torch.log1p(-torch.where(close, missing, 0.0))

@@ -19,7 +19,7 @@ from functional_dists.special.gaussian import SQRT_HALF, both_tails, lower_quant
 _NARROW, _FAR = 1e-4, 30.0
 _DEEPEST, _LOG_TAIL_AT_FAR = 1e-280, -454.3212439955966
 _WIDEST = 1e30  # stands for an infinite width
-_PIECE = 2**15  # of so many elements each thread of PyTorch takes a part
+_PIECE, _PIECE_OF_MANY_THREADS = 2**15, 2**18  # these wait for each other after every operation on a piece
 
 
 def standard_quantile(
@@ -59,7 +59,8 @@ def _quantile_of_piece(
 def _in_pieces(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """Return an elementwise function of tensors, computed for pieces whose intermediate results the caches hold."""
     shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
-    most = _PIECE * torch.get_num_threads()
+    threads = torch.get_num_threads()
+    most = _PIECE if threads == 1 else _PIECE_OF_MANY_THREADS * threads
     if shape.numel() <= 2 * most:
         return function(*operands)
     longest = max(shape)
