@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import divergence, pretanh
-from functional_dists.family import from_pickle, to_pickle
+from functional_dists.family import BoundFamily, from_pickle, to_pickle
 from functional_dists.random import Shape, Source, size_of
 from functional_dists.tree import as_dicts, as_params, is_tensordict, leaf_key, sample_keys, sum_event
 
@@ -784,7 +784,7 @@ def log_prob_verb(family: Any, path: _Path = ()) -> Any:
     >>> log_prob_verb(bind(one_hot_categorical, gradient="relaxed")).__name__
     'log_prob_relaxed'
     """
-    is_relaxed = getattr(family, "fixed", {}).get("gradient") == "relaxed"
+    is_relaxed = isinstance(family, BoundFamily) and family.fixed.get("gradient") == "relaxed"
     return _verb(family, "log_prob_relaxed" if is_relaxed else "log_prob", path)
 
 

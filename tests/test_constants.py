@@ -278,7 +278,7 @@ def doubled(loc: Real, low: Real, high: Real) -> Tensor:
 def test_a_family_of_somebody_else_cannot_poison_those_of_this_package(own: Callable[..., object]) -> None:
     def results() -> list[Tensor]:
         return [
-            tanh_normal.log_prob(LOC[:1], SCALE[:1], -2.0, 3.0, torch.zeros(4)),
+            tanh_normal.log_prob(LOC[:1], SCALE[:1], -2.0, 3.0, torch.zeros(1, 4)),
             tanh_normal.deterministic(LOC[:1], SCALE[:1], -4.0, 6.0),
             truncated_normal.mode(LOC[:1], SCALE[:1], -2.0, 3.0),
         ]

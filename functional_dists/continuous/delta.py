@@ -120,7 +120,7 @@ def zeros_of(*tensors: Tensor) -> Tensor:
 def repeated(key: Source, value: Tensor, sample_shape: Shape) -> Tensor:
     """Return a value for every draw; the key is asked for and consumed as everywhere, and not used."""
     consume_entries(key, value.shape)
-    return value.expand(*random.size_of(sample_shape), *value.shape).clone()
+    return value.expand((*random.size_of(sample_shape), *value.shape)).clone()
 
 
 # -------------------------------------------------------------------------------------------------------- probability

@@ -590,4 +590,4 @@ def inside(value: Real, low: Real, high: Real) -> Tensor:
     >>> log_prob(torch.zeros(3), 1.0, -1.0, 1.0, inside(clipped, -1.0, 1.0), event_dims=0)
     tensor([ -0.7821, -22.5119,     -inf])
     """
-    return special.off_bounds(value, low, high)
+    return special.nan_of(special.off_bounds(value, low, high), low, high)
