@@ -54,9 +54,26 @@ def log_tanh_normal_density_at(
 
 
 def _of_tanh_normal(value: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int) -> Tensor:
-    x, log_slope = pre_image(value.double(), low.double(), high.double())
+    if value.dtype == torch.float32:
+        x, log_slope = _pre_image_in_double(value.double(), low.double(), high.double())
+    else:
+        x, log_slope = pre_image(value, low, high)
     loc, scale, largest = loc.double(), scale.double(), torch.finfo(value.dtype).max
     return log_image_density_at(x, loc, scale, log_slope, event_dims=event_dims, largest=largest).to(value.dtype)
+
+
+def _pre_image_in_double(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `pre_image` does, by the plain formula: of float32 numbers it loses nothing that float32 could hold.
+
+    >>> minus_one, one = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    >>> _pre_image_in_double(torch.tensor([0.5, 1.0], dtype=torch.float64), minus_one, one)[0]
+    tensor([0.5493,    inf], dtype=torch.float64)
+    """
+    below, above, width = value - low, high - value, high - low
+    is_outside = (below <= 0) | (above <= 0)  # False for NaN
+    below, above = torch.where(is_outside, 1.0, below), torch.where(is_outside, 1.0, above)
+    x = torch.where(is_outside, width.detach() * torch.inf, 0.5 * torch.log(below / above))  # NaN of a bound of NaN
+    return x, torch.log(2 * below * above / width)
 
 
 # ---------------------------------------------------------------------------------------------------------- by a kernel
@@ -66,7 +83,7 @@ def _by_kernel(value: Tensor, loc: Tensor, scale: Tensor, bounds: kernels.Bounds
         return None
     shape = value.shape
     if loc.shape != shape or scale.shape != shape or not (loc.is_contiguous() and scale.is_contiguous()):
-        if value.numel() > kernels.MOST or len(shape) < max(loc.ndim, scale.ndim):
+        if len(shape) < max(loc.ndim, scale.ndim):
             return None
         loc, scale = loc.expand(shape).contiguous(), scale.expand(shape).contiguous()
     value = value.contiguous()
