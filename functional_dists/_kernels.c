@@ -579,7 +579,7 @@ INLINE double deviation(double value, double loc, double scale, const Bounds *bo
         const int is_outside = below <= 0.0 || above <= 0.0;
         const double first = is_outside ? 1.0 : below, second = is_outside ? 1.0 : above;
         *slope = first * 2.0 * second / (bounds->high - bounds->low);
-        x = is_outside ? INFINITY : 0.5 * log_of_any(first / second);
+        x = is_outside ? (bounds->high - bounds->low) * INFINITY : 0.5 * log_of_any(first / second); /* NaN of NaN */
     }
     return (x - loc) / scale;
 }

@@ -40,6 +40,12 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
     >>> kl((torque, (torch.zeros(2), 1.0)), (tanh_normal, (torch.zeros(2), 2.0, -2.0, 2.0)), event_dims=0)
     tensor([0.3181, 0.3181])
     """
+    for name, side in (("p", p), ("q", q)):
+        if not isinstance(side, tuple) or len(side) != 2 or not hasattr(side[0], "Params"):
+            raise TypeError(
+                f"divergence.kl: {name} must be a pair of a family and its parameters, as in (normal, (loc, scale)), "
+                f"got {type(side).__module__}.{type(side).__name__}"
+            )
     options = {**_bound_options(p[0]), **options}
     (p_family, p_params), (q_family, q_params) = unbound(*p), unbound(*q)
     registered = _REGISTERED.get((id(p_family), id(q_family)))

@@ -74,6 +74,8 @@ class BoundFamily:
     def __init__(self, family: Any, fixed: dict[str, Any]) -> None:
         if isinstance(family, BoundFamily):
             family, fixed = family.family, {**family.fixed, **fixed}
+        if not hasattr(family, "Params"):
+            raise TypeError(f"bind: family must be a family, such as functional_dists.normal, got {family!r}")
         self.family: Any = family
         self.fixed = fixed
         if torch.compiler.is_compiling():  # verbs are bound when they are asked for, as what follows cannot be traced

@@ -102,6 +102,8 @@ def _checked(
     device: torch.device,
     within: Range,
 ) -> Tensor:
+    if isinstance(given, np.ndarray) and given.ndim == 0:  # as which `torch.compile` shows a number of NumPy
+        given = torch.as_tensor(given)
     if isinstance(given, np.generic):
         given = given.item()
     if not isinstance(given, Tensor):

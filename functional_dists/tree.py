@@ -40,6 +40,7 @@ Fit = Callable[..., torch.Size]
 _NUMBERS = (int, float, np.number, np.bool_, torch.SymInt, torch.SymFloat)
 _FLOAT32, _FLOAT64, _BOOL = torch.float32, torch.float64, torch.bool
 _HALF = (torch.float16, torch.bfloat16)
+_NO_INTEGERS = (torch.bool, torch.complex64, torch.complex128)
 
 
 # ---------------------------------------------------------------------------------------- for the bodies of the verbs
@@ -216,6 +217,7 @@ def _decorated(
     decorated.event_dims = event_dims  # type: ignore[attr-defined]
     decorated.value_layout = _layout(function.__annotations__.get("value", Real))  # type: ignore[attr-defined]
     decorated.with_event_dims = lifted  # type: ignore[attr-defined]
+    decorated.fit = fit  # type: ignore[attr-defined]
     return cast(F, decorated)
 
 
@@ -244,7 +246,7 @@ def _lift(
         shape = _checked_shape(signature, tensors)
         if default_event_dims is not None:
             event_dims = options.get("event_dims", default_event_dims)
-            if event_dims is None or not 0 <= event_dims <= len(shape):
+            if not isinstance(event_dims, int) or not 0 <= event_dims <= len(shape):
                 event_dims = _resolved(signature, options.get("event_dims"), default_event_dims, shape)
             options = {**options, "event_dims": event_dims}
         result = function(*key, *tensors, **options)
@@ -264,8 +266,8 @@ def _lift(
         return on_tensors(key, tensors, options, dtype)
 
     draws, kinds = signature.draws, signature.kinds
-    # What others wrote may return its bounds, or write into them.
-    is_own = function.__module__.startswith(__package__ + ".")
+    # What others wrote may return its bounds, or write into them; a support holds them.
+    is_own = function.__module__.startswith(__package__ + ".") and function.__name__ != "support"
     is_shared = tuple(is_own and name in ("low", "high") for name in signature.names)
 
     def lifted(*arguments: Any, **options: Any) -> Any:
@@ -312,11 +314,18 @@ def as_params(params: Any, given: Any) -> Any:
     if isinstance(given, params):
         return given
     if isinstance(given, tuple):
+        least = len(params._fields) - len(params._field_defaults)
+        if type(given).__name__ == "Params" or not least <= len(given) <= len(params._fields):
+            got = _fields_of(given) if hasattr(given, "_fields") else f"{len(given)} of them"
+            raise TypeError(f"parameters must be {params.__module__}.Params or the {params._fields}, got {got}")
         return params(*given)
     if isinstance(given, Mapping) or is_tensordict(given):
         unknown = [name for name in given.keys() if name not in params._fields]  # noqa: SIM118 (a TensorDict iterates over rows)
         if unknown:
             raise TypeError(f"{unknown} are not among the parameters {params._fields}")
+        missing = [name for name in params._fields if name not in given.keys() and name not in params._field_defaults]  # noqa: SIM118
+        if missing:
+            raise TypeError(f"{missing} of the parameters {params._fields} are missing")
         return params(**{name: given[name] for name in given.keys()})  # noqa: SIM118
     raise TypeError(
         f"parameters must be {params.__module__}.Params, a tuple or a mapping of {params._fields}, "
@@ -349,6 +358,9 @@ def _by_position(
     first = int(signature.draws)
     if signature.params is not None and len(arguments) > first and isinstance(arguments[first], signature.params):
         arguments = (*arguments[:first], *arguments[first], *arguments[first + 1 :])
+    for argument in arguments[first : first + 1]:
+        if type(argument).__name__ == "Params" and isinstance(argument, tuple):
+            raise TypeError(f"{signature.function} takes Params of its own family, got {_fields_of(argument)}")
     if len(arguments) > len(names):
         raise TypeError(f"{signature.function} takes {len(names)} positional arguments {names}, got {len(arguments)}")
     if doubled := [name for name in names[: len(arguments)] if name in options]:
@@ -360,6 +372,10 @@ def _by_position(
         raise TypeError(f"{signature.function} misses {missing}: its arguments are {names}{hint}")
     arguments = arguments + tuple(rest[name] for name in names[len(arguments) :])
     return arguments, {name: option for name, option in options.items() if name not in names}
+
+
+def _fields_of(params: Any) -> str:
+    return f"{type(params).__module__}.Params of {params._fields}"
 
 
 def _has_tree(arguments: Sequence[Any]) -> bool:
@@ -390,7 +406,7 @@ def _ready(kinds: Sequence[str], is_shared: Sequence[bool], arguments: Sequence[
                 shared, like = dtype, argument
             elif dtype is not shared:
                 return None
-        elif (dtype is not _BOOL) if kind is _MASK else dtype.is_floating_point:
+        elif (dtype is not _BOOL) if kind is _MASK else (dtype.is_floating_point or dtype in _NO_INTEGERS):
             return None
     if shared is not _FLOAT32 and shared is not _FLOAT64:
         return None
@@ -418,7 +434,7 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
         for n, k, a in zip(signature.names, signature.kinds, arguments, strict=True)
         if k == _REAL and isinstance(a, Tensor)
     ]
-    of_parameters = [dtype for name, dtype in real if name != "value"]
+    of_parameters = [dtype for name, dtype in real if not _is_value(signature, name)]
     floating = [dtype for _, dtype in real if dtype.is_floating_point]
     result = functools.reduce(torch.promote_types, of_parameters or floating or [torch.get_default_dtype()])
     compute = functools.reduce(torch.promote_types, floating, result)
@@ -438,6 +454,10 @@ def _to_one_dtype(signature: _Signature, arguments: Sequence[Any]) -> tuple[list
     return tensors, result
 
 
+def _is_value(signature: _Signature, name: str) -> bool:
+    return name == "value" or (name == "pre" and signature.params is not None)
+
+
 _INTEGERS, _BOOLS = (int, np.integer, torch.SymInt), (bool, np.bool_)
 _KINDS = {_REAL: "a floating point", _MASK: "a bool", _INDEX: "an integer"}
 _CURES = {_REAL: "call .float() on it", _MASK: "call .bool() on it", _INDEX: "call .long() on it"}
@@ -455,11 +475,11 @@ def _check_kind(signature: _Signature, name: str, kind: str, argument: Any) -> N
             raise TypeError(f"{signature.function}: {name} must be {_KINDS[kind]} number or tensor, got {argument!r}")
         return
     if kind == _REAL:
-        right = argument.dtype.is_floating_point or (name == "value" and not argument.dtype.is_complex)
+        right = argument.dtype.is_floating_point or (_is_value(signature, name) and not argument.dtype.is_complex)
     elif kind == _MASK:
         right = argument.dtype == torch.bool
     else:
-        right = not (argument.dtype.is_floating_point or argument.dtype.is_complex)
+        right = not (argument.dtype.is_floating_point or argument.dtype in _NO_INTEGERS)
     if not right:
         raise TypeError(
             f"{signature.function}: {name} must be {_KINDS[kind]} tensor, got {argument.dtype}; {_CURES[kind]}"
@@ -521,6 +541,8 @@ def _check_value_shape(signature: _Signature, name: str, value: torch.Size, shap
 def _resolved(signature: _Signature, given: int | None, default: int, shape: torch.Size) -> int:
     if given is None:
         given = default if len(shape) else 0
+    if not isinstance(given, (int, torch.SymInt)):
+        raise TypeError(f"{signature.function}: event_dims must be an integer, got {given!r}")
     if given < 0 or given > len(shape):
         raise ValueError(
             f"{signature.function}: event_dims={given} does not fit the parameters, which broadcast to {tuple(shape)}; "

@@ -15,6 +15,8 @@ from functional_dists import (
     Family,
     bind,
     categorical,
+    divergence,
+    logits,
     normal,
     one_hot_categorical,
     random,
@@ -256,3 +258,46 @@ def test_a_listed_outcome_that_does_not_exist_is_named_with_the_cure(family: Any
         with pytest.raises(ValueError, match=r"indices must lie between 0 and 4, got -1.*padding_value=-1"):
             verb(*arguments)
         verb(*arguments, padding_value=-1)
+
+
+# ------------------------------------------------------------------------------------------------------ kinds and pairs
+def test_values_that_are_no_outcomes_are_refused_on_every_path() -> None:
+    for dtype in (torch.bool, torch.complex64):
+        with pytest.raises(TypeError, match="value must be an integer tensor"):
+            categorical.log_prob(LOC, torch.zeros(4, dtype=dtype))
+
+
+def test_scores_have_the_dtype_of_the_parameters() -> None:
+    pre = LOC.double()
+    assert tanh_normal.log_prob_pretanh(LOC, 1.0, pre=pre).dtype == torch.float32
+    assert tanh_normal.log_prob_pretanh(LOC.half(), 1.0, pre=LOC).dtype == torch.float16
+    assert tanh_normal.log_prob_pretanh(LOC, 1.0, pre=LOC.long()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: normal.log_prob(tanh_normal.Params(LOC, 1.0), LOC),
+            r"normal\.log_prob takes Params of its own family",
+        ),
+        (lambda: normal.kl(tanh_normal.Params(LOC, 1.0), (LOC, 1.0)), r"must be .*normal\.Params.*tanh_normal\.Params"),
+        (lambda: normal.kl({"loc": LOC}, (LOC, 1.0)), r"\['scale'\] of the parameters"),
+        (lambda: normal.entropy(LOC, 1.0, event_dims=1.0), r"normal\.entropy: event_dims must be an integer, got 1\.0"),
+        (lambda: bind(3, loc=1.0), r"bind: family must be a family"),
+        (lambda: random.split(KEY, 2.0), r"num must be an integer, got 2\.0"),
+        (lambda: divergence.kl(normal.Params(LOC, 1.0), normal.Params(LOC, 1.0)), r"divergence\.kl: p must be a pair"),
+        (lambda: divergence.kl(normal, normal), r"divergence\.kl: p must be a pair of a family and its parameters"),
+    ],
+)
+def test_what_is_no_family_or_no_params_is_named(call: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_numpy_numbers_are_options_too() -> None:
+    half = np.float32(0.5)
+    assert same(logits.temperature(LOC, half), logits.temperature(LOC, 0.5))
+    compiled = torch.compile(lambda x, t: logits.temperature(x, t), backend="eager", fullgraph=True)
+    assert same(compiled(LOC, half), logits.temperature(LOC, 0.5))
+    assert logits.sample_without_replacement(KEY, LOC, np.int64(2)).shape == (4, 2)

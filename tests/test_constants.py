@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mpmath
 import pytest
@@ -441,3 +441,14 @@ def _doubled(number: Tensor) -> Tensor:
 
 def _parts(result: object) -> tuple[Tensor, ...]:
     return tuple(part for part in (result if isinstance(result, tuple) else (result,)) if isinstance(part, Tensor))
+
+
+@pytest.mark.parametrize("family", [tanh_normal, truncated_normal])
+def test_who_writes_into_a_support_changes_nothing(family: Any) -> None:
+    wanted = family.log_prob(LOC, SCALE, -2.5, 3.5, torch.ones_like(LOC))
+    for dims in (0, 1):
+        found = family.support(LOC, SCALE, -2.5, 3.5, event_dims=dims)
+        found = getattr(found, "base_constraint", found)
+        found.lower_bound.fill_(0.5)
+        found.upper_bound.fill_(0.6)
+    assert torch.equal(family.log_prob(LOC, SCALE, -2.5, 3.5, torch.ones_like(LOC)), wanted)

@@ -183,3 +183,48 @@ def test_third_derivatives() -> None:
         return torch.autograd.grad((slope**3).sum(), loc, create_graph=True)[0]
 
     assert torch.autograd.gradcheck(curvature, (loc,))
+
+
+SINGLE_LOC, SINGLE_SCALE = torch.tensor([0.3, -0.2]), torch.tensor([0.8, 1.1])
+
+
+@pytest.mark.parametrize("family", [normal, tanh_normal])
+@pytest.mark.parametrize("again", [False, True])
+def test_derivatives_of_a_value_that_depends_on_the_parameters(family: object, again: bool) -> None:
+    """The kernel's derivatives are those by its arguments alone: a value may be a function of the parameters."""
+
+    def slopes(dtype: torch.dtype) -> list[Tensor]:
+        loc, scale = (t.to(dtype).requires_grad_() for t in (SINGLE_LOC, SINGLE_SCALE))
+        hidden = 1.0 * loc
+        value = torch.tanh(0.5 * hidden + 0.1 * scale)
+        score = (family.log_prob(hidden, scale, value=value) + value).sum()
+        first = torch.autograd.grad(score, [loc, scale], create_graph=again)
+        return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), [loc, scale])] if again else [*first]
+
+    for single, double in zip(slopes(torch.float32), slopes(F64), strict=True):
+        torch.testing.assert_close(single.double(), double, rtol=2e-6, atol=2e-6)
+
+
+def test_a_draw_may_be_scored_by_its_own_parameters() -> None:
+    loc, scale = (t.clone().requires_grad_() for t in (SINGLE_LOC, SINGLE_SCALE))
+    noise = torch.randn(2, generator=torch.Generator().manual_seed(0))
+    value = loc + scale * noise
+    by_loc, by_scale = torch.autograd.grad(normal.log_prob(loc, scale, value).sum(), [loc, scale])
+    torch.testing.assert_close(by_loc, torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(by_scale, -1 / SINGLE_SCALE)
+
+
+@pytest.mark.parametrize("family", [normal, tanh_normal])
+def test_float32_scores_are_the_same_to_a_unit_in_the_last_place_in_every_mode(family: object) -> None:
+    loc, scale = torch.linspace(-3, 3, 60).reshape(20, 3), torch.linspace(0.2, 1.5, 60).reshape(20, 3)
+    value = 0.999 * torch.tanh(torch.linspace(-9, 9, 60)).reshape(20, 3)
+
+    def score(loc: Tensor, scale: Tensor, value: Tensor) -> Tensor:
+        return family.log_prob(loc, scale, value=value, event_dims=1)
+
+    wanted = score(loc.double(), scale.double(), value.double())
+    tracked = score(loc.clone().requires_grad_(), scale, value).detach()
+    compiled = torch.compile(score, fullgraph=True)(loc, scale, value)
+    mapped = torch.vmap(lambda *row: family.log_prob(*row[:2], value=row[2], event_dims=1))(loc, scale, value)
+    for got in (score(loc, scale, value), tracked, compiled, mapped):
+        assert ((got - wanted).abs() <= 2.0**-23 * wanted.abs()).all()

@@ -375,3 +375,13 @@ def test_vectors_with_a_nan_have_nan_log_probs() -> None:
     score = masked_one_hot_categorical.log_prob_relaxed(logits, mask, relaxed)
     assert torch.equal(score.isnan(), is_nan)
     assert score[3] == -INF
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("low", "high", "value"), [(math.nan, 1.0, 5.0), (-1.0, math.nan, -5.0), (math.nan, 1.0, 1.0)])
+def test_a_bound_of_nan_beside_a_value_beyond_the_other(
+    low: float, high: float, value: float, dtype: torch.dtype
+) -> None:
+    loc = torch.zeros(1, dtype=dtype)
+    for family in (tanh_normal, truncated_normal):
+        assert family.log_prob(loc, 1.0, low, high, torch.tensor([value], dtype=dtype)).isnan()

@@ -187,10 +187,14 @@ def sample_without_replacement(
     >>> sample_without_replacement(random.key(42), torch.tensor([0.0, 1.0, -math.inf, 2.0]), 4)
     tensor([ 3,  1,  0, -1])
     """
-    if not isinstance(k, (int, torch.SymInt)) or isinstance(k, bool):
-        raise TypeError(f"k must be an integer, got {k!r}")
+    if not isinstance(k, (int, np.integer, torch.SymInt)) or isinstance(k, bool):
+        raise TypeError(f"logits.sample_without_replacement: k must be an integer, got {k!r}")
+    k = int(k) if isinstance(k, np.integer) else k
     if not 0 <= k <= logits.shape[-1]:
-        raise ValueError(f"k must lie between 0 and the number of outcomes {logits.shape[-1]}, got {k}")
+        raise ValueError(
+            f"logits.sample_without_replacement: k must lie between 0 and the number of outcomes "
+            f"{logits.shape[-1]}, got {k}"
+        )
     dtype = _full_dtype(logits)
     *batch, count = logits.shape
     noise = random.draw_entries(random.gumbel, key, sample_shape, batch, (count,), dtype=dtype, device=logits.device)

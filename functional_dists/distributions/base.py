@@ -66,7 +66,8 @@ class FamilyDistribution(Distribution):
             self._verb("check")(*self.params)
 
     def _parameter_shape(self) -> Size:
-        return _shared_shape(self.params)
+        fit = getattr(self.family.log_prob, "fit", None)  # of parameters that do not broadcast
+        return _shared_shape(self.params) if fit is None else fit(*(param.shape for param in self.params))
 
     def __getattr__(self, name: str) -> Any:
         params = self.__dict__.get("params")
@@ -155,13 +156,8 @@ class FamilyDistribution(Distribution):
             value = torch.as_tensor(value, device=self.device)
         if isinstance(value, int) or not (value.is_floating_point() or value.dtype == torch.bool):
             return verb(*self.params, value, **self._options)
-        log_prob = verb(*self.params, _as_integers(value, self._no_outcome), **self._options)
+        log_prob = verb(*self.params, _as_integers(value), **self._options)
         return torch.where(value.isnan() & (log_prob == -math.inf), math.nan, log_prob)
-
-    @property
-    def _no_outcome(self) -> int:
-        """An integer that is outside of every support."""
-        return -1
 
     @property
     def _tanh_bounds(self) -> tuple[Tensor, Tensor] | None:
@@ -177,7 +173,10 @@ class FamilyDistribution(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return the cumulative probability of every element."""
-        return self._verb("cdf")(*self.params, self._of_batch(value))
+        value = self._of_batch(value)
+        if self._scores_indices and isinstance(value, Tensor) and value.is_floating_point():
+            return torch.where(value.isnan(), math.nan, self._verb("cdf")(*self.params, _below(value)))
+        return self._verb("cdf")(*self.params, value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """Return the quantile of every element."""
@@ -318,12 +317,20 @@ def _as_tensor(number: Any, like: Tensor) -> Tensor:
     return like.new_zeros(()) + number
 
 
-def _as_integers(value: Tensor, otherwise: int) -> Tensor:
-    """Return outcomes as int64, those that are no integers as another number."""
+_NO_OUTCOME = 2**40  # as far from all outcomes as from any `start` or `ignore_index`
+
+
+def _as_integers(value: Tensor) -> Tensor:
+    """Return outcomes as int64, and for those that are no integers one that does not exist."""
     if value.dtype == torch.bool:
         return value.long()
     is_integer = (value == value.trunc()) & (value.abs() < 2.0**31)
-    return torch.where(is_integer, value, otherwise).long()
+    return torch.where(is_integer, torch.where(is_integer, value, 0.0).long(), _NO_OUTCOME)
+
+
+def _below(value: Tensor) -> Tensor:
+    """Return the largest integers that are not above the numbers."""
+    return value.nan_to_num(0.0).floor().clamp(-(2.0**31), 2.0**31).long()
 
 
 def one_source(key: Source | None, generator: Source | None) -> Source | None:

@@ -53,10 +53,6 @@ class LLMMaskedCategorical(FamilyDistribution):
         return functools.partial(verb, ignore_index=self.ignore_index) if takes else verb
 
     @property
-    def _no_outcome(self) -> int:
-        return min(-1, self.ignore_index - 1)
-
-    @property
     def position_level_masking(self) -> bool:
         """Whether the mask is of positions."""
         return self.mask.ndim < self.params.logits.ndim

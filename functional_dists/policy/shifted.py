@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists.family import from_pickle, to_pickle, verbs
 
@@ -51,7 +52,10 @@ class Shifted:
             outcome, log_prob = verb(*arguments, **options)
             return outcome + self._start(outcome), log_prob
 
-        for names, moved in ((_SCORES, score), (_DRAWS, draw), (_PAIRS, draw_and_score)):
+        def constraint(*arguments: Any, **options: Any) -> Any:
+            return _ShiftedConstraint(verb(*arguments, **options), self._start)
+
+        for names, moved in ((_SCORES, score), (_DRAWS, draw), (_PAIRS, draw_and_score), (("support",), constraint)):
             if name in names:
                 return functools.wraps(verb)(moved)
         return verb
@@ -60,6 +64,24 @@ class Shifted:
         if isinstance(self.start, int):
             return self.start
         return torch.tensor(self.start, dtype=like.dtype, device=like.device)
+
+
+class _ShiftedConstraint(Constraint):
+    """The actions whose outcomes lie in a set."""
+
+    def __init__(self, outcomes: Constraint, start: Callable[[Tensor], Any]) -> None:
+        self.outcomes, self._start = outcomes, start
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        return self.outcomes.is_discrete
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self.outcomes.event_dim
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.outcomes.check(value - self._start(value))
 
 
 def _again(family: Any, start: int | tuple[int, ...]) -> Shifted:

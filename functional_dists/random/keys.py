@@ -90,6 +90,7 @@ def split(key: Source, num: int = 2) -> Tensor:
     >>> actor
     tensor([8643895580192075859, 6287785766076502189], dtype=torch.uint64)
     """
+    num = num if isinstance(num, (int, torch.SymInt)) else _integer("num", num)
     if num < 0:
         raise ValueError(f"num must not be negative, got {num}")
     if isinstance(key, Tensor):

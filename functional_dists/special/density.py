@@ -110,6 +110,11 @@ class _Density(torch.autograd.Function):
         if not (is_asked_again or ctx.needs_input_grad[0]) and kernels.serve(slope := slope.contiguous()):
             return None, *kernels.log_density_slopes(value, loc, scale, ctx.bounds, slope), None, None
         with torch.enable_grad():
+            # By themselves: the value may be a function of the parameters, as a draw is.
+            value, loc, scale = (
+                t.view_as(t) if is_asked_again else t.detach().requires_grad_(is_needed)
+                for t, is_needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+            )
             if ctx.bounds is _NO_BOUNDS:
                 density = _of_normal(value, loc, scale, ctx.event_dims)
             else:

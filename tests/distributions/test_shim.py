@@ -18,6 +18,7 @@ from functional_dists import (
     categorical,
     delta,
     independent_normal,
+    llm_masked_categorical,
     masked_categorical,
     masked_one_hot_categorical,
     normal,
@@ -752,3 +753,19 @@ def test_wrap_takes_a_family_of_your_own() -> None:
         dist.support  # noqa: B018
     family.support = lambda scale: constraints.positive
     assert wrap(family, SCALE).support is constraints.positive
+
+
+def test_numbers_that_are_no_outcomes_are_none_wherever_outcomes_begin() -> None:
+    no_token = wrap(llm_masked_categorical, torch.zeros(2, 3), torch.tensor([True, True]), ignore_index=-1)
+    scores = no_token.log_prob(torch.tensor([0.5, math.nan]))
+    assert scores[0] == -math.inf
+    assert scores[1].isnan()
+    ordinal = Ordinal(torch.zeros(4, 3))
+    assert torch.equal(ordinal.cdf(torch.full((4,), 1.5)), ordinal.cdf(torch.ones(4, dtype=torch.int64)))
+
+
+def test_a_mask_of_positions_may_be_wrapped() -> None:
+    dist = wrap(llm_masked_categorical, torch.zeros(4, 2, 3), torch.ones(4, 2, dtype=torch.bool))
+    assert dist.batch_shape == (4, 2)
+    assert dist.log_prob(dist.sample()).shape == (4, 2)
+    assert dist.support.check(dist.sample()).all()

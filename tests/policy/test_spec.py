@@ -1,6 +1,7 @@
 """Outcome k of a discrete family is the action `start + k` of the spec, and specs that do not fit are refused."""
 
 import copy
+import math
 import pickle
 
 import gymnasium.spaces as gym
@@ -212,3 +213,14 @@ def test_a_spec_that_fits_is_taken(family, spec) -> None:
     outputs = 6 if family is tanh_normal else 3
     params, act = actor(nn.Linear(3, outputs), family, in_keys=["observation"], spec=spec, safe=True)
     assert act(params, KEY, {"observation": torch.zeros(4, 3)})["action"].shape[:1] == (4,)
+
+
+def test_the_object_of_shifted_actions_knows_their_support_and_what_is_none() -> None:
+    network = torch.nn.Linear(2, 3)
+    params, act = actor(network, categorical, in_keys=["x"], spec=gym.Discrete(3, start=-1))
+    dist = act.dist(params, {"x": torch.zeros(2, 2)})
+    assert dist.support.check(torch.tensor([-1, 1])).all()
+    assert not dist.support.check(torch.tensor([2, -2])).any()
+    scores = dist.log_prob(torch.tensor([0.5, math.nan]))
+    assert scores[0] == -math.inf
+    assert scores[1].isnan()
