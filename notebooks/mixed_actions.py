@@ -507,7 +507,8 @@ for (above, below), (situation, (x, poses)) in zip(panels.T, SITUATIONS.items(),
     for move, name, colour in zip(MOVES, NAMES, MOVE_COLOURS, strict=True):
         chance = chances[:, move]
         given_move = amount_given_move(params, {"move": torch.full_like(x, move, dtype=torch.int64)})
-        low, median, high = tanh_normal.icdf(*given_move, torch.tensor([0.05, 0.5, 0.95])[:, None, None]).squeeze(-1)
+        shares = torch.tensor([0.05, 0.5, 0.95])[:, None, None].expand(3, len(x), 1)
+        low, median, high = tanh_normal.icdf(*given_move, shares).squeeze(-1)
         above.plot(x, chance, color=colour, linewidth=2, label=name)
         below.fill_between(x, low, high, where=chance > 0.01, color=colour, alpha=0.25, linewidth=0)
         below.plot(x, median.where(chance > 0.01, torch.nan), color=colour, linewidth=2)

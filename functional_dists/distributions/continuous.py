@@ -274,7 +274,7 @@ class Delta(FamilyDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return 0 where the value is the point, else -inf."""
-        return delta.log_prob(self.param, value, atol=self.atol, rtol=self.rtol, **self._options)
+        return delta.log_prob(self.param, self._of_batch(value), atol=self.atol, rtol=self.rtol, **self._options)
 
     @property
     def support(self) -> Any:
@@ -331,7 +331,7 @@ class TanhDelta(_Bounded):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return 0 where the value is the point, else -inf."""
         return tanh_delta.log_prob(
-            self.param, self.low, self.high, value, atol=self.atol, rtol=self.rtol, **self._options
+            self.param, self.low, self.high, self._of_batch(value), atol=self.atol, rtol=self.rtol, **self._options
         )
 
     @property
