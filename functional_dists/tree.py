@@ -534,7 +534,7 @@ def _check_value_shape(signature: _Signature, name: str, value: torch.Size, shap
     if len(value) < len(shape) or value[len(value) - len(shape) :] != shape:
         raise ValueError(
             f"{signature.function}: {name} of shape {tuple(value)} does not fit the parameters, whose values have "
-            f"shape {tuple(shape)}: it may add leading axes to that, but nothing in it broadcasts; expand it"
+            f"shape {tuple(shape)}: it may only add leading axes, as a value does not broadcast; expand it"
         )
 
 

@@ -369,11 +369,15 @@ def test_pytrees(name: str, verb: str) -> None:
 
     key = random.key(3)
     first, *rest = zip(call.tensors, other.tensors, strict=True)
-    # The first argument is the widest tree; the second of the same structure; the others are prefixes or tensors.
+    # The first argument is the widest tree; the second and the value are prefixes; the others are tensors.
+    scored = ("value", "pre")
+    of_legs = [(i == 0 and call.names[0] not in scored) or given in scored for i, given in enumerate(call.names[1:])]
     trees = [{"arm": first[0], "legs": (first[1], {"left": first[0]})}]
-    trees += [{"arm": a, "legs": b} if i == 0 else a for i, (a, b) in enumerate(rest)]
+    trees += [{"arm": a, "legs": b} if is_tree else a for is_tree, (a, b) in zip(of_legs, rest, strict=True)]
     leaves = [[first[0], *(a for a, _ in rest)]]
-    leaves += [[f, *(b if i == 0 else a for i, (a, b) in enumerate(rest))] for f in (first[1], first[0])]
+    leaves += [
+        [f, *(b if is_tree else a for is_tree, (a, b) in zip(of_legs, rest, strict=True))] for f in (first[1], first[0])
+    ]
     got = of_trees(trees, key)
     got_trees = got if isinstance(got, tuple) else (got,)
     for i, tree in enumerate(got_trees):
@@ -487,8 +491,8 @@ def test_refuses_what_is_no_key(name: str, verb: str) -> None:
     for wrong in (None, 3, torch.zeros(2), torch.zeros(2, dtype=torch.int64)):
         with pytest.raises(TypeError, match="key"):
             call.function(wrong, *call.tensors[1:])
-    with pytest.raises(ValueError, match=r"key.*\(3, 2\)"):
-        call.function(random.split(random.key(0), 3), *call.tensors[1:])
+    with pytest.raises(ValueError, match=r"key.*\(4, 2\)"):
+        call.function(random.split(random.key(0), 4), *call.tensors[1:])
 
 
 @pytest.mark.parametrize("name", [row.name for row in FAMILIES])

@@ -16,7 +16,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_examples_run() -> None:
     namespace: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
     assert namespace["action"].shape == (256, 6)
