@@ -185,7 +185,7 @@ def test_quantiles_that_look_for_hard_windows_equal_those_that_do_not(extreme: b
         assert torch.equal(alone, everywhere[:, lane])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, WIDE], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(WIDE, marks=pytest.mark.slow)], ids=str)
 def test_compiled_quantiles_are_those_of_eager_code(dtype: torch.dtype) -> None:
     """Compiled, a formula of ours takes the place of PyTorch's, and an operation puts the hard windows right."""
     slope = torch.tensor([0.0, 0.0, 3.0, -3.0, 0.0, -40.0, 1e3, 5.0], dtype=dtype)
@@ -296,6 +296,7 @@ def test_verbs_of_parameters_of_any_axes(family: Any) -> None:
                 torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.slow
 def test_compiled_kl_of_parameters_of_other_axes() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(lambda p, q: truncated_normal.kl(p, q, event_dims=0), fullgraph=True)
