@@ -88,6 +88,7 @@ class BoundFamily:
             )
         for name, verb in verbs(family).items():
             setattr(self, name, _documented(self, verb, _bind_verb(self, verb)))
+        _left_of(family.Params, fixed)  # before compiled code asks for it
 
     @property
     def Params(self) -> Any:

@@ -182,6 +182,12 @@ def test_bind_works_in_compiled_code() -> None:
     torch.testing.assert_close(torch.compile(step, fullgraph=True)(KEY, LOC, low), step(KEY, LOC, low))
 
 
+def test_the_params_of_a_bound_family_may_be_made_in_compiled_code() -> None:
+    torque = bind(tanh_normal, low=-2.0, loc=0.5)
+    compiled = torch.compile(lambda key, scale: torque.sample(key, torque.Params(scale)), fullgraph=True)
+    torch.testing.assert_close(compiled(KEY, LOC + 1), torque.sample(KEY, LOC + 1))
+
+
 # --------------------------------------------------------------------------------------------------- shapes and numbers
 @pytest.mark.parametrize(("name", "verb"), DRAWING)
 @pytest.mark.parametrize("sample_shape", [5, np.int64(5), [5], torch.Size([5])])
