@@ -9,6 +9,7 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists.continuous.tanh_normal import Params
+from functional_dists.family import BoundFamily
 from functional_dists.random import Shape, Source
 from functional_dists.special import is_constant
 from functional_dists.tree import Real, verb
@@ -36,7 +37,7 @@ def rsample(key: Source, family: Any, params: Any, *, sample_shape: Shape = ()) 
     (tensor([-0.7488,  0.1916]), tensor([-0.9702,  0.1940]))
     """
     pre = family.sample_pretanh(key, *params, sample_shape=sample_shape)
-    given = {**getattr(family, "fixed", {}), **params._asdict()}
+    given = _given(family, params)
     if all(name in given for name in Params._fields):
         pre = _with_gradient(given["loc"], given["scale"], given["low"], given["high"], pre)
     return family.squash(pre, *_bounds(family, params)), pre
@@ -44,10 +45,15 @@ def rsample(key: Source, family: Any, params: Any, *, sample_shape: Shape = ()) 
 
 def of_value(family: Any, params: Any, value: Any, name: str) -> Any:
     """Return the value before the squashing of the point that the verb `name` gives."""
-    loc = {**getattr(family, "fixed", {}), **params._asdict()}.get("loc")
+    loc = _given(family, params).get("loc")
     if name in ("deterministic", "median") and isinstance(loc, Tensor) and isinstance(value, Tensor):
         return loc.expand(value.shape)
     return family.unsquash(value, *_bounds(family, params))
+
+
+def _given(family: Any, params: Any) -> dict[str, Any]:
+    """Return all parameters by name, those that are bound too."""
+    return {**(family.fixed if isinstance(family, BoundFamily) else {}), **params._asdict()}
 
 
 def _bounds(family: Any, params: Any) -> list[Any]:
