@@ -292,7 +292,7 @@ def test_vmap_compile_and_pickle_keep_pretanh_values() -> None:
 # ------------------------------------------------------------------------------------------------------- other modes
 @pytest.mark.parametrize("family", [tanh_normal, categorical], ids=["tanh_normal", "categorical"])
 def test_other_modes_score_a_stored_action_alike(family) -> None:
-    """Up to what float32 rounds off the summands, of which the eager formula and the others have different ones."""
+    """Within two units in the last place."""
     torch.manual_seed(0)
     params, act = actor(nn.Linear(3, 12), family, in_keys=["observation"], return_log_prob=True)
     with torch.no_grad():
@@ -300,7 +300,7 @@ def test_other_modes_score_a_stored_action_alike(family) -> None:
         compiled = torch.compile(act.steps[1].log_prob, fullgraph=True)((), after)
         vmapped = torch.vmap(lambda after: act.steps[1].log_prob((), after))(after)
     for found in (compiled, vmapped):
-        torch.testing.assert_close(found, after["sample_log_prob"], rtol=2**-22, atol=2**-20)
+        torch.testing.assert_close(found, after["sample_log_prob"], rtol=2**-22, atol=0)
 
 
 def test_the_first_ratios_of_several_steps() -> None:
