@@ -123,20 +123,20 @@ def sample_and_log_prob(
     if quick is not None:
         return quick
     x = (loc + scale * noise).detach()
+    value, dtype = special.squash(x, low.detach(), high.detach()), x.dtype
+    x, noise, loc, scale, low, high = (t.double() for t in (x, noise, loc, scale, low, high))
     if special.is_constant(low, high):
-        log_prob = special.log_image_density(
-            reanchored(noise, loc, scale), scale.log() + log_squash_slope(x, low, high)
-        )
-        return special.squash(x, low, high), sum_event(log_prob, event_dims)
-    fixed_low, fixed_high = low.detach(), high.detach()
-    # With the value held fixed x moves with the bounds, as do its distances to them.
-    width = fixed_high - fixed_low
-    below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
-    above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
-    loc = loc - 0.5 * (below - above)
-    log_slope = log_squash_slope(x, fixed_low, fixed_high) + below + above - special.log_growth(high - low)
+        log_slope = log_squash_slope(x, low, high)
+    else:
+        fixed_low, fixed_high = low.detach(), high.detach()
+        # With the value held fixed x moves with the bounds, as do its distances to them.
+        width = fixed_high - fixed_low
+        below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
+        above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
+        loc = loc - 0.5 * (below - above)
+        log_slope = log_squash_slope(x, fixed_low, fixed_high) + below + above - special.log_growth(high - low)
     log_prob = special.log_image_density(reanchored(noise, loc, scale), scale.log() + log_slope)
-    return special.squash(x, fixed_low, fixed_high), sum_event(log_prob, event_dims)
+    return value, sum_event(log_prob, event_dims).to(dtype)
 
 
 @verb(confine=special.strictly_inside)
@@ -154,8 +154,10 @@ def rsample_and_log_prob(
     if quick is not None:
         return quick
     x = loc + scale * noise
+    value, dtype = special.squash(x, low, high), x.dtype
+    x, noise, scale, low, high = (t.double() for t in (x, noise, scale, low, high))
     log_prob = special.log_image_density(noise, scale.log() + log_squash_slope(x, low, high))
-    return special.squash(x, low, high), sum_event(log_prob, event_dims)
+    return value, sum_event(log_prob, event_dims).to(dtype)
 
 
 def _noise(key: Source, sample_shape: Shape, *parameters: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import kernels
-from functional_dists.special.constant import is_constant, is_plain, literal
+from functional_dists.special.constant import is_constant, literal
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.vectorized import argmax, picked, quick_mask
 
@@ -76,7 +76,7 @@ class Shifted(NamedTuple):
     top: Tensor  # (*B): the largest, NaN if there is a NaN, and a number in a row without support
     weights: Tensor  # (*B, N): exp of the logits less the largest, where it is 1; next to nothing outside the support;
     # NaN for a NaN, and then next to nothing for all others
-    rest: Tensor  # (*B): the sum of that without the largest
+    rest: Tensor  # (*B): the sum of that without the largest, in float64 but for compiled code
     largest: Tensor | None  # (*B): which one it is, -1 in a row without support; None where no derivative asks for it
 
 
@@ -99,9 +99,9 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     is_empty = top == -math.inf
     top = torch.where(is_empty, 0.0, top)
     weights = torch.exp(logits - _no_nan(top))
-    rest = torch.where(is_top, 0.0, weights).sum(-1)
-    if logits.dtype == torch.float32 and is_plain():  # to the bit what it is where no derivative is asked for
-        rest = _quick_rest(weights.detach()) + (rest - rest.detach())
+    # Compiled, the lanes of a float64 sum are added up one by one.
+    dtype = weights.dtype if torch.compiler.is_compiling() else torch.float64
+    rest = torch.where(is_top, 0.0, weights).sum(-1, dtype=dtype)
     rest = rest + _if_nan(top).squeeze(-1)
     return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 
@@ -109,7 +109,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
 def _quick_rest(weights: Tensor) -> Tensor:
     """Return the sum of the weights less 1, that of the largest; 0 in a row without support."""
     total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
-    return (total - literal(1.0, total)).clamp(min=0).to(weights.dtype)
+    return (total - literal(1.0, total)).clamp(min=0)
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -208,12 +208,12 @@ def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
     >>> log_prob_at(shift(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    logit = _at(parts.logits, index) - parts.top
-    if parts.largest is None:
-        return logit - torch.log1p(parts.rest)
-    # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
-    log_prob = torch.where(index == parts.largest, 0.0, logit) - torch.log1p(parts.rest)
-    return torch.where(log_prob == -math.inf, -math.inf, log_prob)  # without a gradient
+    logit = _at(parts.logits, index).double() - parts.top.double()
+    if parts.largest is not None:
+        # That of the largest is 0 without derivatives, which would cancel and leave nothing of a small rest's.
+        logit = torch.where(index == parts.largest, 0.0, logit)
+    log_prob = (logit - torch.log1p(parts.rest.double())).to(parts.logits.dtype)
+    return log_prob if parts.largest is None else torch.where(log_prob == -math.inf, -math.inf, log_prob)  # no gradient
 
 
 def _at(table: Tensor, index: Tensor) -> Tensor:
