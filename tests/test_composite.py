@@ -1,4 +1,5 @@
-"""Joint distributions over pytrees: independent heads, chains of dependent ones, and both under the transformations."""
+"""Joint distributions over pytrees: independent heads, chains of dependent ones, and both under the transformations."""from functional_dists.family import fnv1a
+
 
 import pickle
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from functional_dists import (
     ordinal,
     random,
     tanh_normal,
-    tree,
 )
 from functional_dists.composite import Head, chain, pick
 
@@ -131,7 +131,7 @@ def test_every_head_is_its_family_with_the_key_of_its_path() -> None:
         ("rest/0", normal, params["rest"][0], lambda t: t["rest"][0]),
         ("rest/1/grip", one_hot_categorical, params["rest"][1]["grip"], lambda t: t["rest"][1]["grip"]),
     ]:
-        expected = family.sample_and_log_prob(random.fold_in(KEY, tree.fnv1a(path)), *own)
+        expected = family.sample_and_log_prob(random.fold_in(KEY, fnv1a(path)), *own)
         assert_close((at(value), at(log_prob)), expected, rtol=0, atol=0)
         assert_close(at(composite.log_prob(FAMILIES, params, value, aggregate=False)), family.log_prob(*own, at(value)))
     total = composite.log_prob(FAMILIES, params, value)

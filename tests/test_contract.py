@@ -13,7 +13,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from functional_dists import random, tanh_normal
 from functional_dists.family import verbs
-from functional_dists.tree import fnv1a
+from functional_dists.family.trees import fnv1a
 from tests.accuracy.goals import NAMES as MEASURED
 from tests.families import (
     BY_NAME,

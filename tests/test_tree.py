@@ -11,7 +11,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from functional_dists import bind, independent_normal, normal, random, tanh_normal, tree
+from functional_dists import bind, family, independent_normal, normal, random, tanh_normal
 
 LOC, KEY = torch.zeros(3), random.key(0)
 
@@ -57,14 +57,14 @@ def test_a_leaf_draws_from_its_own_path_only() -> None:
     with_neighbours = normal.sample(KEY, {"a": LOC, "arm": LOC, "leg": {"arm": LOC}}, 1.0)
     assert torch.equal(alone["arm"], with_neighbours["arm"])
     assert not torch.equal(with_neighbours["arm"], with_neighbours["leg"]["arm"])
-    expected = normal.sample(random.fold_in(KEY, tree.fnv1a("arm")), LOC, 1.0)
+    expected = normal.sample(random.fold_in(KEY, family.fnv1a("arm")), LOC, 1.0)
     assert torch.equal(alone["arm"], expected)
 
 
 def test_fnv1a_known_answers() -> None:
     """From the test vectors of the FNV reference code."""
-    assert tree.fnv1a("") == 0xCBF29CE484222325
-    assert tree.fnv1a("foobar") == 0x85944171F73967E8
+    assert family.fnv1a("") == 0xCBF29CE484222325
+    assert family.fnv1a("foobar") == 0x85944171F73967E8
 
 
 def test_tensordict_in_tensordict_out() -> None:
@@ -75,7 +75,7 @@ def test_tensordict_in_tensordict_out() -> None:
     assert value.batch_size == (5, 4) == log_prob.batch_size
     as_dict = tanh_normal.sample(KEY, data.to_dict(), 1.0, -1.0, 1.0, sample_shape=(5,))
     assert torch.equal(value["body", "leg"], as_dict["body"]["leg"])
-    joint = tree.sum_leaves(log_prob)
+    joint = family.sum_leaves(log_prob)
     torch.testing.assert_close(joint, log_prob["arm"] + log_prob["body", "leg"])
 
 

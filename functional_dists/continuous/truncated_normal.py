@@ -14,34 +14,10 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
+from functional_dists.family import Real, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
 from functional_dists.special import truncated
-from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "rsample",
-    "rsample_and_log_prob",
-    "sample",
-    "sample_and_log_prob",
-    "stddev",
-    "support",
-    "survival",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -57,6 +33,9 @@ class Params(NamedTuple):
     scale: Real
     low: Real = -1.0
     high: Real = 1.0
+
+
+verb = define(Params)
 
 
 @verb

@@ -25,25 +25,10 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
+from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import choose_by_logits, is_transformed, softmax, vectorized
 from functional_dists.special import support as supports
-from functional_dists.tree import Index, Mask, Real, require, verb
-
-__all__ = [
-    "Params",
-    "check",
-    "deterministic",
-    "entropy",
-    "kl",
-    "log_prob",
-    "mode",
-    "normalized_logits",
-    "probs",
-    "sample",
-    "sample_and_log_prob",
-    "support",
-]
 
 # How many logits are worked on at once: 1 MiB in float32, which stays in the cache; larger chunks leave larger holes in
 # the memory of the C library. Elsewhere than on the CPU the cost of a chunk is that of its launches.
@@ -61,6 +46,9 @@ class Params(NamedTuple):
 
     logits: Real
     mask: Mask
+
+
+verb = define(Params)
 
 
 def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:
