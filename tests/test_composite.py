@@ -1,5 +1,4 @@
-"""Joint distributions over pytrees: independent heads, chains of dependent ones, and both under the transformations."""from functional_dists.family import fnv1a
-
+"""Joint distributions over pytrees: independent heads, chains of dependent ones, and both under the transformations."""
 
 import pickle
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from functional_dists import (
     tanh_normal,
 )
 from functional_dists.composite import Head, chain, pick
+from functional_dists.family import fnv1a
 
 KEY = random.key(7)
 TORQUE = bind(tanh_normal, low=-2.0, high=3.0)
