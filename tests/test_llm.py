@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from functional_dists import bind, categorical, logits, masked_categorical, random
 from functional_dists import llm_masked_categorical as family
+from functional_dists.special import chunks
 
 KEY = random.key(5)
 BATCH, POSITIONS, TOKENS = 2, 5, 7
@@ -74,8 +75,8 @@ KINDS = pytest.mark.parametrize("kind", ["positions", "tokens"])
 @pytest.fixture(params=["whole", "rows", "samples"])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Cut not at all, into rows, or into the samples of the batch."""
-    size = {"whole": family.CHUNK, "rows": 2 * TOKENS, "samples": POSITIONS * TOKENS}[request.param]
-    monkeypatch.setattr(family, "CHUNK", size)
+    size = {"whole": chunks.CHUNK, "rows": 2 * TOKENS, "samples": POSITIONS * TOKENS}[request.param]
+    monkeypatch.setattr(chunks, "CHUNK", size)
     return request.param
 
 
@@ -193,7 +194,7 @@ def test_second_derivatives(kind: str, chunk: str) -> None:
 
 
 def test_retained_graph_and_changed_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(family, "CHUNK", 2 * TOKENS)
+    monkeypatch.setattr(chunks, "CHUNK", 2 * TOKENS)
     table, mask, value = example("positions")
     leaf = table.clone().requires_grad_()
     total = scores(leaf, mask, value)
@@ -343,7 +344,7 @@ def test_draws_are_the_same_in_every_mode(kind: str, count: int, monkeypatch: py
 
     eager = torch.stack([sample(key, table, mask) for key in keys])
     for size in (1, count, 2 * count, 5 * count):
-        monkeypatch.setattr(family, "CHUNK", size)
+        monkeypatch.setattr(chunks, "CHUNK", size)
         assert torch.equal(torch.stack([sample(key, table, mask) for key in keys]), eager)
     mapped = vmap(sample, in_dims=(0, None, None))
     assert torch.equal(mapped(keys, table, mask), eager)
@@ -489,7 +490,7 @@ def test_half_precision_is_float32_rounded(kind: str, dtype: torch.dtype, chunk:
 
 
 def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(family, "CHUNK", 2 * TOKENS)
+    monkeypatch.setattr(chunks, "CHUNK", 2 * TOKENS)
     table, mask, value = example("positions", torch.bfloat16)
     seen = []
     of_chunk = family._full
@@ -564,7 +565,7 @@ def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monke
     table, mask, value = example(kind, dtype)
     other = (torch.zeros_like(table), mask)
     for size in (2 * TOKENS, POSITIONS * TOKENS):
-        monkeypatch.setattr(family, "CHUNK", size)
+        monkeypatch.setattr(chunks, "CHUNK", size)
         calls = {
             "log_prob": lambda leaf: family.log_prob(leaf, mask, value),
             "log_prob of many": lambda leaf: family.log_prob(leaf, mask, value.expand(3, *value.shape)),
@@ -582,7 +583,7 @@ def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monke
 
 def test_gradients_for_many_slopes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     table, mask, value = example("tokens")
-    monkeypatch.setattr(family, "CHUNK", 2 * TOKENS)
+    monkeypatch.setattr(chunks, "CHUNK", 2 * TOKENS)
     leaf = table.clone().requires_grad_()
     scored = family.log_prob(leaf, mask, value).clamp(min=-1e4)
     slopes = random.normal(KEY, (3, *scored.shape), dtype=torch.float64)

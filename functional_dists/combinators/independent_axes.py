@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from functional_dists.family import Definition, bind, combinator, define, name_of, specification_of, sum_event, verbs
+from functional_dists.family import bind, combinator, define, name_of, specification_of, sum_event, verbs
 
 __all__ = ["independent"]
 
@@ -13,6 +13,7 @@ _SCORES = ("entropy", "kl", "log_prob", "log_prob_relaxed")
 _PAIRS = ("rsample_and_log_prob", "sample_and_log_prob")
 
 
+@combinator
 def independent(family: Any, event_dims: int = 1) -> Any:
     """Return a family of independent elements, whose log-prob, entropy and divergence are sums over the last axes.
 
@@ -38,11 +39,6 @@ def independent(family: Any, event_dims: int = 1) -> Any:
     spec = specification_of(family.log_prob)
     if spec is not None and spec.event_dims is not None:
         return bind(family, event_dims=spec.event_dims + event_dims)
-    return _independent(family, event_dims)
-
-
-@combinator
-def _independent(family: Any, event_dims: int) -> Definition:
     verb = define(family.Params, f"independent({name_of(family)}, {event_dims})")
 
     def summed(score: Tensor) -> Tensor:

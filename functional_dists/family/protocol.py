@@ -53,7 +53,7 @@ def name_of(family: Any) -> str:
 
 
 # -------------------------------------------------------------------------------------------- families made of families
-def combinator(make: Callable[..., Definition]) -> Callable[..., "_Combined"]:
+def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function from families to a `Definition` one from families to a family.
 
     The family has the verbs of the definition, a repr, a hash and a pickle, which says how it was made. The same
@@ -63,12 +63,20 @@ def combinator(make: Callable[..., Definition]) -> Callable[..., "_Combined"]:
     >>> one_hot(categorical), one_hot(categorical) is one_hot(categorical)
     (one_hot(categorical), True)
     """
+    signature = inspect.signature(make)
 
     @functools.lru_cache(maxsize=256)
-    def of_families(*arguments: Any) -> _Combined:
-        return _Combined(of_families, arguments, make(*arguments))
+    def of_arguments(*arguments: Any) -> Any:
+        made = make(*arguments)
+        return _Combined(of_families, arguments, made) if isinstance(made, Definition) else made
 
-    return functools.update_wrapper(of_families, make)
+    @functools.wraps(make)
+    def of_families(*arguments: Any, **named: Any) -> Any:
+        bound = signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        return of_arguments(*bound.args)
+
+    return of_families
 
 
 class _Combined:
