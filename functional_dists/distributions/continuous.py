@@ -331,7 +331,7 @@ class TanhDelta(_Bounded):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return 0 where the value equals the point, else -inf."""
         value = self._expand_to_batch(value)
-        options = {"atol": self.atol, "rtol": self.rtol, **self._options}
+        options: dict[str, Any] = {"atol": self.atol, "rtol": self.rtol, **self._options}
         return tanh_delta.log_prob(self.param, self.low, self.high, value, **options)
 
     @property
