@@ -5,6 +5,7 @@ import importlib
 import math
 import re
 import runpy
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks import cases, compare, goals, reference, report
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS, CONTIGUOUS, ours, pipelines
 from benchmarks.measures import slope, steepest, summary
-from benchmarks.studies import growth
+from benchmarks.studies import growth, on_gpu
 from benchmarks.worker import Failure, Worker
 from functional_dists import parameters
 
@@ -160,6 +161,25 @@ def test_the_results_are_a_line_for_each_case_and_a_small_picture() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- studies
+def test_the_study_of_gpus_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        assert on_gpu.main(["--device", "cpu", "--tiny", "--no-compile"]) == 0
+    text = capsys.readouterr().out
+    assert "## Verbs that fail or make the host wait: 0 of" in text
+    draws = re.search(r"(\d+) of (\d+) equal to the bit", text)
+    assert draws is not None
+    assert draws[1] == draws[2]
+    for case in on_gpu.timed_cases(tiny=True):
+        assert f"| {case.name} |" in text
+
+
+def test_differences_in_the_last_place_are_counted() -> None:
+    ones = torch.ones(3)
+    assert on_gpu.ulps(ones, ones) == 0
+    assert on_gpu.ulps(torch.nextafter(ones, 2 * ones), ones) == 1
+    assert on_gpu.ulps(torch.full((3,), torch.nan), ones) == torch.inf
+
+
 @pytest.mark.parametrize("file", sorted((FOLDER / "studies").glob("[a-z]*.py")), ids=lambda file: file.stem)
 def test_a_study_says_when_it_was_run_and_what_it_found(file: Path) -> None:
     lines = runpy.run_path(str(file), run_name="study")["__doc__"].splitlines()
