@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow lint format bench bench-choice accuracy notebooks clean
+.PHONY: demo test test-slow lint format bench accuracy notebooks clean
 
 .venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,9 +37,6 @@ format: .venv/installed
 
 bench: .venv/bench  ## beside TorchRL, torch.distributions and JAX, to benchmarks/RESULTS.md and RESULTS.png
 	$(BIN)/python -m benchmarks.compare $(BENCH)
-
-bench-choice: .venv/installed  ## ways to draw an outcome, to benchmarks/CHOICE_SPEED.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.choice_speed | tee benchmarks/CHOICE_SPEED.md
 
 accuracy: .venv/installed  ## errors against 50 digits, beside torch.distributions and TorchRL, to tests/accuracy/TABLE.md
 	$(SERIAL) $(BIN)/python -m tests.accuracy.table --peer torch --peer torchrl | tee tests/accuracy/TABLE.md

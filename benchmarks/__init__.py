@@ -1,1 +1,1 @@
-"""Comparisons with other libraries, and of ways to do a thing; `python -m benchmarks.compare` is the main one."""
+"""Comparisons with other libraries: `python -m benchmarks.compare` is the harness, `studies` ran once."""

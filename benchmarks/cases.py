@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,8 @@ Arrays = dict[str, np.ndarray]
 
 VERBS = ("sample", "sample_and_log_prob", "log_prob", "entropy", "kl")
 DRAWING = ("sample", "sample_and_log_prob", "sample_log_prob_entropy")
+PIPELINE = "pipeline "  # before the family in the name of what users run
+ACTORS = ("actor", "ProbabilisticActor")  # verbs of pipelines: `policy.actor`, and TorchRL's with the shim's class
 LOW, HIGH, IGNORE_INDEX = -1.0, 1.0, -100
 BATCH, OBSERVATION, HIDDEN, ACTION = 32, 17, 64, 6  # of one update of the ensemble
 RATE, TEMPERATURE, TARGET = 1e-2, 0.1, 0.5
@@ -18,6 +20,7 @@ PARAMETERS = {
     "independent_normal": ("loc", "scale"),
     "tanh_normal": ("loc", "scale"),
     "truncated_normal": ("loc", "scale"),
+    "categorical": ("logits",),
     "masked_categorical": ("logits", "mask"),
     "one_hot_categorical": ("logits",),
     "ordinal": ("scores",),
@@ -46,11 +49,33 @@ class Case:
         return f"{self.family} {self.verb} {self.shape}{suffix}"
 
     @property
+    def is_pipeline(self) -> bool:
+        return self.family.startswith(PIPELINE)
+
+    @property
+    def call(self) -> "Case":
+        """The same verb of the family itself, for a pipeline."""
+        return replace(self, family=self.family.removeprefix(PIPELINE))
+
+    @property
     def size(self) -> int:
         return int(np.prod(self.shape))
 
 
 COPY = Case("memory", "copy", (2**26,))  # which no cache holds
+PIPELINES = (
+    *(
+        Case(f"{PIPELINE}tanh_normal", verb, shape)
+        for shape in ((1, 6), (256, 6), (16_384, 6))
+        for verb in ("sample", "sample_and_log_prob", "rsample_and_log_prob", "log_prob", *ACTORS)
+    ),
+    *(
+        Case(f"{PIPELINE}{family}", verb, shape)
+        for family in ("categorical", "masked_categorical")
+        for shape in ((1, 64), (256, 64))
+        for verb in ("sample", "sample_and_log_prob", "log_prob")
+    ),
+)
 ENSEMBLES = tuple(Case("ensemble", "update", (num,)) for num in (1, 8, 64, 512))
 
 
@@ -70,7 +95,7 @@ def work(device: str) -> list[Case]:
         cases.append(Case("masked_categorical", "sample_log_prob_entropy", (4096, 128_256), "bfloat16"))
     cases += [Case("random", verb, shape) for verb in ("uniform", "normal") for shape in ((8,), (256, 6), (2**20,))]
     cases += [Case("random", "split", (num,)) for num in (2, 1024)]
-    return [*cases, *ENSEMBLES]
+    return [*cases, *ENSEMBLES, *PIPELINES]
 
 
 def few(cases: list[Case]) -> list[Case]:
@@ -86,6 +111,7 @@ def few(cases: list[Case]) -> list[Case]:
             and case.dtype == "float32"
         )
         or case in (COPY, Case("random", "normal", (2**20,)), ENSEMBLES[1])
+        or case == Case(f"{PIPELINE}tanh_normal", "log_prob", (256, 6))
     ]
 
 
@@ -100,8 +126,13 @@ def matching(cases: list[Case], patterns: Sequence[str]) -> list[Case]:
 
 # --------------------------------------------------------------------------------------------------------------- inputs
 def inputs(case: Case) -> Arrays:
-    """Return the parameters by name, those of a second distribution as `q_...`, and a `value` to score."""
+    """Return the parameters by name, those of a second distribution as `q_...`, and a `value` to score.
+
+    Of a pipeline `raw` is what a network puts out for these parameters.
+    """
     source = np.random.default_rng(0)
+    if case.is_pipeline:
+        return _pipeline(source, case.call)
     if case.family == "ensemble":
         return _ensemble(source, case.shape[0])
     if case.family not in PARAMETERS:
@@ -136,6 +167,20 @@ def _discrete(source: np.random.Generator, case: Case) -> Arrays:
         index, value = value[..., None], np.zeros(case.shape, np.int64)
         np.put_along_axis(value, index, 1, -1)
     return {**arrays, "value": value}
+
+
+def _pipeline(source: np.random.Generator, case: Case) -> Arrays:
+    if case.family in CONTINUOUS:
+        arrays = _continuous(source, case)
+        # `parameters.normal_params` makes the scale of this: softplus(raw + log(expm1(0.99))) + 0.01.
+        raw_scale = np.log(np.expm1(arrays["scale"] - 0.01) / np.expm1(0.99))
+        return {**arrays, "raw": np.concatenate([arrays["loc"], raw_scale], -1, dtype=np.float32)}
+    arrays = _discrete(source, case)
+    if "mask" in arrays:
+        arrays["mask"] = source.random(case.shape[-1:], dtype=np.float32) < 0.7  # one for all rows
+        arrays["value"] = source.choice(np.flatnonzero(arrays["mask"]), case.shape[:-1])
+    state_values = np.zeros((*case.shape[:-1], 1), np.float32)  # which a second head puts out
+    return {**arrays, "raw": np.concatenate([arrays["logits"], state_values], -1)}
 
 
 def _ensemble(source: np.random.Generator, num: int) -> Arrays:

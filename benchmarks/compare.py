@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import fnmatch
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from benchmarks import cases, goals, report
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measures import summary
-from benchmarks.worker import ENOUGH, PAUSE, Failure, Readiness, Worker, environment
+from benchmarks.worker import ENOUGH, PAUSE, Failure, Readiness, Worker
 
 LEAST_ROUNDS = 7
 COMPILED = (
@@ -65,7 +64,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--only", metavar="PATTERN", nargs="+", help="cases whose name has one of these in it, * and ? allowed"
     )
     parser.add_argument("--missing", action="store_true", help="with --update: only what has no result yet")
-    parser.add_argument("--rest", action="store_true", help="no case, but import times, compile times and memory")
+    parser.add_argument("--rest", action="store_true", help="no case, but import times and compile times")
     parser.add_argument("--contenders", metavar="PATTERN", default="*", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--quick", action="store_true", help="few rounds, one thread and, without --only, few cases")
     parser.add_argument("--rounds", type=int, help="50, or with --quick 5")
@@ -102,6 +101,8 @@ def main(given: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "RESULTS.json"
     results = report.load(file) if options.update and file.exists() else report.Results(options.device, contenders)
+    results.contenders = [name for name in CONTENDERS if name in {*results.contenders, *contenders}]
+    results.machine = report.machine(options.device)
     known = {(timed.case, timed.threads) for timed in results.cases} if options.missing else set()
     pending = {threads: [case for case in chosen if (case, threads) not in known] for threads in options.threads}
     try:
@@ -116,8 +117,6 @@ def main(given: Sequence[str] | None = None) -> None:
     if has_rest:
         results.imports = import_times(5 if not options.quick else 1)
         results.compile_times = compile_times(settings, 3 if not options.quick else 1)
-    if has_rest and not options.quick and options.device == "cpu":
-        results.memory = memory()
     report.write(results, options.output)
     print(f"{options.output}/RESULTS.md, {options.output}/RESULTS.png")
 
@@ -141,6 +140,7 @@ def of_case(case: Case, threads: int, workers: dict[str, Worker], settings: Sett
     timed = report.Timed(case, threads)
     seconds: dict[str, list[float]] = {}
     counts: dict[str, int] = {}
+    round_takes = 0.0
     for name in settings.contenders:
         framework, form = name.split("/")
         try:
@@ -151,8 +151,8 @@ def of_case(case: Case, threads: int, workers: dict[str, Worker], settings: Sett
         if ready is not None:
             seconds[name] = []
             counts[name] = max(1, math.ceil(ENOUGH / ready.seconds))
-            timed.readiness[name] = ready
-    round_takes = sum(timed.readiness[name].seconds * counts[name] for name in seconds)
+            round_takes += ready.seconds * counts[name]
+            _note(timed, name, ready)
     for _ in range(rounds_of(case, round_takes, settings)):
         for name in list(seconds):
             framework, form = name.split("/")
@@ -161,12 +161,21 @@ def of_case(case: Case, threads: int, workers: dict[str, Worker], settings: Sett
                 seconds[name].append(workers[framework].ask("time", form, counts[name]))
             except Failure as failure:
                 timed.failures[name] = str(failure)
-                del seconds[name], timed.readiness[name]
+                del seconds[name]
     for worker in workers.values():
         with contextlib.suppress(Failure):  # of a library that is not installed
             worker.ask("release")
     timed.summaries = {name: summary(values) for name, values in seconds.items()}
     return timed
+
+
+def _note(timed: report.Timed, name: str, ready: Readiness) -> None:
+    if name.startswith(report.OURS):
+        timed.moved = timed.moved or ready.moved
+    if ready.wrong:
+        timed.wrong[name] = ready.wrong
+    if ready.note:
+        timed.notes[name] = ready.note
 
 
 def rounds_of(case: Case, round_takes: float, settings: Settings) -> int:
@@ -207,19 +216,6 @@ def compile_times(settings: Settings, rounds: int) -> dict[Case, dict[str, float
                 pass
             worker.stop()
     return {case: {name: statistics.median(t) for name, t in by_name.items()} for case, by_name in times.items()}
-
-
-def memory() -> str:
-    """Return the table of the peak memory of the verbs for language models."""
-    script = Path(__file__).with_name("llm_memory.py")
-    run = subprocess.run(
-        [sys.executable, script],
-        env={**os.environ, **environment(1)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return run.stdout if run.returncode == 0 else f"llm_memory.py failed: {run.stderr.splitlines()[-1]}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.cases import ENSEMBLES, LOGITS, Case
+from benchmarks.cases import ENSEMBLES, LOGITS, PIPELINE, PIPELINES, Case
+from benchmarks.contenders import CONTIGUOUS
 
 Medians = Mapping[str, float]  # seconds by contender
 
@@ -93,6 +94,9 @@ def _goals() -> list[Goal | Excess]:
     goals += [Goal(ENSEMBLES[-1], COMPILED, loop, 50) for loop in (TORCHRL_EAGER, EAGER)]
     goals.append(Excess(_pair("tanh_normal", SIZES[0]), *KEY, *EAGER, 150e-6))
     goals += [Goal(_pair("tanh_normal", shape), KEY, EAGER, 1 / 3) for shape in SIZES[1:]]
+    goals += [Goal(case, EAGER, (CONTIGUOUS,), 1 / 1.3) for case in PIPELINES]
+    for verb in ("sample_and_log_prob", "log_prob"):
+        goals.append(Goal(Case(f"{PIPELINE}tanh_normal", verb, SIZES[0]), EAGER, TORCHRL, 2))
     return goals
 
 

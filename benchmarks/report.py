@@ -1,18 +1,17 @@
-"""The results as a page, as a plot, and as a file that a later run brings up to date."""
+"""The results as a page, as a picture, and as a file of numbers that a later run brings up to date."""
 
 import json
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchmarks import goals
 from benchmarks.cases import COPY, Case, work
-from benchmarks.contenders import FORMS
+from benchmarks.contenders import CONTIGUOUS, FORMS
 from benchmarks.measures import Summary, slope, steepest
-from benchmarks.worker import Readiness
 
 OURS = "ours"
 PEERS = tuple(framework for framework in FORMS if framework != OURS)
@@ -22,6 +21,7 @@ HEADINGS = {
     "ours/eager": "ours, eager",
     "ours/key": "ours, eager, key",
     "ours/compiled": "ours, compiled",
+    CONTIGUOUS: "ours, eager, contiguous",
     "torchrl/eager": "torchrl",
     "torchrl/compiled": "torchrl, compiled",
     "torch/eager": "torch",
@@ -32,12 +32,18 @@ PACKAGES = ("torch", "torchrl", "tensordict", "jax", "distrax", "numpy")
 
 @dataclass
 class Timed:
-    """The times of one case with so many threads."""
+    """The times of one case with so many threads, and what a reader of them should know, by contender.
+
+    moved: Bytes that ours reads and writes at least.
+    wrong: What is wrong with a result.
+    """
 
     case: Case
     threads: int
+    moved: int = 0
     summaries: dict[str, Summary] = field(default_factory=dict)
-    readiness: dict[str, Readiness] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -46,7 +52,7 @@ class Timed:
 
     def best(self, framework: str) -> str | None:
         """Return the contender of a library with the least median."""
-        names = [name for name in self.summaries if name.startswith(f"{framework}/")]
+        names = [name for name in self.summaries if name.startswith(f"{framework}/") and name != CONTIGUOUS]
         return min(names, key=lambda name: self.summaries[name].median, default=None)
 
     def ratio(self, peer: str) -> float | None:
@@ -64,7 +70,7 @@ class Results:
     cases: list[Timed] = field(default_factory=list)
     imports: dict[str, float] = field(default_factory=dict)
     compile_times: dict[Case, dict[str, float]] = field(default_factory=dict)
-    memory: str = ""
+    machine: str = ""  # of the latest run: versions and processor
 
     @property
     def threads(self) -> list[int]:
@@ -80,30 +86,55 @@ class Results:
 # ----------------------------------------------------------------------------------------------------------------- file
 def load(file: Path) -> Results:
     """Return the results that `save` wrote."""
-    told = json.loads(file.read_text())
-    results = Results(told["device"], told["contenders"], imports=told["imports"], memory=told["memory"])
-    for one in told["cases"]:
-        summaries = {name: Summary(*values) for name, values in one["summaries"].items()}
-        readiness = {name: Readiness(*values) for name, values in one["readiness"].items()}
-        results.cases.append(Timed(_case(one["case"]), one["threads"], summaries, readiness, one["failures"]))
-    results.compile_times = {_case(case): times for case, times in told["compile_times"]}
+    found = json.loads(file.read_text())
+    results = Results(found["device"], found["contenders"], imports=found["imports"], machine=found["machine"])
+    results.cases = [_timed(entry) for entry in found["cases"]]
+    results.compile_times = {_case(entry["case"]): entry["seconds"] for entry in found["compile_times"]}
     return results
 
 
 def save(results: Results, file: Path) -> None:
-    told = {**vars(results), "cases": [{**vars(one), "case": asdict(one.case)} for one in results.cases]}
-    told["compile_times"] = [(asdict(case), times) for case, times in results.compile_times.items()]
-    file.write_text(json.dumps(told, indent=1) + "\n")
+    """Write the numbers as JSON, a line for each case."""
+    compile_times = [{"case": _fields(case), "seconds": times} for case, times in results.compile_times.items()]
+    entries = {**vars(results), "cases": list(map(_entry, results.cases)), "compile_times": compile_times}
+    lines = [f"{json.dumps(name)}: {_lines(entry)}" for name, entry in entries.items()]
+    file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def _case(fields: Mapping[str, Any]) -> Case:
-    return Case(**{**fields, "shape": tuple(fields["shape"])})
+def _lines(entry: Any) -> str:
+    if not isinstance(entry, list) or not entry or not isinstance(entry[0], dict):
+        return json.dumps(entry)
+    return "[\n" + ",\n".join(f" {json.dumps(one, ensure_ascii=False)}" for one in entry) + "\n]"
+
+
+def _entry(timed: Timed) -> dict[str, Any]:
+    times = {name: [float(f"{1e6 * seconds:.4g}") for seconds in one[:3]] for name, one in timed.summaries.items()}
+    remarks = {name: getattr(timed, name) for name in ("wrong", "notes", "failures") if getattr(timed, name)}
+    rounds = max((one.rounds for one in timed.summaries.values()), default=0)
+    head = {"case": _fields(timed.case), "threads": timed.threads, "moved": timed.moved, "rounds": rounds}
+    return {**head, "us": times, **remarks}
+
+
+def _timed(entry: dict[str, Any]) -> Timed:
+    rounds = entry.pop("rounds")
+    times = entry.pop("us")
+    summaries = {name: Summary(*(one / 1e6 for one in us), rounds) for name, us in times.items()}
+    return Timed(**{**entry, "case": _case(entry["case"])}, summaries=summaries)
+
+
+def _fields(case: Case) -> list[Any]:
+    return [case.family, case.verb, case.shape, case.dtype]
+
+
+def _case(fields: Sequence[Any]) -> Case:
+    family, verb, shape, dtype = fields
+    return Case(family, verb, tuple(shape), dtype)
 
 
 def write(results: Results, folder: Path) -> None:
     save(results, folder / "RESULTS.json")
     parts = [_header(results), _goals(results)]
-    parts += [_times(results, threads) for threads in results.threads]
+    parts += [_times(results, threads, pipelines) for threads in results.threads for pipelines in (True, False)]
     parts += [_growth(results), _fresh(results), _remarks(results)]
     (folder / "RESULTS.md").write_text("\n\n".join(part for part in parts if part) + "\n")
     plot(results, folder / "RESULTS.png")
@@ -127,21 +158,10 @@ def seconds_as_text(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
-def _header(results: Results) -> str:
+def machine(device: str) -> str:
+    """Return the versions and the processor of this process."""
     versions = ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name)))
-    rounds = sorted({one.rounds for timed in results.cases for one in timed.summaries.values()})
-    return f"""# Results of `make bench`
-
-{versions}; Python {platform.python_version()}, {results.device}, {_processor()}.
-
-Medians, in brackets the quartiles, of {rounds[-1] if rounds else 0} rounds, or of as many as the column says. `eager`
-draws from a Generator where it draws; `log_prob` is forward and backward. A ratio is the best of the peer over the best
-of ours: above 1, ours is faster. A peer's result that is wrong is timed all the same, and marked †; ‡ marks code that
-`torch.compile` takes in parts only. Both, and what failed (✗), are told at the end; "-" is what a library does not
-have. In the ensemble `eager` is a Python loop over the policies, and the others are vmapped. A row is from one run;
-different rows may be from different ones (`--update`) on this machine.
-
-![ratios](RESULTS.png)"""
+    return f"{versions}; Python {platform.python_version()}, {device}, {_processor()}"
 
 
 def _version(package: str) -> str:
@@ -155,6 +175,26 @@ def _processor() -> str:
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _header(results: Results) -> str:
+    rounds = max((one.rounds for timed in results.cases for one in timed.summaries.values()), default=0)
+    return f"""# Results of `make bench`
+
+{results.machine}.
+
+A cell is the median, with the quartiles in brackets, of {rounds} rounds or of as many as the column says.
+
+- `eager` draws from a Generator, `key` and `compiled` from a key. `log_prob` is forward and backward.
+- A ratio is the best time of the peer over the best of ours: above 1, ours is faster.
+- A pipeline is what users run: views of a network's output, bounds as tensors, a mask of shape `(N,)`. The column
+  `contiguous` is the same call of ours on contiguous arrays with bounds as floats.
+- In the ensemble `eager` is a Python loop over the policies, and the others are vmapped.
+- "†" marks a wrong result, "‡" code that `torch.compile` takes in parts only, "✗" a failure; the remarks at the end
+  say more. "-" is what a library does not have.
+- A row is from one run. Different rows may be from different runs (`--update`) on this machine.
+
+![ratios](RESULTS.png)"""
 
 
 def _goals(results: Results) -> str:
@@ -171,22 +211,26 @@ def _goals(results: Results) -> str:
     return "## Goals\n\n" + table(["work", "threads", "goal", "measured", ""], rows) if rows else ""
 
 
-def _times(results: Results, threads: int) -> str:
-    chosen = [timed for timed in results.cases if timed.threads == threads]
+def _times(results: Results, threads: int, pipelines: bool) -> str:
+    chosen = [timed for timed in results.cases if timed.threads == threads and timed.case.is_pipeline == pipelines]
+    if not chosen:
+        return ""
     bandwidth = _bandwidth(results, threads)
-    peers = [peer for peer in PEERS if any(name.startswith(f"{peer}/") for name in results.contenders)]
-    headings = ["work", *(HEADINGS[name] for name in results.contenders), *(f"/ {peer}" for peer in peers)]
+    contenders = [name for name in results.contenders if any(_cell(timed, name) != "-" for timed in chosen)]
+    peers = [peer for peer in PEERS if any(name.startswith(f"{peer}/") for name in contenders)]
+    headings = ["work", *(HEADINGS[name] for name in contenders), *(f"/ {peer}" for peer in peers)]
     headings += ["of the bandwidth", "rounds"]
-    rows = [_row(timed, results.contenders, peers, bandwidth) for timed in chosen]
-    told = f"A copy moves {bandwidth / 1e9:.1f} GB/s, read and written.\n\n" if bandwidth else ""
-    return f"## {threads} thread{'s' if threads > 1 else ''}\n\n{told}{table(headings, rows)}"
+    rows = [_row(timed, contenders, peers, bandwidth) for timed in chosen]
+    title = f"{'Pipelines, ' if pipelines else ''}{threads} thread{'s' if threads > 1 else ''}"
+    copied = f"A copy moves {bandwidth / 1e9:.1f} GB/s, read and written.\n\n" if bandwidth and not pipelines else ""
+    return f"## {title}\n\n{copied}{table(headings, rows)}"
 
 
 def _bandwidth(results: Results, threads: int) -> float | None:
     """Return the bytes a second that a copy moves."""
     for timed in results.cases:
         if (timed.case, timed.threads) == (COPY, threads) and "ours/eager" in timed.summaries:
-            return timed.readiness["ours/eager"].moved / timed.medians["ours/eager"]
+            return timed.moved / timed.medians["ours/eager"]
     return None
 
 
@@ -195,15 +239,15 @@ def _row(timed: Timed, contenders: list[str], peers: list[str], bandwidth: float
     rounds = str(max((one.rounds for one in timed.summaries.values()), default=0))
     cells = [_cell(timed, name) for name in contenders]
     cells += ["" if ratio is None else f"{ratio:.2f}x" for ratio in ratios]
-    return [timed.case.name, *cells, _share(timed, bandwidth), rounds]
+    return [timed.case.name, *cells, _bandwidth_used(timed, bandwidth), rounds]
 
 
-def _share(timed: Timed, bandwidth: float | None) -> str:
+def _bandwidth_used(timed: Timed, bandwidth: float | None) -> str:
     """Return at which fraction of the bandwidth the best of ours moves the least it must, where that is much."""
     best = timed.best(OURS)
-    if not best or not bandwidth or timed.readiness[best].moved < LARGE:
+    if not best or not bandwidth or timed.moved < LARGE:
         return ""
-    return f"{timed.readiness[best].moved / timed.medians[best] / bandwidth:.0%}"
+    return f"{timed.moved / timed.medians[best] / bandwidth:.0%}"
 
 
 def _cell(timed: Timed, name: str) -> str:
@@ -211,8 +255,8 @@ def _cell(timed: Timed, name: str) -> str:
         return "✗"
     if name not in timed.summaries:
         return "-"
-    one, ready = timed.summaries[name], timed.readiness[name]
-    marks = ("†" if ready.wrong else "") + ("‡" if ready.note else "")
+    one = timed.summaries[name]
+    marks = ("†" if name in timed.wrong else "") + ("‡" if name in timed.notes else "")
     return f"{seconds_as_text(one.median)}{marks} ({seconds_as_text(one.low)} - {seconds_as_text(one.high)})"
 
 
@@ -221,13 +265,15 @@ def _growth(results: Results) -> str:
     for (family, verb, dtype, threads, name), points in series(results).items():
         sizes, seconds = zip(*points, strict=True)
         fit, most = slope(sizes, seconds), steepest(sizes, seconds)
-        flag = "**steep**" if max(fit, most) > TOO_STEEP else ""
         work = f"{family} {verb}" + ("" if dtype == "float32" else f" {dtype}")
-        rows.append([work, str(threads), HEADINGS[name], f"{fit:.2f}", f"{most:.2f}", flag])
+        if max(fit, most) > TOO_STEEP:
+            rows.append([work, str(threads), HEADINGS[name], f"{fit:.2f}", f"{most:.2f}"])
     if not rows:
         return ""
-    told = f"The exponent k of time ~ size^k, and the largest from one size to the next; above {TOO_STEEP} it is steep."
-    return f"## Growth\n\n{told}\n\n" + table(["work", "threads", "", "k", "largest", ""], rows)
+    count = len(series(results))
+    text = f"""The exponent k of time ~ size^k, and the largest from one size to the next. Of our {count} series these
+are above {TOO_STEEP}; `benchmarks/studies/growth.py` says why."""
+    return f"## Growth\n\n{text}\n\n" + table(["work", "threads", "", "k", "largest"], rows)
 
 
 def series(results: Results) -> dict[tuple[str, str, str, int, str], list[tuple[int, float]]]:
@@ -235,7 +281,7 @@ def series(results: Results) -> dict[tuple[str, str, str, int, str], list[tuple[
     series: dict[tuple[str, str, str, int, str], list[tuple[int, float]]] = {}
     for timed in results.cases:
         for name, seconds in timed.medians.items():
-            if name.startswith(f"{OURS}/"):
+            if name.startswith(f"{OURS}/") and name != CONTIGUOUS:
                 key = (timed.case.family, timed.case.verb, timed.case.dtype, timed.threads, name)
                 series.setdefault(key, []).append((timed.case.size, seconds))
     return {key: points for key, points in series.items() if len(points) > 1}
@@ -252,77 +298,50 @@ def _fresh(results: Results) -> str:
             [case.name, *(seconds_as_text(times[name]) if name in times else "✗" for name in names)]
             for case, times in results.compile_times.items()
         ]
-        told = "Compilation and first call, nothing cached, by a compiler that has run before; one thread, medians."
-        parts.append(f"## Compile time\n\n{told}\n\n" + table(["work", *(HEADINGS[name] for name in names)], rows))
-    if results.memory:
-        parts.append(f"## Peak memory of llm_masked_categorical\n\n{results.memory.strip()}")
+        text = "Compilation and first call, nothing cached, by a compiler that has run before; one thread, medians."
+        parts.append(f"## Compile time\n\n{text}\n\n" + table(["work", *(HEADINGS[name] for name in names)], rows))
     return "\n\n".join(parts)
 
 
 def _remarks(results: Results) -> str:
-    """Return what is wrong, noteworthy or failed, each once with the cases it befell."""
-    befell: dict[tuple[str, str, str], list[str]] = {}
+    """Return what is wrong, noteworthy or failed, each once with its cases."""
+    cases_of: dict[tuple[str, str, str], list[str]] = {}
     for timed in results.cases:
-        for name, text in timed.failures.items():
-            befell.setdefault((name, "✗", text), []).append(timed.case.name)
-        for name, ready in timed.readiness.items():
-            for mark, text in (("†", ready.wrong), ("‡", ready.note)):
-                if text:
-                    befell.setdefault((name, mark, text), []).append(timed.case.name)
+        for mark, remarks in (("✗", timed.failures), ("†", timed.wrong), ("‡", timed.notes)):
+            for name, text in remarks.items():
+                cases_of.setdefault((name, mark, text), []).append(timed.case.name)
     rows = [
         [HEADINGS[name], mark, text.replace("|", "\\|"), "; ".join(dict.fromkeys(names))]
-        for (name, mark, text), names in befell.items()
+        for (name, mark, text), names in cases_of.items()
     ]
     return "## Remarks\n\n" + table(["contender", "", "what", "where"], rows) if rows else ""
 
 
-# ----------------------------------------------------------------------------------------------------------------- plot
+# -------------------------------------------------------------------------------------------------------------- picture
 def plot(results: Results, file: Path) -> None:
-    """Draw the ratios of all cases, a panel for each number of threads, and the growth of our times."""
+    """Draw the ratios with the fewest threads: a row for each family and verb, a point for each shape and dtype."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = len(results.threads)
-    rows = max((sum(t.threads == threads for t in results.cases) for threads in results.threads), default=1)
-    height = max(4.0, 0.22 * rows + 1.5)
-    figure, axes = pyplot.subplots(1, panels + 1, figsize=(9 * panels + 8, height), squeeze=False, layout="constrained")
-    for axis, threads in zip(axes[0], results.threads, strict=False):
-        _draw_ratios(axis, [timed for timed in results.cases if timed.threads == threads], threads)
-    _draw_growth(axes[0][-1], results)
-    figure.savefig(file, dpi=80)
-    pyplot.close(figure)
-
-
-def _draw_ratios(axis: Any, chosen: list[Timed], threads: int) -> None:
-    shown = [timed for timed in chosen if any(timed.ratio(peer) for peer in PEERS)]
+    threads = results.threads[0] if results.threads else 0
+    chosen = [timed for timed in results.cases if timed.threads == threads and any(map(timed.ratio, PEERS))]
+    names = list(dict.fromkeys(f"{timed.case.family} {timed.case.verb}" for timed in chosen))
+    figure, axis = pyplot.subplots(figsize=(9, 1.5 + 0.17 * len(names)), layout="constrained")
     for peer, colour in zip(PEERS, ("tab:red", "tab:orange", "tab:blue"), strict=True):
-        points = [(timed.ratio(peer), row) for row, timed in enumerate(shown) if timed.ratio(peer)]
+        points = [(timed.ratio(peer), names.index(f"{timed.case.family} {timed.case.verb}")) for timed in chosen]
+        points = [point for point in points if point[0]]
         if points:
-            axis.scatter(*zip(*points, strict=True), label=f"against {peer}", color=colour, s=24)
+            axis.scatter(*zip(*points, strict=True), label=f"against {peer}", color=colour, s=14)
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_xscale("log")
-    axis.set_ylim(len(shown), -1)
-    axis.set_yticks(range(len(shown)), [timed.case.name for timed in shown], fontsize=7)
+    axis.set_ylim(len(names), -1)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_xlabel("how many times as fast the best of ours is")
-    axis.set_title(f"{threads} thread{'s' if threads > 1 else ''}")
-    axis.grid(axis="both", alpha=0.3)
-    if shown:
-        axis.legend(loc="upper right", fontsize=8)
-
-
-def _draw_growth(axis: Any, results: Results) -> None:
-    for (family, verb, dtype, threads, name), points in series(results).items():
-        if threads == results.threads[0] and name == "ours/compiled" and dtype == "float32":
-            axis.plot(*zip(*sorted(points), strict=True), marker=".", label=f"{family} {verb}")
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("numbers in the first parameter, or policies")
-    axis.set_ylabel("seconds")
-    axis.set_title(f"growth, compiled, {results.threads[0]} thread{'s' if results.threads[0] > 1 else ''}")
+    axis.set_title(f"{threads} thread{'s' if threads > 1 else ''}, all shapes")
     axis.grid(alpha=0.3)
-    if axis.lines:
-        axis.legend(fontsize=7)
-    else:
-        axis.set_visible(False)
+    if names:
+        axis.legend(loc="upper right", fontsize=8)
+    figure.savefig(file, dpi=80)
+    pyplot.close(figure)

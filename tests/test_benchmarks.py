@@ -1,21 +1,30 @@
 """The benchmark harness: its statistics, its checks, and one tiny run."""
 
+import contextlib
+import importlib
 import math
+import re
+import runpy
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import cases, compare, goals, growth, reference, report
+from benchmarks import cases, compare, goals, reference, report
 from benchmarks.cases import Case
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, CONTIGUOUS, ours, pipelines
 from benchmarks.measures import slope, steepest, summary
-from benchmarks.worker import Failure, Readiness, Worker
+from benchmarks.studies import growth, on_gpu
+from benchmarks.worker import Failure, Worker
+from functional_dists import parameters
 
+FOLDER = Path(report.__file__).parent
 ENTROPY = Case("independent_normal", "entropy", (256, 6))
 SAMPLE = Case("independent_normal", "sample", (16_384, 6))
 PAIR = Case("tanh_normal", "sample_and_log_prob", (256, 6))
+PIPELINE = Case("pipeline tanh_normal", "log_prob", (1, 6))
 
 
 # ----------------------------------------------------------------------------------------------------------- statistics
@@ -115,23 +124,66 @@ def test_a_goal_is_met_or_not() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- report
 def test_the_report_compares_with_the_best_of_a_peer_and_tells_what_is_wrong(tmp_path: Path) -> None:
-    timed = report.Timed(PAIR, 1, failures={"jax/jit": "ImportError: no jax"})
-    for name, seconds, wrong in (
-        ("ours/eager", 1e-3, ""),
-        ("torchrl/eager", 5e-3, ""),
-        ("torchrl/compiled", 2e-3, "log-prob off by 1"),
+    timed = report.Timed(PAIR, 1, 10, wrong={"torchrl/compiled": "log-prob off by 1"}, notes={"ours/eager": "in parts"})
+    timed.failures["jax/jit"] = "ImportError: no jax"
+    for name, seconds in (
+        ("ours/eager", 1e-3),
+        (CONTIGUOUS, 5e-4),
+        ("torchrl/eager", 5e-3),
+        ("torchrl/compiled", 2e-3),
     ):
         timed.summaries[name] = summary([seconds] * 3)
-        timed.readiness[name] = Readiness(seconds, seconds, wrong, "", 10)
     assert timed.ratio("torchrl") == 2
     assert timed.ratio("jax") is None
-    results = report.Results("cpu", list(CONTENDERS), [timed], {"torch": 2.0}, {PAIR: {"jax/jit": 1.0}})
+    results = report.Results("cpu", list(CONTENDERS), [timed], {"torch": 2.0}, {PAIR: {"jax/jit": 1.0}}, "a machine")
     report.write(results, tmp_path)
     assert report.load(tmp_path / "RESULTS.json") == results
     text = (tmp_path / "RESULTS.md").read_text()
-    for told in ("2.00 ms†", "log-prob off by 1", "ImportError: no jax", "**not met**", "2.00x"):
-        assert told in text
+    for part in (
+        "a machine",
+        "2.00 ms†",
+        "log-prob off by 1",
+        "1.00 ms‡",
+        "ImportError: no jax",
+        "**not met**",
+        "2.00x",
+    ):
+        assert part in text
     assert (tmp_path / "RESULTS.png").stat().st_size > 1000
+
+
+def test_the_results_are_a_line_for_each_case_and_a_small_picture() -> None:
+    results = report.load(FOLDER / "RESULTS.json")
+    cases_of = [(timed.case, timed.threads) for timed in results.cases]
+    assert len(set(cases_of)) == len(cases_of)
+    assert len((FOLDER / "RESULTS.json").read_text().splitlines()) < len(cases_of) + 20
+    assert (FOLDER / "RESULTS.png").stat().st_size < 150_000
+
+
+# -------------------------------------------------------------------------------------------------------------- studies
+def test_the_study_of_gpus_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        assert on_gpu.main(["--device", "cpu", "--tiny", "--no-compile"]) == 0
+    text = capsys.readouterr().out
+    assert "## Verbs that fail or make the host wait: 0 of" in text
+    draws = re.search(r"(\d+) of (\d+) equal to the bit", text)
+    assert draws is not None
+    assert draws[1] == draws[2]
+    for case in on_gpu.timed_cases(tiny=True):
+        assert f"| {case.name} |" in text
+
+
+def test_differences_in_the_last_place_are_counted() -> None:
+    ones = torch.ones(3)
+    assert on_gpu.ulps(ones, ones) == 0
+    assert on_gpu.ulps(torch.nextafter(ones, 2 * ones), ones) == 1
+    assert on_gpu.ulps(torch.full((3,), torch.nan), ones) == torch.inf
+
+
+@pytest.mark.parametrize("file", sorted((FOLDER / "studies").glob("[a-z]*.py")), ids=lambda file: file.stem)
+def test_a_study_says_when_it_was_run_and_what_it_found(file: Path) -> None:
+    lines = runpy.run_path(str(file), run_name="study")["__doc__"].splitlines()
+    assert re.match(r"20\d\d-\d\d-\d\d.* Found: ", lines[2])
 
 
 # -------------------------------------------------------------------------------------------------------------- process
@@ -164,13 +216,51 @@ def test_one_run(tmp_path: Path) -> None:
     assert "## Remarks" not in text
 
 
+def test_a_pipeline_is_timed_beside_contiguous_arrays(tmp_path: Path) -> None:
+    run = ["--quick", "--rounds", "2", "--only", PIPELINE.name, "--contenders", "ours/*", "--output", str(tmp_path)]
+    compare.main(run)
+    (timed,) = report.load(tmp_path / "RESULTS.json").cases
+    assert set(timed.summaries) == {"ours/eager", CONTIGUOUS}
+    assert not timed.wrong
+    assert not timed.failures
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "## Pipelines, 1 thread" in text
+    assert f"ours/eager at most 1.3x the time of {CONTIGUOUS}" in text
+
+
+@pytest.mark.parametrize("case", [case for case in cases.PIPELINES if case.shape[0] == 1], ids=lambda case: case.name)
+def test_pipelines_give_what_the_formulas_give(case: Case) -> None:
+    arrays = cases.inputs(case)
+    makers = [(ours, "eager"), (ours, "contiguous")]
+    with contextlib.suppress(ImportError):
+        makers.append((importlib.import_module("benchmarks.contenders.torchrl"), "eager"))
+    for library, form in makers:
+        prepared = library.prepare(form, case, arrays, "cpu")
+        for _ in range(2):  # a call leaves nothing behind that the next one needs
+            assert reference.verdict(case, arrays, ours.to_numpy(prepared.call())) == ""
+
+
+def test_inputs_of_a_pipeline_are_views_and_those_beside_them_are_not() -> None:
+    case = Case("pipeline tanh_normal", "log_prob", (256, 6))
+    data = {name: torch.from_numpy(array) for name, array in cases.inputs(case).items()}
+    views = pipelines.inputs(case, data, parameters.normal_params)
+    arrays = pipelines.inputs(case, data, parameters.normal_params, contiguous=True)
+    assert not views.leaves[0].is_contiguous()
+    assert [bound.shape for bound in views.rest] == [(6,), (6,)]
+    assert all(leaf.is_contiguous() for leaf in arrays.leaves)
+    assert arrays.rest == [cases.LOW, cases.HIGH]
+    for view, array, name in zip(views.leaves, arrays.leaves, ("loc", "scale"), strict=True):
+        assert torch.equal(view, array)
+        torch.testing.assert_close(view, data[name], check_dtype=True)
+
+
 def test_what_is_missing_is_measured_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ["--quick", "--rounds", "2", "--contenders", "ours/eager", "--output", str(tmp_path)]
     compare.main([*run, "--only", ENTROPY.name])
     first = report.load(tmp_path / "RESULTS.json").cases
-    compare.main([*run, "--update", "--missing", "--only", ENTROPY.name, PAIR.name])
+    compare.main([*run, "--update", "--missing", "--only", ENTROPY.name, SAMPLE.name])
     both = report.load(tmp_path / "RESULTS.json").cases
-    assert {one.case for one in both} == {ENTROPY, PAIR}
+    assert {one.case for one in both} == {ENTROPY, SAMPLE}
     assert first[0] in both
     with pytest.raises(SystemExit):
         compare.main([*run, "--missing"])

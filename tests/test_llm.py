@@ -501,20 +501,23 @@ def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch)
 
 
 # --------------------------------------------------------------------------------------------------------------- memory
+ROOT = Path(__file__).parents[1]
+MEMORY_STUDY = ROOT / "benchmarks" / "studies" / "llm_memory.py"
+
+
 @functools.cache
 def peak(call: str, direction: str, dtype: str, run: int = 0) -> float:
     """Return the peak beyond the inputs in multiples of the logits' size, of one of several runs."""
-    root = Path(__file__).parents[1]
-    script = root / "benchmarks" / "llm_memory.py"
     options = ["--one", call, direction, dtype, "--shape", "8", "16", "128256"]
-    environment = {**os.environ, "PYTHONPATH": str(root)}  # the package beside these tests, not an installed one
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # the package beside these tests, not an installed one
     output = subprocess.run(
-        [sys.executable, script, *options], check=True, capture_output=True, text=True, env=environment
+        [sys.executable, MEMORY_STUDY, *options], check=True, capture_output=True, text=True, env=environment
     ).stdout
     return float(output.split()[0])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not MEMORY_STUDY.exists(), reason="a source distribution has no benchmarks")
 @pytest.mark.parametrize("call", ["log_prob, positions", "log_prob, tokens", "entropy, tokens", "sample, tokens"])
 def test_memory_is_at_most_that_of_cross_entropy(call: str) -> None:
     for dtype in ("float32", "bfloat16"):
@@ -599,6 +602,7 @@ def test_gradients_for_many_slopes_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not MEMORY_STUDY.exists(), reason="a source distribution has no benchmarks")
 @pytest.mark.parametrize("call", ["log_prob, positions", "entropy, tokens"])
 def test_the_peak_of_memory_is_one_gradient(call: str) -> None:
     # One table, the chunks and what they left; the gradients of all chunks beside it would make it two tables and more.

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 FORMS = {
-    "ours": ("eager", "key", "compiled"),
+    "ours": ("eager", "key", "compiled", "contiguous"),
     "torchrl": ("eager", "compiled"),
     "torch": ("eager",),
     "jax": ("jit",),
 }
+CONTIGUOUS = "ours/contiguous"  # of pipelines: eager too, on contiguous arrays with bounds as floats
 CONTENDERS = tuple(f"{framework}/{form}" for framework, forms in FORMS.items() for form in forms)
 
 

@@ -1,8 +1,9 @@
-"""This package: eager with a Generator, eager with a key, and compiled with a key.
+"""This package: eager with a Generator, eager with a key, and compiled with a key; pipelines with a Generator alone.
 
 The ensemble is a Python loop over policies, each with autograd and the Generator; vmapped; and vmapped and compiled.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor
 
 import functional_dists
-from benchmarks.cases import BOUNDED, DRAWING, HIGH, LOW, PARAMETERS, RATE, TARGET, TEMPERATURE, Arrays, Case
-from benchmarks.contenders import Prepared, tensors
+from benchmarks.cases import ACTORS, BOUNDED, DRAWING, HIGH, LOW, PARAMETERS, RATE, TARGET, TEMPERATURE, Arrays, Case
+from benchmarks.contenders import Prepared, pipelines, tensors
 from benchmarks.contenders.tensors import release, time_calls, to_numpy
-from functional_dists import random, tanh_normal
+from functional_dists import bind, parameters, policy, random, tanh_normal
 
 __all__ = ["prepare", "release", "time_calls", "to_numpy"]
 
 
 def prepare(form: str, case: Case, arrays: Arrays, device: str) -> Prepared | None:
     data = tensors.from_numpy(arrays, case, device)
+    if case.is_pipeline:
+        return _pipeline(form, case, data) if form in ("eager", "contiguous") else None
+    if form == "contiguous":
+        return None
     source = torch.Generator(device).manual_seed(0) if form == "eager" else random.key(42).to(device)
     if case.family == "memory":
         return _copy(case, device) if form == "eager" else None
@@ -109,6 +114,36 @@ def _copy(case: Case, device: str) -> Prepared:
     source = torch.ones(case.shape, device=device)
     target = torch.zeros_like(source)
     return Prepared(lambda: target.copy_(source), [source])
+
+
+# ------------------------------------------------------------------------------------------------------------ pipelines
+def _pipeline(form: str, case: Case, data: dict[str, Tensor]) -> Prepared:
+    contiguous = form == "contiguous"
+    generator = torch.Generator(data["raw"].device).manual_seed(0)
+    if case.verb in ACTORS:
+        return _actor(case, data["raw"], generator, contiguous)
+    given = pipelines.inputs(case, data, parameters.normal_params, contiguous=contiguous)
+    verb = getattr(getattr(functional_dists, case.call.family), case.verb)
+    return pipelines.prepared(case, verb if case.verb == "log_prob" else functools.partial(verb, generator), given)
+
+
+def _actor(case: Case, raw: Tensor, generator: torch.Generator, contiguous: bool) -> Prepared:
+    size = case.shape[-1]
+    bounds: dict[str, Any] = {"low": LOW, "high": HIGH} if contiguous else dict(pipelines.bounds(str(raw.device), size))
+    if case.verb == "ProbabilisticActor":
+        from functional_dists.distributions import TanhNormal
+
+        return pipelines.probabilistic_actor(raw, TanhNormal, bounds, contiguous=contiguous)
+    network = pipelines.ContiguousParams(parameters.normal_params) if contiguous else torch.nn.Identity()
+    family = bind(tanh_normal, **bounds)
+    params, act = policy.actor(network, family, in_keys=["observation"], return_log_prob=True)
+
+    def call() -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            after = act(params, generator, {"observation": raw})
+        return after["action"], after["sample_log_prob"]
+
+    return Prepared(call, [raw])
 
 
 # ------------------------------------------------------------------------------------------------------------- ensemble

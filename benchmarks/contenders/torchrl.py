@@ -7,8 +7,8 @@ import torch
 import torchrl.modules as theirs
 from torch import Tensor
 
-from benchmarks.cases import HIGH, LOW, TARGET, TEMPERATURE, Arrays, Case
-from benchmarks.contenders import Prepared, tensors
+from benchmarks.cases import ACTORS, HIGH, LOW, TARGET, TEMPERATURE, Arrays, Case
+from benchmarks.contenders import Prepared, pipelines, tensors
 from benchmarks.contenders.tensors import release, time_calls, to_numpy
 
 __all__ = ["prepare", "release", "time_calls", "to_numpy"]
@@ -23,11 +23,22 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "ordinal": theirs.Ordinal,
     "llm_masked_categorical": theirs.LLMMaskedCategorical,
 }
+# With the bounds as a pipeline has them; for integers without a mask TorchRL takes PyTorch's class.
+PIPELINE_MAKERS: dict[str, Callable[..., Any]] = {
+    "tanh_normal": lambda loc, scale, low, high: theirs.TanhNormal(loc, scale, low=low, high=high, event_dims=1),
+    "categorical": lambda logits: torch.distributions.Categorical(logits=logits),
+    "masked_categorical": MAKERS["masked_categorical"],
+}
 
 
 def prepare(form: str, case: Case, arrays: Arrays, device: str) -> Prepared | None:
     torch.manual_seed(0)
     data = tensors.from_numpy(arrays, case, device)
+    if case.is_pipeline:
+        if case.verb in ACTORS:
+            kwargs = pipelines.bounds(device, case.shape[-1])
+            return pipelines.probabilistic_actor(data["raw"], theirs.TanhNormal, kwargs, compiled=form == "compiled")
+        return pipelines.of_objects(PIPELINE_MAKERS[case.call.family], form, case, data)
     if case.family == "ensemble":
         return _loop(data) if form == "eager" else None
     if form == "compiled" and case.family == "truncated_normal" and case.size > MOST_GUARDED:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random
+import functional_dists.random as random
 from functional_dists.family import Real, define, require, sum_event
 from functional_dists.options import NOT_NEGATIVE, per_element
 from functional_dists.random import Shape, Source

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random
+import functional_dists.random as random
 from functional_dists.family import Real, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import (

@@ -10,7 +10,8 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random, special  # noqa: F401 (the first for the examples)
+import functional_dists.random as random  # noqa: F401 (the first for the examples)
+import functional_dists.special as special
 from functional_dists.continuous.delta import (
     kl_between,
     log_prob_at,

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random, special
+import functional_dists.random as random
+import functional_dists.special as special
 from functional_dists.continuous.normal import reanchored
 from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source

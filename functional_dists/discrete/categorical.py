@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random
+import functional_dists.random as random
 from functional_dists.family import Index, Real, broadcast_shape, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import choose_and_score, choose_by_logits, softmax

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random
+import functional_dists.random as random
 from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import choose_by_logits, softmax, vectorized

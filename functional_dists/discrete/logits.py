@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from functional_dists import random
+import functional_dists.random as random
 from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, fixed, per_row
 from functional_dists.random import Shape, Source
 from functional_dists.special.temperature import positive, tempered

@@ -11,7 +11,7 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random  # noqa: F401 (for the examples)
+import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random  # noqa: F401 (for the examples)
+import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import draw, draw_and_log_prob
 from functional_dists.family import Index, Real, RowReal, define, require
 from functional_dists.random import Shape, Source

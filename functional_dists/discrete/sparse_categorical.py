@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists import random  # noqa: F401 (for the examples)
+import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
 from functional_dists.family import Index, Real, define, require

@@ -1,7 +1,7 @@
-"""Objects for code that expects `torch.distributions`: thin, their methods are the verbs of the families.
+"""Objects for code that expects `torch.distributions`: their methods are the verbs of the families.
 
-The classes have the constructors and attributes of TorchRL's classes of the same names, so that changing the import is
-enough; `wrap` makes an object of any family. `CompositeDistribution` and `KeyedModule` need tensordict.
+The classes have the constructors and attributes of TorchRL's classes of the same names: changing the import is enough.
+`wrap` makes an object of any family. `CompositeDistribution` and `KeyedModule` need tensordict.
 """
 
 from importlib import import_module
@@ -29,7 +29,7 @@ _CLASSES: dict[str, tuple[type[FamilyDistribution], ...]] = {
     "discrete": (MaskedCategorical, MaskedOneHotCategorical, OneHotCategorical, OneHotOrdinal, Ordinal),
 }
 
-# By name in small letters, by class, and by what TorchRL's map of this name has for a key.
+# The keys are the name in lower case, the class, and the key in TorchRL's map of this name.
 distributions_maps: dict[str | type[FamilyDistribution], type[FamilyDistribution]] = {
     key: made
     for module, classes in _CLASSES.items()
@@ -62,7 +62,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # They are classes of tensordict, which nothing else here needs.
+    # Both need tensordict, which is optional.
     needs_tensordict = {"CompositeDistribution": "composite", "KeyedModule": "keyed"}
     if name not in needs_tensordict:
         raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -1,4 +1,4 @@
-"""The `torch.distributions.Distribution` that every class here is: its methods are the verbs of a family."""
+"""The base class of the shim: a `torch.distributions.Distribution` whose methods are the verbs of a family."""
 
 import functools
 import math
@@ -9,8 +9,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from functional_dists import divergence
 from functional_dists.continuous import tanh_normal
+from functional_dists.divergence import unbound
 from functional_dists.family import as_params, bind, from_pickle, is_tensordict, specification_of, to_pickle
 from functional_dists.random import Source, size_of
 from functional_dists.special import off_bounds
@@ -24,15 +24,15 @@ Shape = int | Sequence[int] | None
 class FamilyDistribution(Distribution):
     """A distribution of a family with its parameters.
 
-    A verb that the family lacks raises a NotImplementedError, as in `torch.distributions`. The parameters are
-    attributes, and `params` holds all of them.
+    A verb that the family lacks raises a NotImplementedError, as in `torch.distributions`. Each parameter is an
+    attribute, and `params` holds all of them.
 
     Args:
         family: A family.
         params: Its parameters: `Params`, a tuple or a mapping of tensors and numbers.
-        event_dims: How many trailing axes are one event. Default: the family's own, 0 for parameters without axes.
-        validate_args: Whether to check the parameters, and the values that are scored. Default: the parameters only, as
-            `Distribution.set_default_validate_args` says. In `torch.vmap` and `torch.compile` nothing is checked.
+        event_dims: How many trailing axes form one event. Default: the family's own, 0 for parameters without axes.
+        validate_args: Whether to check the parameters and the values that are scored. Default: the parameters alone, if
+            `Distribution.set_default_validate_args` says so. Nothing is checked inside `torch.vmap` or `torch.compile`.
 
     Raises:
         ValueError: the parameters do not broadcast, have too few axes, or hold invalid numbers.
@@ -89,39 +89,40 @@ class FamilyDistribution(Distribution):
 
     @property
     def _fixed(self) -> dict[str, Any]:
-        """Options of every verb, as `bind` would fix them if it could be compiled."""
+        """Options passed to every verb; `bind` would fix them, but it cannot run inside `torch.compile`."""
         return {}
 
     def _verb(self, name: str) -> Any:
         verb = getattr(self.family, name, None)
         if verb is None:
-            of = name_of(self.family)
-            raise NotImplementedError(f"{type(self).__name__} has no {name}, as the family {of} has no function {name}")
+            family = name_of(self.family)
+            message = f"{type(self).__name__} has no {name}, as the family {family} has no function {name}"
+            raise NotImplementedError(message)
         fixed = self._fixed
         return functools.partial(verb, **fixed) if fixed else verb
 
     # ---------------------------------------------------------------------------------------------------------- draws
-    # `generator` is a second name of `key`, for those who know it from PyTorch.
+    # `generator` is an alias of `key`, the name that PyTorch uses.
     def sample(self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None) -> Tensor:
-        """Draw a value, cut from the graph; without a key from PyTorch's global generator."""
+        """Draw a value, detached from the graph. Without a key, PyTorch's global generator is used."""
         return self._draw("sample", sample_shape, one_source(key, generator))
 
     def rsample(
         self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> Tensor:
-        """Draw a value with the pathwise gradient; without a key from PyTorch's global generator."""
+        """Draw a value with the pathwise gradient. Without a key, PyTorch's global generator is used."""
         return self._draw("rsample", sample_shape, one_source(key, generator))
 
     def sample_and_log_prob(
         self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw what `sample` draws, with its log-probability, scored from the noise."""
+        """Draw the value of `sample` and its log-probability, scored from the noise."""
         return self._draw("sample_and_log_prob", sample_shape, one_source(key, generator), **self._options)
 
     def rsample_and_log_prob(
         self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw what `rsample` draws, with its log-probability, scored from the noise."""
+        """Draw the value of `rsample` and its log-probability, scored from the noise."""
         return self._draw("rsample_and_log_prob", sample_shape, one_source(key, generator), **self._options)
 
     def _draw(self, name: str, sample_shape: Shape, key: Source | None, **options: Any) -> Any:
@@ -138,13 +139,13 @@ class FamilyDistribution(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of a value; -inf outside the support.
 
-        Outcomes may be floats: integers are taken as such, other numbers are outside the support. On the interval of a
-        tanh-normal a value at a bound is taken for the last number inside, where rounding put it.
+        Outcomes may be floats: a float that equals an integer is that outcome, any other is outside the support.
+        A tanh-normal scores a value at a bound as the last number inside, because rounding put it there.
         """
         verb = self._verb("log_prob")
         if self._checks_values and values_can_be_read():
             self._validate_sample(value)
-        value = self._of_batch(value)
+        value = self._expand_to_batch(value)
         if self._scores_indices:
             return self._log_prob_of_outcomes(verb, value)
         bounds = self._tanh_bounds
@@ -162,7 +163,8 @@ class FamilyDistribution(Distribution):
 
     @property
     def _tanh_bounds(self) -> tuple[Tensor, Tensor] | None:
-        family, params = divergence.unbound(self.family, self.params)
+        """The bounds of a tanh-normal, bound by `bind` or not; None for any other family."""
+        family, params = unbound(self.family, self.params)
         if family is not tanh_normal:
             return None
         params = params if family is self.family else _as_tensors(params)
@@ -174,17 +176,17 @@ class FamilyDistribution(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return the cumulative probability of every element."""
-        value = self._of_batch(value)
+        value = self._expand_to_batch(value)
         if self._scores_indices and isinstance(value, Tensor) and value.is_floating_point():
-            return torch.where(value.isnan(), math.nan, self._verb("cdf")(*self.params, _below(value)))
+            return torch.where(value.isnan(), math.nan, self._verb("cdf")(*self.params, _floor(value)))
         return self._verb("cdf")(*self.params, value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """Return the quantile of every element."""
-        return self._verb("icdf")(*self.params, self._of_batch(value))
+        return self._verb("icdf")(*self.params, self._expand_to_batch(value))
 
-    def _of_batch(self, value: Any) -> Any:
-        """Return a value with the leading axes of the batch that it lacks, as `torch.distributions` takes it."""
+    def _expand_to_batch(self, value: Any) -> Any:
+        """Expand a value to the leading axes of the batch, because `torch.distributions` broadcasts there."""
         shape = self.batch_shape + self.event_shape
         if not isinstance(value, Tensor) or not len(self.event_shape) <= value.ndim < len(shape):
             return value
@@ -224,17 +226,17 @@ class FamilyDistribution(Distribution):
     # ---------------------------------------------------------------------------------------------------------- torch
     @property
     def device(self) -> torch.device:
-        """Where the parameters are, and what is drawn."""
+        """The device of the parameters and of the draws."""
         return self.params[0].device
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """What `check` of the family demands, it demands of values that belong together; so nothing is stated here."""
+        """Empty: `check` of the family tests the parameters together, which constraints on each cannot express."""
         return {}
 
     @property
     def support(self) -> Any:
-        """Where the log-probability is finite, as a constraint: what the family's `support` returns.
+        """The set on which the log-probability is finite, as a constraint: what the family's `support` returns.
 
         Raises:
             NotImplementedError: the family has no such function.
@@ -252,7 +254,7 @@ class FamilyDistribution(Distribution):
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
         new._batch_shape = batch_shape
-        events = (param.shape[-1:] if _is_list(param) else self._parameter_event for param in self.params)
+        events = (param.shape[-1:] if _lists_outcomes(param) else self._parameter_event for param in self.params)
         expanded = (param.expand(*batch_shape, *event) for param, event in zip(self.params, events, strict=True))
         new.params = type(self.params)(*expanded)
         return new
@@ -261,15 +263,15 @@ class FamilyDistribution(Distribution):
 def wrap(
     family: Any, *params: Any, event_dims: int | None = None, validate_args: bool | None = None, **options: Any
 ) -> FamilyDistribution:
-    """Make a `torch.distributions.Distribution` of any family, also of a module of your own with the same verbs.
+    """Make a `torch.distributions.Distribution` of any family, or of your own module with the same verbs.
 
     Args:
         family: A family: a module, or what `bind` gives.
         params: Its parameters, in its order.
-        event_dims: How many trailing axes are one event. Default: the family's own.
+        event_dims: How many trailing axes form one event. Default: the family's own.
         validate_args: As in `torch.distributions`.
-        options: Parameters by name, and other options of the family's verbs, as `bind` takes them; inside
-            `torch.compile` these cannot be fixed, so pass a family that `bind` made outside.
+        options: Parameters by name, and options of the family's verbs, as `bind` takes them. Options cannot be fixed
+            inside `torch.compile`: pass a family that `bind` made outside.
 
     Returns:
         A distribution whose methods are the verbs.
@@ -288,7 +290,7 @@ def wrap(
     named = {name: options.pop(name) for name in fields if name in options}
     if options:
         family = bind(family, **options)
-    if len(params) == 1 and not named and _holds_all(params[0], family):
+    if len(params) == 1 and not named and _holds_all_params(params[0], family):
         return FamilyDistribution(family, params[0], event_dims, validate_args)
     try:
         made = family.Params(*params, **named)
@@ -300,8 +302,8 @@ def wrap(
     return FamilyDistribution(family, made, event_dims, validate_args)
 
 
-def _holds_all(given: Any, family: Any) -> bool:
-    """Say whether this is all parameters of a family, as one object."""
+def _holds_all_params(given: Any, family: Any) -> bool:
+    """Return whether one object holds all parameters of a family."""
     return isinstance(given, (family.Params, Mapping)) or is_tensordict(given)
 
 
@@ -318,24 +320,24 @@ def _as_tensor(number: Any, like: Tensor) -> Tensor:
     return like.new_zeros(()) + number
 
 
-_NO_OUTCOME = 2**40  # as far from all outcomes as from any `start` or `ignore_index`
+_NO_OUTCOME = 2**40  # far from all outcomes, and from any `start` or `ignore_index`
 
 
 def _as_integers(value: Tensor) -> Tensor:
-    """Return outcomes as int64, and for those that are no integers one that does not exist."""
+    """Return outcomes as int64; a float that is no integer becomes an outcome that does not exist."""
     if value.dtype == torch.bool:
         return value.long()
     is_integer = (value == value.trunc()) & (value.abs() < 2.0**31)
     return torch.where(is_integer, torch.where(is_integer, value, 0.0).long(), _NO_OUTCOME)
 
 
-def _below(value: Tensor) -> Tensor:
-    """Return the largest integers that are not above the numbers."""
+def _floor(value: Tensor) -> Tensor:
+    """Return the numbers rounded down, as int64; 0 for NaN."""
     return value.nan_to_num(0.0).floor().clamp(-(2.0**31), 2.0**31).long()
 
 
 def one_source(key: Source | None, generator: Source | None) -> Source | None:
-    """Return what to draw from, which has two names.
+    """Return the source of randomness, given as `key` or as `generator`.
 
     >>> one_source(None, torch.Generator().manual_seed(3)).initial_seed()
     3
@@ -346,7 +348,7 @@ def one_source(key: Source | None, generator: Source | None) -> Source | None:
 
 
 def name_of(family: Any) -> str:
-    """Return the name of a family for messages.
+    """Return the name of a family, for messages.
 
     >>> from functional_dists import normal
     >>> name_of(normal)
@@ -356,26 +358,26 @@ def name_of(family: Any) -> str:
     return repr(family) if name is None else name.rpartition(".")[2]
 
 
-def _is_list(param: Tensor) -> bool:
-    """Say whether a parameter lists outcomes: its last axis is one of its own."""
+def _lists_outcomes(param: Tensor) -> bool:
+    """Return whether a parameter lists outcomes, so that its last axis does not broadcast with the others."""
     return not param.is_floating_point() and param.dtype != torch.bool
 
 
 def _shared_shape(params: Any) -> Size:
     try:
-        return torch.broadcast_shapes(*((*p.shape[:-1], 1) if _is_list(p) else p.shape for p in params))
+        return torch.broadcast_shapes(*((*p.shape[:-1], 1) if _lists_outcomes(p) else p.shape for p in params))
     except RuntimeError:
         shapes = ", ".join(f"{name} {tuple(param.shape)}" for name, param in params._asdict().items())
         raise ValueError(f"the shapes of the parameters do not broadcast: {shapes}") from None
 
 
 def values_can_be_read() -> bool:
-    """Whether Python may branch on values: not while they are traced, nor where one stands for many lanes."""
+    """Return whether Python may branch on values: not inside `torch.compile` or a transform of `torch.func`."""
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is None
 
 
 def _global_source(device: torch.device) -> Source:
-    """Return PyTorch's global generator; where that cannot be passed around, a key drawn from it."""
+    """Return PyTorch's global generator; in compiled code and on other devices a key drawn from it."""
     if not torch.compiler.is_compiling():
         if device.type == "cpu":
             return torch.default_generator

@@ -1,4 +1,4 @@
-"""The classes of the continuous families, with the constructors of TorchRL's."""
+"""The classes of the continuous families, with the constructors of TorchRL's classes."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
-from functional_dists import parameters
 from functional_dists.continuous import delta, normal, tanh_delta, tanh_normal, truncated_normal
 from functional_dists.distributions.base import FamilyDistribution, Shape, values_can_be_read
+from functional_dists.parameters import scale_loc
 from functional_dists.random import size_of
 
 __all__ = ["Delta", "IndependentNormal", "TanhDelta", "TanhNormal", "TruncatedNormal"]
@@ -20,16 +20,16 @@ Scale = Tensor | float | Callable[[Tensor], Tensor]
 
 
 class _Independent(FamilyDistribution):
-    """What the distributions share whose elements are independent."""
+    """Base of the distributions whose elements are independent."""
 
     @property
     def reinterpreted_batch_ndims(self) -> int:
-        """How many trailing axes are one event."""
+        """How many trailing axes form one event."""
         return self._options["event_dims"]
 
 
 class _Bounded(_Independent):
-    """What the distributions on an interval share."""
+    """Base of the distributions on an interval."""
 
     @property
     def min(self) -> Tensor:
@@ -43,14 +43,14 @@ class _Bounded(_Independent):
 
 
 class IndependentNormal(_Independent):
-    """Normal distribution whose last axes are one event.
+    """Normal distribution whose last axes form one event.
 
     Args:
         loc: The mean, of shape (*batch, *event).
         scale: The standard deviation: a tensor, a number, or a function of `loc`.
-        upscale: With `tanh_loc`, how far from 0 the mean may be.
+        upscale: With `tanh_loc`, the largest absolute value of the mean.
         tanh_loc: Whether to take `upscale * tanh(loc / upscale)` for the mean.
-        event_dim: How many trailing axes are one event; 1 becomes 0 for parameters without axes.
+        event_dim: How many trailing axes form one event; 1 becomes 0 for parameters without axes.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -75,37 +75,37 @@ class IndependentNormal(_Independent):
         self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
         self._event_dim = event_dim
         loc = _real(loc)
-        loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
+        loc = scale_loc(loc, upscale) if tanh_loc else loc
         params = (loc, _scale(scale, loc))
         super().__init__(normal, params, _event_dims(event_dim, *params), validate_args)
 
     def update(self, loc: Tensor, scale: Scale) -> None:
-        """Take other parameters."""
+        """Replace the parameters."""
         IndependentNormal.__init__(
             self, loc, scale, self.upscale, self.tanh_loc, self._event_dim, validate_args=self._validates
         )
 
     @property
     def base_dist(self) -> Normal:
-        """The same of every element, as a `torch.distributions.Normal`."""
+        """The distribution of each element, as a `torch.distributions.Normal`."""
         return Normal(self.loc, self.scale, validate_args=False)
 
 
 class TanhNormal(_Bounded):
     """Normal distribution squashed by tanh onto the interval (low, high).
 
-    `log_prob` takes a value at a bound, such as a clipped action, for the last number inside, where rounding put it.
-    The density of `tanh_normal` is exact, -inf at the bounds: `tanh_normal.inside` moves such values there.
+    `log_prob` scores a value at a bound, such as a clipped action, as the last number inside: rounding put it there.
+    The function `tanh_normal.log_prob` is exact, -inf at the bounds; `tanh_normal.inside` moves such values inside.
 
     Args:
         loc: The mean before the squashing, of shape (*batch, *event).
         scale: The standard deviation before the squashing: a tensor, a number, or a function of `loc`.
-        upscale: With `tanh_loc`, how far from 0 the mean may be.
+        upscale: With `tanh_loc`, the largest absolute value of the mean.
         low: The lower bound, a number or a tensor.
         high: The upper bound, likewise.
-        event_dims: How many trailing axes are one event. Default: 1, or 0 for parameters without axes.
+        event_dims: How many trailing axes form one event. Default: 1, or 0 for parameters without axes.
         tanh_loc: Whether to take `upscale * tanh(loc / upscale)` for the mean.
-        safe_tanh: Without meaning here: samples lie strictly inside the bounds in any case.
+        safe_tanh: Ignored: samples lie strictly inside the bounds in any case.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -135,11 +135,11 @@ class TanhNormal(_Bounded):
         self.upscale, self.tanh_loc, self._validates = upscale, tanh_loc, validate_args
         loc = _real(loc)
         low, high = _bounds(loc, low, high, RuntimeError(_OUT_OF_ORDER.format(type(self).__name__)))
-        loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
+        loc = scale_loc(loc, upscale) if tanh_loc else loc
         super().__init__(tanh_normal, (loc, _scale(scale, loc), low, high), event_dims, validate_args)
 
     def update(self, loc: Tensor, scale: Scale) -> None:
-        """Take another location and scale."""
+        """Replace the location and the scale."""
         TanhNormal.__init__(
             self,
             loc,
@@ -153,12 +153,12 @@ class TanhNormal(_Bounded):
         )
 
     def get_mode(self) -> Tensor:
-        """Return the mode, which is exact here."""
+        """Return the mode; it is exact, not found by an optimiser as in TorchRL."""
         return self.mode
 
     @property
     def root_dist(self) -> Normal:
-        """The normal distribution of every element before the squashing."""
+        """The normal distribution of each element before the squashing."""
         return Normal(self.loc, self.scale, validate_args=False)
 
     @property
@@ -169,12 +169,12 @@ class TanhNormal(_Bounded):
 
 
 class TruncatedNormal(_Bounded):
-    """Normal distribution restricted to the interval (low, high), whose last axis, if there is one, is one event.
+    """Normal distribution restricted to the interval (low, high), whose last axis, if there is one, is the event.
 
     Args:
         loc: The mean before the restriction, of shape (*batch, *event).
         scale: The standard deviation before the restriction: a tensor, a number, or a function of `loc`.
-        upscale: With `tanh_loc`, how far from 0 `loc` may be.
+        upscale: With `tanh_loc`, the largest absolute value of `loc`.
         low: The lower bound, a number or a tensor.
         high: The upper bound, likewise.
         tanh_loc: Whether to take `upscale * tanh(loc / upscale)` for `loc`.
@@ -206,12 +206,12 @@ class TruncatedNormal(_Bounded):
         self.upscale = upscale if isinstance(upscale, Tensor) else loc.new_zeros(()) + upscale
         self.tanh_loc, self._validates = tanh_loc, validate_args
         low, high = _bounds(loc, low, high, RuntimeError(_OUT_OF_ORDER.format(type(self).__name__)))
-        loc = parameters.scale_loc(loc, upscale) if tanh_loc else loc
+        loc = scale_loc(loc, upscale) if tanh_loc else loc
         params = (loc, _scale(scale, loc), low, high)
         super().__init__(truncated_normal, params, _event_dims(1, *params), validate_args)
 
     def update(self, loc: Tensor, scale: Scale) -> None:
-        """Take another location and scale."""
+        """Replace the location and the scale."""
         TruncatedNormal.__init__(
             self, loc, scale, self.upscale, self.low, self.high, self.tanh_loc, validate_args=self._validates
         )
@@ -223,7 +223,7 @@ class TruncatedNormal(_Bounded):
 
     @property
     def base_dist(self) -> FamilyDistribution:
-        """The same of every element."""
+        """The distribution of each element."""
         return FamilyDistribution(truncated_normal, self.params, 0, validate_args=False)
 
 
@@ -232,15 +232,15 @@ class Delta(FamilyDistribution):
 
     Args:
         param: The point, of shape (*batch, *event).
-        atol: The absolute tolerance to which a value is the point.
+        atol: The absolute tolerance within which a value equals the point.
         rtol: The relative tolerance.
-        batch_shape: The leading axes of `param`. Default: all but the last.
-        event_shape: The other axes.
+        batch_shape: The sizes of the leading axes of `param`. Default: all but the last.
+        event_shape: The sizes of the other axes.
         validate_args: As in `torch.distributions`.
 
     Raises:
-        TypeError: `param` is not of floating point.
-        ValueError: the shapes do not make up that of `param`.
+        TypeError: `param` is not a floating-point tensor.
+        ValueError: the shapes together are not that of `param`.
 
     >>> Delta(torch.zeros(4, 3)).log_prob(torch.zeros(4, 3))
     tensor([0., 0., 0., 0.])
@@ -269,16 +269,16 @@ class Delta(FamilyDistribution):
         super().__init__(delta, (param,), len(event_shape) if given else None, validate_args)
 
     def update(self, param: Tensor) -> None:
-        """Take another point."""
+        """Replace the point."""
         self.params = delta.Params(param)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return 0 where the value is the point, else -inf."""
-        return delta.log_prob(self.param, self._of_batch(value), atol=self.atol, rtol=self.rtol, **self._options)
+        """Return 0 where the value equals the point, else -inf."""
+        return delta.log_prob(self.param, self._expand_to_batch(value), atol=self.atol, rtol=self.rtol, **self._options)
 
     @property
     def support(self) -> Any:
-        """The point, to within the tolerance."""
+        """The values that equal the point within the tolerance."""
         return delta.support(self.param, atol=self.atol, rtol=self.rtol, **self._options)
 
 
@@ -289,10 +289,10 @@ class TanhDelta(_Bounded):
         param: The point before the squashing, of shape (*batch, *event).
         low: The lower bound, a number or a tensor.
         high: The upper bound, likewise.
-        event_dims: How many trailing axes are one event; 1 becomes 0 for parameters without axes.
-        atol: The absolute tolerance to which a value is the point.
+        event_dims: How many trailing axes form one event; 1 becomes 0 for parameters without axes.
+        atol: The absolute tolerance within which a value equals the point.
         rtol: The relative tolerance.
-        safe: Without meaning here: the point lies strictly inside the bounds in any case.
+        safe: Ignored: the point lies strictly inside the bounds in any case.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -325,18 +325,18 @@ class TanhDelta(_Bounded):
         super().__init__(tanh_delta, params, _event_dims(event_dims, *params), validate_args)
 
     def update(self, net_output: Tensor) -> None:
-        """Take another point."""
+        """Replace the point."""
         self.params = tanh_delta.Params(net_output, self.low, self.high)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return 0 where the value is the point, else -inf."""
-        return tanh_delta.log_prob(
-            self.param, self.low, self.high, self._of_batch(value), atol=self.atol, rtol=self.rtol, **self._options
-        )
+        """Return 0 where the value equals the point, else -inf."""
+        value = self._expand_to_batch(value)
+        options: dict[str, Any] = {"atol": self.atol, "rtol": self.rtol, **self._options}
+        return tanh_delta.log_prob(self.param, self.low, self.high, value, **options)
 
     @property
     def support(self) -> Any:
-        """The point, to within the tolerance."""
+        """The values that equal the point within the tolerance."""
         return tanh_delta.support(*self.params, atol=self.atol, rtol=self.rtol, **self._options)
 
     @property
@@ -350,7 +350,7 @@ def _real(given: Tensor | float) -> Tensor:
 
 
 def _event_dims(given: int, *params: Any) -> int:
-    """Return how many axes are one event: for parameters without axes 0, where the default 1 is given."""
+    """Return how many trailing axes form one event: 0 for the default 1 and parameters without axes."""
     has_axes = any(isinstance(param, Tensor) and param.ndim for param in params)
     return given if has_axes or given != 1 else 0
 

@@ -1,4 +1,4 @@
-"""The classes of integers, with the constructors of TorchRL's."""
+"""The classes of distributions over integers, with the constructors of TorchRL's classes."""
 
 import math
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ __all__ = ["Discrete", "MaskedCategorical", "Ordinal"]
 
 
 class Discrete(FamilyDistribution):
-    """What the distributions over the integers below N share."""
+    """Base of the distributions over the integers 0, ..., N - 1."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {"probs": constraints.simplex, "logits": constraints.real_vector}
     has_enumerate_support = True
@@ -47,17 +47,17 @@ class Discrete(FamilyDistribution):
 
 
 class MaskedCategorical(Discrete):
-    """Categorical distribution over the outcomes that a mask allows, or over those that are listed.
+    """Categorical distribution over the outcomes that a mask allows, or over listed outcomes.
 
     Args:
         logits: Log-probabilities up to a constant, of shape (*batch, N).
         probs: Probabilities up to a factor, instead of `logits`.
         mask: Bool, of the shape of the logits, True where an outcome is allowed.
-        indices: Instead of a mask the allowed outcomes themselves, distinct integers of shape (*batch, K). The
-            attributes `logits` and `probs` are then tables over these; values and draws still are outcomes.
-        neg_inf: What `log_prob` and `logits` say of an outcome that is not allowed.
-        padding_value: Marks the unused slots of `indices`, and is the draw of a row without any other.
-        use_cross_entropy: Without meaning here.
+        indices: Instead of a mask, the allowed outcomes: distinct integers of shape (*batch, K). The attributes
+            `logits` and `probs` are then tables over these K; values and draws remain outcomes.
+        neg_inf: What `log_prob` and `logits` return for an outcome that is not allowed.
+        padding_value: Marks the unused slots of `indices`; a row with no used slot draws it.
+        use_cross_entropy: Ignored.
         padding_side: Kept as an attribute.
         validate_args: As in `torch.distributions`.
 
@@ -73,8 +73,8 @@ class MaskedCategorical(Discrete):
     tensor([-0.6931,    -inf])
     """
 
-    _of_mask: Any = masked_categorical
-    _of_indices: Any = sparse_categorical
+    _masked_family: Any = masked_categorical
+    _sparse_family: Any = sparse_categorical
 
     def __init__(
         self,
@@ -91,12 +91,12 @@ class MaskedCategorical(Discrete):
     ) -> None:
         if (mask is None) == (indices is None):
             raise ValueError("A ``mask`` or some ``indices`` must be provided, but not both")
-        logits = one_of(logits, probs)
+        logits = as_logits(logits, probs)
         self._padding_value = padding_value
         self.neg_inf, self.padding_side, self.use_cross_entropy = neg_inf, padding_side, use_cross_entropy
         self._is_sparse = indices is not None
-        family, choice = (self._of_indices, indices) if self._is_sparse else (self._of_mask, mask)
-        super().__init__(family, (logits, choice), None, validate_args)
+        family, allowed = (self._sparse_family, indices) if self._is_sparse else (self._masked_family, mask)
+        super().__init__(family, (logits, allowed), None, validate_args)
 
     @property
     def _fixed(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class MaskedCategorical(Discrete):
 
     @property
     def mask(self) -> Tensor:
-        """The mask; a ValueError where indices were given."""
+        """The mask; raises a ValueError where indices were given."""
         if self._is_sparse:
             raise ValueError("MaskedCategorical.mask does not support sparse masks")
         return self.params.mask
@@ -123,15 +123,15 @@ class MaskedCategorical(Discrete):
 
     @property
     def padding_value(self) -> int:
-        """What marks the unused slots of the indices."""
+        """The mark of the unused slots of the indices."""
         return 0 if self._padding_value is None else self._padding_value
 
 
 class Ordinal(Discrete):
-    """Distribution over 0, ..., N - 1 in which neighbours are alike.
+    """Ordinal distribution over 0, ..., N - 1, in which neighbours have similar probabilities.
 
     Args:
-        scores: What the logit of every outcome adds to that of the one below, of shape (*batch, N).
+        scores: The increase of the logit from one outcome to the next, of shape (*batch, N).
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -147,8 +147,8 @@ class Ordinal(Discrete):
         super().__init__(ordinal, (scores,), None, validate_args)
 
 
-def one_of(logits: Tensor | None, probs: Tensor | None) -> Tensor:
-    """Return the logits, of which or of the probabilities one is given."""
+def as_logits(logits: Tensor | None, probs: Tensor | None) -> Tensor:
+    """Return the logits, given as `logits` or as `probs`, of which exactly one must be given."""
     if probs is not None and logits is None:
         return logits_from_probs(probs)
     if probs is not None or logits is None:

@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergences of the classes here, from each other and from PyTorch's and TorchRL's classes."""
+"""Kullback-Leibler divergences between the classes of the shim, PyTorch's and TorchRL's."""
 
 from typing import Any
 
@@ -18,7 +18,6 @@ from torch.distributions import (
     register_kl,
 )
 
-from functional_dists import divergence
 from functional_dists.combinators import (
     masked_one_hot_categorical,
     one_hot_categorical,
@@ -36,6 +35,7 @@ from functional_dists.discrete import (
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.ordinal import logits_of
 from functional_dists.distributions.base import FamilyDistribution
+from functional_dists.divergence import kl, unbound
 from functional_dists.special import softmax
 
 __all__ = ["as_family"]
@@ -45,10 +45,10 @@ _SPARSE = (sparse_categorical, sparse_one_hot_categorical)
 _ONE_HOT = (one_hot_categorical, masked_one_hot_categorical, sparse_one_hot_categorical, one_hot_ordinal)
 
 
-def _of_families(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
-    p_family, p_params = divergence.unbound(p.family, p.params)
-    q_family, q_params = divergence.unbound(q.family, q.params)
-    if p_family is not q_family or p_family in _SPARSE:  # whose padding values may differ
+def _kl_of_families(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
+    p_family, p_params = unbound(p.family, p.params)
+    q_family, q_params = unbound(q.family, q.params)
+    if p_family is not q_family or p_family in _SPARSE:  # padding values may differ
         p_table, q_table = _table(p, p_family, p_params), _table(q, q_family, q_params)
         if p_table is not None and q_table is not None:
             if (p_family in _ONE_HOT) != (q_family in _ONE_HOT):
@@ -62,7 +62,7 @@ def _of_families(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
     else:
         _check_events(p, q)
     options = {**q._fixed, **p._fixed, **p._options}
-    return divergence.kl((p.family, p.params), (q.family, q.params), **options)
+    return kl((p.family, p.params), (q.family, q.params), **options)
 
 
 def _table(dist: FamilyDistribution, family: Any, params: Any) -> Tensor | None:
@@ -105,7 +105,7 @@ def _check_events(p: FamilyDistribution, q: FamilyDistribution) -> None:
 
 # --------------------------------------------------------------------------------------------------- other libraries
 def as_family(dist: Distribution) -> FamilyDistribution | None:
-    """Return a distribution of PyTorch or TorchRL as one of a family; None where no family here is the same.
+    """Convert a distribution of PyTorch or TorchRL to one of a family; return None where no family equals it.
 
     >>> as_family(Independent(Normal(torch.zeros(2, 3), 1.0), 1))
     FamilyDistribution(loc: (2, 3), scale: (2, 3))
@@ -115,22 +115,22 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
     if isinstance(dist, Normal):
         return FamilyDistribution(normal, (dist.loc, dist.scale), 0, validate_args=False)
     if isinstance(dist, (Categorical, OneHotCategorical)):
-        return _of_table(dist)
+        return _from_table(dist)
     if isinstance(dist, Independent):
-        return _independent(dist)
-    return _squashed(dist) if isinstance(dist, TransformedDistribution) else None
+        return _from_independent(dist)
+    return _from_transformed(dist) if isinstance(dist, TransformedDistribution) else None
 
 
-def _of_table(dist: Any) -> FamilyDistribution | None:
+def _from_table(dist: Any) -> FamilyDistribution | None:
     if getattr(dist, "_sparse_mask", False):
-        return None  # TorchRL's, whose logits are those of listed outcomes
-    # TorchRL's classes of vectors are kinds of Categorical.
+        return None  # a class of TorchRL, whose logits are those of listed outcomes
+    # TorchRL's one-hot classes are subclasses of Categorical.
     is_one_hot = any("OneHot" in made.__name__ for made in type(dist).__mro__)
     return FamilyDistribution(one_hot_categorical if is_one_hot else categorical, (dist.logits,), validate_args=False)
 
 
-def _independent(dist: Any) -> FamilyDistribution | None:
-    if type(dist).__name__ == "TruncatedNormal":  # TorchRL's
+def _from_independent(dist: Any) -> FamilyDistribution | None:
+    if type(dist).__name__ == "TruncatedNormal":  # the class of TorchRL
         return FamilyDistribution(truncated_normal, (dist.loc, dist.scale, dist.low, dist.high), 1, validate_args=False)
     base = as_family(dist.base_dist)
     if base is None or "event_dims" not in base._options:
@@ -139,14 +139,14 @@ def _independent(dist: Any) -> FamilyDistribution | None:
     return FamilyDistribution(base.family, base.params, dims, validate_args=False)
 
 
-def _squashed(dist: Any) -> FamilyDistribution | None:
-    """Return a normal distribution mapped by affine transforms and one tanh, in any order, as one of a family."""
+def _from_transformed(dist: Any) -> FamilyDistribution | None:
+    """Convert a normal distribution under affine transforms and at most one tanh, in any order."""
     base = as_family(dist.base_dist)
     if base is None or base.family is not normal:
         return None
     loc, scale = base.params
     bounds: list[Tensor] = []
-    for transform in _parts(dist.transforms):
+    for transform in _flat_transforms(dist.transforms):
         if isinstance(transform, TanhTransform) and not bounds:
             bounds = [torch.full_like(loc, -1.0), torch.full_like(loc, 1.0)]
         elif not isinstance(transform, AffineTransform):
@@ -159,45 +159,49 @@ def _squashed(dist: Any) -> FamilyDistribution | None:
             loc, scale = transform.loc + transform.scale * loc, abs(transform.scale) * scale
     if not bounds:
         return FamilyDistribution(normal, (loc, scale), len(dist.event_shape), validate_args=False)
-    if all(hasattr(dist, name) for name in ("low", "high")):  # TorchRL's, whose transform has rounded them
+    if all(hasattr(dist, name) for name in ("low", "high")):  # of TorchRL, whose transform has rounded them
         bounds = [bound.to(loc) for bound in (dist.low, dist.high)]
     return FamilyDistribution(tanh_normal, (loc, scale, *bounds), len(dist.event_shape), validate_args=False)
 
 
-def _parts(transforms: Any) -> list[Any]:
+def _flat_transforms(transforms: Any) -> list[Any]:
     found: list[Any] = []
     for transform in transforms:
         if isinstance(transform, ComposeTransform):
-            found += _parts(transform.parts)
+            found += _flat_transforms(transform.parts)
+        elif isinstance(transform, IndependentTransform):
+            found += _flat_transforms([transform.base_transform])
         else:
-            found += _parts([transform.base_transform]) if isinstance(transform, IndependentTransform) else [transform]
+            found.append(transform)
     return found
 
 
-def _kl(p: Distribution, q: Distribution) -> Tensor:
-    p_made, q_made = as_family(p), as_family(q)
-    if p_made is None or q_made is None:
+def _kl_of_any(p: Distribution, q: Distribution) -> Tensor:
+    p_converted, q_converted = as_family(p), as_family(q)
+    if p_converted is None or q_converted is None:
         raise NotImplementedError(f"no KL divergence of {type(p).__name__} from {type(q).__name__} is known")
-    return _of_families(*((_near(p_made, q_made), q_made) if p_made is not p else (p_made, _near(q_made, p_made))))
+    if p_converted is p:
+        return _kl_of_families(p_converted, _with_equal_bounds(q_converted, p_converted))
+    return _kl_of_families(_with_equal_bounds(p_converted, q_converted), q_converted)
 
 
-def _near(made: FamilyDistribution, given: FamilyDistribution) -> FamilyDistribution:
-    """Return a tanh-normal with the bounds of another, where they differ by the rounding of an affine transform."""
-    of_made, of_given = (divergence.unbound(dist.family, dist.params) for dist in (made, given))
-    if of_made[0] is not tanh_normal or of_given[0] is not tanh_normal:
-        return made
-    params, wanted = of_made[1], of_given[1]
+def _with_equal_bounds(converted: FamilyDistribution, given: FamilyDistribution) -> FamilyDistribution:
+    """Return a tanh-normal with the bounds of another where both differ by the rounding of an affine transform."""
+    family, params = unbound(converted.family, converted.params)
+    given_family, wanted = unbound(given.family, given.params)
+    if family is not tanh_normal or given_family is not tanh_normal:
+        return converted
     tolerance = 4 * torch.finfo(params.low.dtype).eps * torch.maximum(params.low.abs(), params.high.abs())
     low, high = (
-        torch.where((mine - other).abs() <= tolerance, other, mine)
-        for mine, other in ((params.low, wanted.low), (params.high, wanted.high))
+        torch.where((bound - other).abs() <= tolerance, other, bound)
+        for bound, other in ((params.low, wanted.low), (params.high, wanted.high))
     )
-    dims = made._options["event_dims"]
+    dims = converted._options["event_dims"]
     return FamilyDistribution(tanh_normal, params._replace(low=low, high=high), dims, validate_args=False)
 
 
-# For two classes at most one pair is registered: `torch.compile` cannot trace PyTorch's choice among several.
-register_kl(FamilyDistribution, FamilyDistribution)(_of_families)
+# One pair at most is registered for two classes: `torch.compile` cannot trace how PyTorch chooses among several.
+register_kl(FamilyDistribution, FamilyDistribution)(_kl_of_families)
 for _other in (Normal, Independent, Categorical, OneHotCategorical, TransformedDistribution):
-    register_kl(FamilyDistribution, _other)(_kl)
-    register_kl(_other, FamilyDistribution)(_kl)
+    register_kl(FamilyDistribution, _other)(_kl_of_any)
+    register_kl(_other, FamilyDistribution)(_kl_of_any)

@@ -1,11 +1,11 @@
-"""Small modules between a network and a distribution, with the constructors of tensordict's."""
+"""Small modules between a network and a distribution, with the constructors of tensordict's modules."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from functional_dists import parameters
+import functional_dists.parameters as parameters
 
 __all__ = ["AddStateIndependentNormalScale", "NormalParamExtractor"]
 
@@ -26,7 +26,7 @@ class NormalParamExtractor(nn.Module):
         super().__init__()
         self.scale_mapping, self.scale_lb = scale_mapping, scale_lb
         if isinstance(scale_mapping, str):
-            parameters.scale_mapping(scale_mapping)  # an unknown name is an error now, not at the first call
+            parameters.scale_mapping(scale_mapping)  # raises for an unknown name, before the first call
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
         """Return (loc, scale, *others)."""
@@ -37,12 +37,12 @@ class AddStateIndependentNormalScale(nn.Module):
     """Pair a network's location with a scale that is a parameter of its own, the same in every state.
 
     Args:
-        scale_shape: Of the scale, the last axes of the location.
+        scale_shape: The shape of the scale: the last axes of the location.
         scale_mapping: A name that `parameters.scale_mapping` knows, or a function of a tensor.
         scale_lb: The least scale.
-        device: Of the scale.
-        make_param: Whether the scale is a parameter, or a buffer.
-        init_value: What the mapping makes the first scale of.
+        device: The device of the scale.
+        make_param: Whether the scale is a parameter; otherwise it is a buffer.
+        init_value: The raw scale at the start, to which the mapping is applied.
 
     >>> loc, scale = AddStateIndependentNormalScale(3)(torch.zeros(4, 3))
     >>> scale.shape

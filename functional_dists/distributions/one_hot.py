@@ -1,4 +1,4 @@
-"""The classes of one-hot vectors, with the constructors of TorchRL's."""
+"""The classes of distributions over one-hot vectors, with the constructors of TorchRL's classes."""
 
 import math
 from enum import Enum
@@ -14,7 +14,7 @@ from functional_dists.combinators import (
     sparse_one_hot_categorical,
 )
 from functional_dists.distributions.base import Shape, one_source
-from functional_dists.distributions.discrete import Discrete, MaskedCategorical, one_of
+from functional_dists.distributions.discrete import Discrete, MaskedCategorical, as_logits
 from functional_dists.random import Source
 from functional_dists.special import one_hot
 
@@ -22,21 +22,21 @@ __all__ = ["MaskedOneHotCategorical", "OneHotCategorical", "OneHotOrdinal", "Rep
 
 
 class ReparamGradientStrategy(Enum):
-    """Which gradient the vectors of `rsample` have: that of the probabilities, or that of a relaxed draw near them."""
+    """The gradient of `rsample`: that of the probabilities, or that of the relaxed draw whose argmax is the vector."""
 
     PassThrough = 1
     RelaxedOneHot = 2
 
 
 class _OneHot(Discrete):
-    """What the one-hot distributions share."""
+    """Base of the one-hot distributions."""
 
     grad_method: ReparamGradientStrategy
 
     def rsample(
         self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> Tensor:
-        """Draw a one-hot vector with the gradient that `grad_method` says; without a key from PyTorch's generator."""
+        """Draw a one-hot vector with the gradient of `grad_method`. Without a key, the global generator is used."""
         source = one_source(key, generator)
         if not self._is_relaxed:
             return super().rsample(sample_shape, key=source)
@@ -46,7 +46,7 @@ class _OneHot(Discrete):
     def rsample_and_log_prob(
         self, sample_shape: Shape = (), *, key: Source | None = None, generator: Source | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw what `rsample` draws, with its log-probability."""
+        """Draw the value of `rsample` and its log-probability."""
         source = one_source(key, generator)
         if not self._is_relaxed:
             return super().rsample_and_log_prob(sample_shape, key=source)
@@ -55,12 +55,12 @@ class _OneHot(Discrete):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """False, as in TorchRL: modules then act by `sample`, and the actions are integers."""
+        """False, as in TorchRL: modules then call `sample`, whose actions are integers."""
         return False
 
     @property
     def _is_relaxed(self) -> bool:
-        return self.grad_method.name == "RelaxedOneHot"  # by name, so that TorchRL's own members serve too
+        return self.grad_method.name == "RelaxedOneHot"  # by name, so that members of TorchRL's enum work too
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return all vectors along a new first axis."""
@@ -80,7 +80,7 @@ class OneHotCategorical(_OneHot):
     Args:
         logits: Log-probabilities up to a constant, of shape (*batch, N).
         probs: Probabilities up to a factor, instead of `logits`.
-        grad_method: Which gradient `rsample` has.
+        grad_method: The gradient of `rsample`.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -101,20 +101,20 @@ class OneHotCategorical(_OneHot):
         validate_args: bool | None = None,
     ) -> None:
         self.grad_method = grad_method
-        super().__init__(one_hot_categorical, (one_of(logits, probs),), None, validate_args)
+        super().__init__(one_hot_categorical, (as_logits(logits, probs),), None, validate_args)
 
 
 class MaskedOneHotCategorical(_OneHot, MaskedCategorical):
-    """Categorical distribution over the one-hot vectors that a mask allows, or over those that are listed.
+    """Categorical distribution over the one-hot vectors that a mask allows, or over listed ones.
 
     Args:
         logits: Log-probabilities up to a constant, of shape (*batch, N).
         probs: Probabilities up to a factor, instead of `logits`.
         mask: Bool, of the shape of the logits, True where an outcome is allowed.
-        indices: Instead of a mask the allowed outcomes themselves, integers of shape (*batch, K).
-        neg_inf: What `log_prob` and `logits` say of an outcome that is not allowed.
+        indices: Instead of a mask, the allowed outcomes: distinct integers of shape (*batch, K).
+        neg_inf: What `log_prob` and `logits` return for an outcome that is not allowed.
         padding_value: Marks the unused slots of `indices`.
-        grad_method: Which gradient `rsample` has.
+        grad_method: The gradient of `rsample`.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -124,8 +124,8 @@ class MaskedOneHotCategorical(_OneHot, MaskedCategorical):
     tensor([0, 1, 0])
     """
 
-    _of_mask: Any = masked_one_hot_categorical
-    _of_indices: Any = sparse_one_hot_categorical
+    _masked_family: Any = masked_one_hot_categorical
+    _sparse_family: Any = sparse_one_hot_categorical
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class OneHotOrdinal(_OneHot):
     """Ordinal distribution over one-hot vectors.
 
     Args:
-        scores: What the logit of every outcome adds to that of the one below, of shape (*batch, N).
+        scores: The increase of the logit from one outcome to the next, of shape (*batch, N).
         validate_args: As in `torch.distributions`.
 
     Raises:

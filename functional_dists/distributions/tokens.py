@@ -1,4 +1,4 @@
-"""The class of the tokens of a language model, with the constructor of TorchRL's."""
+"""The class of distributions over the tokens of a language model, with the constructor of TorchRL's class."""
 
 import functools
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ __all__ = ["LLMMaskedCategorical"]
 
 
 class LLMMaskedCategorical(FamilyDistribution):
-    """Distribution of the tokens of a language model.
+    """Categorical distribution over the tokens of a language model.
 
     Args:
         logits: Log-probabilities up to a constant, of shape (*batch, T, V).
-        mask: Bool, of shape (*batch, T), True at the positions that count, or (*batch, T, V), True for allowed tokens.
-        ignore_index: Has a log-prob of 0, and is the sample of a position that does not count.
+        mask: Bool: of shape (*batch, T), True at positions that count; or (*batch, T, V), True for allowed tokens.
+        ignore_index: The token drawn at a position that does not count; its log-prob is 0.
         validate_args: As in `torch.distributions`.
 
     Raises:
@@ -49,12 +49,12 @@ class LLMMaskedCategorical(FamilyDistribution):
 
     def _verb(self, name: str) -> Any:
         verb = super()._verb(name)
-        takes = name.startswith("sample") or name in ("log_prob", "mode", "deterministic", "support")
-        return functools.partial(verb, ignore_index=self.ignore_index) if takes else verb
+        has_option = name.startswith("sample") or name in ("log_prob", "mode", "deterministic", "support")
+        return functools.partial(verb, ignore_index=self.ignore_index) if has_option else verb
 
     @property
     def position_level_masking(self) -> bool:
-        """Whether the mask is of positions."""
+        """Whether the mask marks positions, not tokens."""
         return self.mask.ndim < self.params.logits.ndim
 
     @property
@@ -64,7 +64,7 @@ class LLMMaskedCategorical(FamilyDistribution):
 
     @property
     def masked_logits(self) -> Tensor:
-        """The logits, the least number of their dtype where the mask is False; a table as large as the logits."""
+        """The logits, with the least number of their dtype where the mask is False; a table as large as the logits."""
         mask = self.mask[..., None] if self.position_level_masking else self.mask
         return torch.where(mask, self.logits, torch.finfo(self.logits.dtype).min)
 
@@ -74,7 +74,7 @@ class LLMMaskedCategorical(FamilyDistribution):
         return Categorical(logits=self.masked_logits, validate_args=False)
 
     def clear_cache(self) -> None:
-        """Do nothing: no table is kept."""
+        """Do nothing: there is no cache."""
 
     def expand(self, batch_shape: int | Sequence[int], _instance: Any = None) -> Any:
         """Return the distribution with its parameters expanded to a batch shape."""
@@ -82,9 +82,9 @@ class LLMMaskedCategorical(FamilyDistribution):
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
         new._batch_shape = batch_shape
-        own = () if self.position_level_masking else self._parameter_event
+        mask_event = () if self.position_level_masking else self._parameter_event
         new.params = self.params._replace(
             logits=self.params.logits.expand(*batch_shape, *self._parameter_event),
-            mask=self.mask.expand(*batch_shape, *own),
+            mask=self.mask.expand(*batch_shape, *mask_event),
         )
         return new

