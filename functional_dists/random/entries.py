@@ -85,7 +85,8 @@ def checked_batch(key: Tensor, batch: Sequence[int]) -> tuple[int, ...]:
 
 
 def _samples_first(numbers: Tensor, first: int, count: int) -> Tensor:
-    return numbers.movedim(tuple(range(first, first + count)), tuple(range(count)))
+    # Contiguous, as a draw from one key is: the kernels of eager code take nothing else.
+    return numbers.movedim(tuple(range(first, first + count)), tuple(range(count))).contiguous()
 
 
 def size_of(shape: Shape | None, name: str = "shape") -> tuple[int, ...]:

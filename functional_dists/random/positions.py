@@ -12,8 +12,7 @@ from torch import Tensor
 from functional_dists.random import ops, portable, words
 from functional_dists.random.keys import as_int64, checked_key, with_its_own
 from functional_dists.random.philox import WORDS_PER_BLOCK
-from functional_dists.random.reuse import consume
-from functional_dists.special.constant import is_plain
+from functional_dists.random.reuse import consume, readable
 
 
 def bits_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -130,7 +129,8 @@ def _checked(key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     if not isinstance(positions, Tensor):
         raise TypeError(f"positions must be an integer tensor, got {positions!r} of type {type(positions).__name__}")
     keys, positions = with_its_own("positions", key, as_int64("positions", positions, key.device))
-    if is_plain() and positions.is_cpu and bool((positions < 0).any()):
-        raise ValueError(f"positions must not be negative, got {int(positions.min())}")
+    values = readable(positions)
+    if values is not None and values.is_cpu and bool((values < 0).any()):
+        raise ValueError(f"positions must not be negative, got {int(values.min())}")
     consume(keys, positions, "position")
     return keys, positions

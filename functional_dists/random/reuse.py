@@ -67,11 +67,14 @@ def consume(key: Tensor, part: Tensor | Hashable = None, kind: str | None = None
     if torch.compiler.is_compiling():
         return
     watch = _watch.get()
-    if watch is None:
+    if watch is None or _are_values_hidden():  # before any operation, which a tracer would record
         return
-    table = _readable(key, part)
-    if table is not None:
-        watch.note(table, None if isinstance(part, Tensor) else part, kind, _place())
+    table = key.view(torch.int64)
+    if isinstance(part, Tensor):
+        table, part = torch.cat([table.expand(*part.shape, 2), part.unsqueeze(-1)], -1), None
+    values = readable(table)
+    if values is not None:
+        watch.note(values, part, kind, _place())
 
 
 LEAF = "leaf"
@@ -126,15 +129,16 @@ class _Watch:
 _watch: ContextVar[_Watch | None] = ContextVar("functional_dists_key_watch", default=None)
 
 
-def _readable(key: Tensor, part: object) -> Tensor | None:
-    """Return a plain table of keys, and of parts if these are a tensor; None where a tracer or a mode hides them."""
-    if torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing():
+def readable(tensor: Tensor) -> Tensor | None:
+    """Return a plain tensor with the values of this one; None where a tracer, mode or device hides them."""
+    if _are_values_hidden():
         return None
-    table = key.view(torch.int64)
-    if isinstance(part, Tensor):
-        table = torch.cat([table.expand(*part.shape, 2), part.unsqueeze(-1)], -1)
-    table = _without_wrappers(table)
-    return table if type(table) is Tensor and table.device.type != "meta" else None
+    tensor = _without_wrappers(tensor)
+    return tensor if type(tensor) is Tensor and tensor.device.type != "meta" else None
+
+
+def _are_values_hidden() -> bool:
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing()
 
 
 def _without_wrappers(tensor: Tensor) -> Tensor:

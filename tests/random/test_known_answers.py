@@ -27,17 +27,12 @@ def hex_words(text):
 @pytest.mark.parametrize(("counter", "cipher_key", "expected"), [tuple(map(hex_words, row)) for row in RANDOM123])
 class TestCipher:
     def test_arrays(self, counter, cipher_key, expected):
-        packed = np.array([[counter[i] << 32 | counter[i + 1]] for i in (0, 2)], dtype=np.uint64)
-        words = philox.encrypt_arrays(packed, np.array([[word] for word in cipher_key], dtype=np.uint64))
-        assert words.tolist() == [[expected[i] << 32 | expected[i + 1]] for i in (0, 2)]
+        words = philox.encrypt(*(np.array([row]).T for row in (counter, cipher_key)), np.arange(10)[:, None])
+        assert [int(word) for (word,) in words] == expected
 
     def test_tensors(self, counter, cipher_key, expected):
-        words = philox.encrypt_tensors([torch.tensor([c]) for c in counter], [torch.tensor([k]) for k in cipher_key])
-        assert [int(word) for word in words] == expected
-
-    def test_halves(self, counter, cipher_key, expected):
-        words = philox.encrypt_halves([torch.tensor([c]) for c in counter], [torch.tensor([k]) for k in cipher_key])
-        assert [int(philox.joined(word)) % 2**32 for word in words] == expected
+        words = philox.encrypt(*(torch.tensor([row]).T for row in (counter, cipher_key)), torch.arange(10)[:, None])
+        assert [int(word) for (word,) in words] == expected
 
 
 class TestKey42:
