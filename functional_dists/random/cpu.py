@@ -30,8 +30,8 @@ def words(key: Tensor, num: int) -> Tensor:
 def uniforms(key: Tensor, num: int, *, double: bool) -> Tensor:
     """The first ``num`` uniforms on [0, 1) ``(*B, num)`` of keys ``(*B, 2)``, in float64 or float32."""
     if extension.kernels is None:
-        in_turn = words(key, 2 * num if double else num).flatten()  # operations on short rows take longer
-        return uniforms_of_words(in_turn, double=double).reshape(*key.shape[:-1], num)
+        flat = words(key, 2 * num if double else num).flatten()  # operations on short rows take longer
+        return uniforms_of_words(flat, double=double).reshape(*key.shape[:-1], num)
     if double:
         return _by_kernel(extension.kernels.philox_double_uniforms, key, num, torch.float64)
     return _by_kernel(extension.kernels.philox_uniforms, key, num, torch.float32)
@@ -48,7 +48,7 @@ def normals(key: Tensor, num: int, *, double: bool) -> Tensor:
 
 
 def advance(key: Tensor, skip: Tensor) -> Tensor:
-    """Keys ``(*B, 2)`` whose offsets lie ``skip`` ``(*B)`` blocks further on, mod 2^64."""
+    """Keys ``(*B, 2)`` with ``skip`` ``(*B)`` blocks added to their offsets, mod 2^64."""
     advanced = key.numpy().copy()
     advanced[..., 1:] += skip.numpy().view(np.uint64)[..., None]
     return torch.from_numpy(advanced)

@@ -1,8 +1,8 @@
-"""Words, uniforms and normals of keys as one library operation, which every transformation of PyTorch can see through.
+"""Words, uniforms and normals of keys as one library operation, which works under every transformation of PyTorch.
 
-The operation takes keys ``(*B, 2)`` and gives numbers ``(*B, num)``, those of each key by itself. ``torch.vmap``,
-``make_fx`` and fake tensors see it as opaque. In eager code on the CPU it is one call: of PyTorch's own kernels where
-it has them, else of `random.cpu`. While ``torch.compile`` traces, tensor operations take its place, so that they fuse.
+The operation takes keys ``(*B, 2)`` and returns ``num`` numbers of each, ``(*B, num)``. It is opaque to ``torch.vmap``,
+``make_fx`` and fake tensors. In eager code on the CPU it is one call of PyTorch's own kernels, if there are any, or of
+`random.cpu`. While ``torch.compile`` traces, tensor operations replace it, so that they fuse with what follows.
 
 Block ``n`` of a key ``(seed, offset)`` is the cipher text of the counter ``offset + n`` (mod 2^64) under the cipher key
 ``seed``. Normals are made in pairs: Box, Muller, "A note on the generation of random normal deviates", 1958.
@@ -20,7 +20,7 @@ from functional_dists.random.philox import WORDS_PER_BLOCK
 
 
 def words(key: Tensor, num: int, skip: Tensor | None = None) -> Tensor:
-    """``num`` int32 words ``(*B, num)`` of keys ``(*B, 2)``, after ``skip`` ``(*B)`` blocks; keys broadcast."""
+    """``num`` int32 words ``(*B, num)`` after ``skip`` ``(*B)`` blocks, to which keys ``(..., 2)`` broadcast."""
     if torch.compiler.is_compiling():
         return portable.interleave(portable.word_streams(key, num, skip), num)
     return _philox(key, num, "words") if skip is None else _philox(key.expand(*skip.shape, 2), num, "words", skip)
@@ -46,7 +46,7 @@ def words_of_block(key: Tensor, block: Tensor) -> Sequence[Tensor]:
 
 
 def normals_of_block(key: Tensor, block: Tensor, *, double: bool) -> Sequence[Tensor]:
-    """The standard normals ``(*B)``, two in float64 or four in float32, of the blocks with these numbers."""
+    """The standard normals ``(*B)`` of the blocks numbered ``(*B)``: two in float64, or four in float32."""
     num = 2 if double else WORDS_PER_BLOCK
     if torch.compiler.is_compiling():
         return [normal.squeeze(-1) for normal in portable.normal_streams(key, num, block, double=double)]
@@ -55,7 +55,7 @@ def normals_of_block(key: Tensor, block: Tensor, *, double: bool) -> Sequence[Te
 
 # --- What the operation does -----------------------------------------------------------------------------------------
 
-_UNIFORMS, _NORMALS = ("uniforms32", "uniforms64"), ("normals32", "normals64")  # by whether they are double
+_UNIFORMS, _NORMALS = ("uniforms32", "uniforms64"), ("normals32", "normals64")  # indexed by `double`
 _DTYPES = {
     "words": torch.int32,
     **dict(zip(_UNIFORMS, (torch.float32, torch.float64), strict=True)),
@@ -88,7 +88,7 @@ def _elsewhere(key: Tensor, num: int, kind: str, skip: Tensor | None = None) -> 
 
 def _native(key: Tensor, num: int, kind: str) -> Tensor:
     numbers = _fake(key, num, kind)
-    key = key if key.dim() == 1 else key.unsqueeze(-2)  # a batch of keys has the axes of the numbers, and its own
+    key = key if key.ndim == 1 else key.unsqueeze(-2)  # these want an axis of keys for every axis of the numbers
     if kind == "words":
         torch.ops.aten._philox_randint_(numbers, key, -(2**31), None)
     else:
@@ -98,8 +98,8 @@ def _native(key: Tensor, num: int, kind: str) -> Tensor:
 
 @functools.cache
 def _has_native_kernels(device_type: str) -> bool:
-    """Whether PyTorch has kernels for this kind of device (2.15 has, for the CPU) that give the numbers they should."""
-    # Of three blocks of the first key the last lies beyond the wrap of the offset.
+    """Whether PyTorch has kernels for this kind of device that compute these numbers; 2.15 has them for the CPU."""
+    # The third block of the first key lies beyond the wrap of its offset.
     keys = torch.tensor([[0x0123456789ABCDEF, -2], [-1, 2**62]], dtype=torch.int64, device="cpu").view(torch.uint64)
     try:
         for known_key in (keys[0], keys):

@@ -102,7 +102,7 @@ def test_both_implementations_draw_the_same_bits(draw, num, double):
 
 
 def test_the_largest_words_make_normals_of_zero():
-    """The third word of this block is one of the last 128, whose share rounds to 1 in float32."""
+    """The third word of this block is one of the last 128, whose uniform rounds to 1 in float32."""
     key = reference.make_key(0, 24_962_728)
     assert reference.words(0, 24_962_728, 4)[2] >= 2**32 - 128
     for normals in (cpu.normals, without_kernels(cpu.normals)):
@@ -184,12 +184,12 @@ def test_fold_in_takes_integers_mod_2_64(data):
 
 def test_uniform_and_rest_follow_from_the_words():
     key = reference.make_key(8, 2**33)
-    share, rest = random.uniform_and_rest(key, 500)
-    assert share.tolist() == [(w + 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
+    uniform, rest = random.uniform_and_rest(key, 500)
+    assert uniform.tolist() == [(w + 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
     assert rest.tolist() == [(2**32 - w - 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
-    share, rest = random.uniform_and_rest(key, 500, dtype=torch.float64)
+    uniform, rest = random.uniform_and_rest(key, 500, dtype=torch.float64)
     words = reference.words64(8, 2**33, 500)
-    assert share.tolist() == pytest.approx([(w + 0.5) / 2**64 for w in words], rel=2**-52)
+    assert uniform.tolist() == pytest.approx([(w + 0.5) / 2**64 for w in words], rel=2**-52)
     assert rest.tolist() == pytest.approx([(2**64 - w - 0.5) / 2**64 for w in words], rel=2**-52)
 
 
