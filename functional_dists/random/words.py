@@ -47,9 +47,10 @@ def map_words(
     num_words = 2 * num if wide else num
     if not is_traced(key):
         words = source_words(key, num_words, device)
-        if wide:
-            words = portable.pair_words(*words.reshape(*size, 2).unbind(-1))
-        return function(words).reshape(size)
+        if not wide:
+            return function(words.reshape(size))
+        high, low = words.reshape(*size, 2).unbind(-1)
+        return function(portable.pair_words(high, low))
     streams = portable.word_streams(on_device(key, device), num_words)
     if wide:
         streams = [portable.pair_words(*streams[:2]), portable.pair_words(*streams[2:])]
