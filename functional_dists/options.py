@@ -1,4 +1,4 @@
-"""Options that may be a number or a tensor: their shapes and values are checked here, for all functions."""
+"""Options of verbs that may be a number or a tensor, one number a row or an element: their checks."""
 
 import math
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
-__all__ = ["AT_LEAST_1", "NOT_NEGATIVE", "POSITIVE", "SHARE", "Range", "fixed", "per_element", "per_row"]
+__all__ = ["AT_LEAST_1", "NOT_NEGATIVE", "POSITIVE", "UNIT_INTERVAL", "Range", "fixed", "per_element", "per_row"]
 
 
 class Range(NamedTuple):
-    """The numbers that an option may be."""
+    """The set of numbers that an option may take."""
 
-    text: str  # for the message
-    holds: Callable[[Any], Any]  # whether a number, or every element of a tensor, is one of them
+    text: str  # for messages
+    holds: Callable[[Any], Any]  # whether a number is in the set, or which elements of a tensor are
 
 
 NOT_NEGATIVE = Range("not negative", lambda x: x >= 0)
 POSITIVE = Range("positive and finite", lambda x: (x > 0) & (x < math.inf))
-SHARE = Range("between 0 and 1", lambda x: (x >= 0) & (x <= 1))
+UNIT_INTERVAL = Range("between 0 and 1", lambda x: (x >= 0) & (x <= 1))
 AT_LEAST_1 = Range("at least 1", lambda x: x >= 1)
 
 
@@ -31,24 +31,25 @@ def per_row(
 ) -> Tensor:
     """Return an option with one number for every row of a batch ``(*B)`` as a tensor that broadcasts to ``(*B, 1)``.
 
-    Numbers outside the range raise where eager code can see them (tensors on the CPU, outside transforms and tracers),
-    and become NaN where it cannot; integers are left as they are.
+    A number outside the range is an error where eager code can read it: a Python number, or a tensor on the CPU,
+    outside of transforms and tracers. Elsewhere a floating-point number outside the range becomes NaN, and an integer
+    is not checked.
 
     Args:
-        function: The function whose option it is, for messages.
-        name: The option.
+        function: The name of the function, for messages.
+        name: The name of the option.
         given: A number, or a tensor that broadcasts to the batch.
         batch: The shape of the batch.
-        dtype: The dtype of the result; integers alone are taken where it is one of integers.
+        dtype: The dtype of the result. For an integer dtype the option must be integer.
         device: The device of the result.
-        within: The numbers it may be.
+        within: The range of the option.
 
     Returns:
-        The numbers, with an axis of size 1 behind.
+        The numbers, with a last axis of size 1.
 
     Raises:
-        TypeError: `given` is no number or tensor of the right kind.
-        ValueError: it does not broadcast to the batch, or holds numbers outside the range.
+        TypeError: `given` is not a number or a tensor of the right kind.
+        ValueError: `given` does not broadcast to the batch, or holds a number outside the range.
 
     >>> options = {"dtype": torch.float32, "device": torch.device("cpu"), "within": NOT_NEGATIVE}
     >>> per_row("f", "t", torch.tensor([0.5, 2.0]), torch.Size([4, 2]), **options)
@@ -68,7 +69,7 @@ def per_element(
 ) -> Tensor:
     """Return an option with one number for every element of the parameters, as a tensor that broadcasts to their shape.
 
-    It is checked as that of `per_row` is.
+    The checks are those of `per_row`.
 
     >>> options = {"dtype": torch.float32, "device": torch.device("cpu"), "within": NOT_NEGATIVE}
     >>> per_element("f", "atol", torch.ones(3), torch.Size([2]), **options)
@@ -81,7 +82,7 @@ def per_element(
 
 
 def fixed(given: Any) -> float | None:
-    """Return an option as a Python number where it is one, finite, not 0 and known to be so; None elsewhere.
+    """Return an option as a float if it is a Python or NumPy number, finite and not 0, in eager code; otherwise None.
 
     >>> fixed(np.float32(0.5)), fixed(0.0), fixed(torch.tensor(0.5))
     (0.5, None, None)
@@ -102,20 +103,20 @@ def _checked(
     device: torch.device,
     within: Range,
 ) -> Tensor:
-    if isinstance(given, np.ndarray) and given.ndim == 0:  # as which `torch.compile` shows a number of NumPy
+    if isinstance(given, np.ndarray) and given.ndim == 0:  # what `torch.compile` makes of a NumPy number
         given = torch.as_tensor(given)
     if isinstance(given, np.generic):
         given = given.item()
     if not isinstance(given, Tensor):
         _check_number(function, name, given, dtype, within)
-        # Under torch.compile torch.full keeps the number symbolic, where torch.as_tensor would compile it in.
+        # In compiled code torch.full keeps the number symbolic; torch.as_tensor would make it a constant of the code.
         number = torch.full((), given, dtype=dtype, device=device)
         return _or_nan(number, within) if torch.compiler.is_compiling() else number
     if given.dtype == torch.bool or given.dtype.is_complex or (given.dtype.is_floating_point > dtype.is_floating_point):
         raise TypeError(f"{function}: {_kind(name, dtype)}, got {given.dtype}")
     if not _broadcasts_to(given.shape, shape):
         raise ValueError(f"{function}: {name} of shape {tuple(given.shape)} {wanted}")
-    if not _can_look_at(given):
+    if not _can_read(given):
         return _or_nan(given.to(device, dtype), within)
     is_within = within.holds(given.detach())
     if not is_within.all():
@@ -129,13 +130,13 @@ def _check_number(function: str, name: str, given: Any, dtype: torch.dtype, with
     kinds = (int, float, torch.SymInt, torch.SymFloat) if dtype.is_floating_point else (int, torch.SymInt)
     if not isinstance(given, kinds) or isinstance(given, bool):
         raise TypeError(f"{function}: {_kind(name, dtype)}, got {given!r}")
-    # A comparison of a symbolic number would compile the answer in.
+    # Comparing a symbolic number would recompile the code for each result.
     if not torch.compiler.is_compiling() and not within.holds(given):
         raise ValueError(f"{function}: {name} must be {within.text}, got {given}")
 
 
-def _can_look_at(given: Tensor) -> bool:
-    """Say whether this is eager code, where the numbers can be read without waiting for a device."""
+def _can_read(given: Tensor) -> bool:
+    """Whether the numbers can be read without waiting for a device: in eager code, on the CPU."""
     return is_plain() and not torch._C._is_tracing() and given.is_cpu and type(given) in PLAIN_TENSORS
 
 
@@ -144,7 +145,7 @@ def _kind(name: str, dtype: torch.dtype) -> str:
 
 
 def _or_nan(tensor: Tensor, within: Range) -> Tensor:
-    """Return the tensor, NaN for numbers that eager code refuses."""
+    """The tensor, with NaN for floating-point numbers outside the range."""
     return torch.where(within.holds(tensor), tensor, torch.nan) if tensor.is_floating_point() else tensor
 
 

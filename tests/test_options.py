@@ -39,8 +39,8 @@ def parts(result: Any) -> tuple[Tensor, ...]:
 
 
 def numbers_for(name: str, shape: tuple[int, ...]) -> Tensor:
-    shares = 0.1 + 0.8 * random.uniform(KEY, shape, dtype=torch.float64)
-    return (5 * shares).long() + 1 if name == "k" else shares
+    uniforms = 0.1 + 0.8 * random.uniform(KEY, shape, dtype=torch.float64)
+    return (5 * uniforms).long() + 1 if name == "k" else uniforms
 
 
 # ------------------------------------------------------------------------------------------------------------- shapes

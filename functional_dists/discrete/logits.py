@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import functional_dists.random as random
-from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, SHARE, Range, fixed, per_row
+from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, UNIT_INTERVAL, Range, fixed, per_row
 from functional_dists.random import Shape, Source
 from functional_dists.special.temperature import positive, tempered
 
@@ -127,7 +127,7 @@ def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
     tensor([0.0000, 0.5000, 0.3000])
     """
     # In float64, where rounding moves a sum over a vocabulary by less than the logits' own digits say.
-    p = _of_rows("top_p", "p", p, logits, torch.float64, SHARE)
+    p = _of_rows("top_p", "p", p, logits, torch.float64, UNIT_INTERVAL)
     ordered = _sorted(logits)
     probs = ordered.to(_full_dtype(logits)).softmax(-1).double()
     is_kept = (probs.cumsum(-1) - probs < p) | (p >= 1)
@@ -154,7 +154,7 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     tensor([0.0000, 0.5000, 0.3000])
     """
     dtype = _full_dtype(logits)
-    p = _of_rows("min_p", "p", p, logits, dtype, SHARE)
+    p = _of_rows("min_p", "p", p, logits, dtype, UNIT_INTERVAL)
     numbers = logits.detach().to(dtype)
     is_kept = (numbers - numbers.amax(-1, keepdim=True)).exp() >= p
     return torch.where(is_kept | logits.isnan(), logits, _cut_by(p, logits))

@@ -1,12 +1,12 @@
-"""Explicit randomness: keys, and draws that are pure functions of a key or take a ``torch.Generator``.
+"""Explicit randomness: keys, and draws from a key, a batch of keys or a ``torch.Generator``.
 
     k = random.key(42)
     actor_key, env_key = random.split(k)
     noise = random.normal(actor_key, (256, 6))
 
-A batch of keys ``(*K, 2)`` stands for a key for every entry of a batch, which draws what it would draw alone. The
-numbers are those of PyTorch's experimental ``torch.func._random`` (Philox4x32-10), on every version of PyTorch.
-Nothing here touches the global generator.
+A draw from a key is a pure function. A batch of keys ``(*K, 2)`` holds one key for each entry of a batch, and each
+entry draws what it would draw alone. The numbers are those of PyTorch's experimental ``torch.func._random``
+(Philox4x32-10), on every version of PyTorch. Nothing here touches the global generator.
 """
 
 from functional_dists.random.draws import (

@@ -1,11 +1,17 @@
-"""Draws: random numbers as a pure function of a key.
+"""Draws: random numbers as pure functions of a key.
 
-Every draw takes ``(key, shape, ..., *, dtype, device)``. ``key`` is a key ``(2,)``; a batch of keys ``(*K, 2)``, each
-of which draws its part of the result, what it would draw alone; or a ``torch.Generator``, which then advances.
-``shape`` is that of the whole result, a sequence of integers or one integer, and begins with ``K``. With a key the
-first numbers drawn do not depend on how many are drawn, nor on their shape, and they are the same in eager code, under
-``torch.vmap`` and under ``torch.compile``: the bits and all that is exact, floating-point functions of them to a few
-units in the last place. A draw has no gradient. The default device is that of the key.
+Every draw takes ``(key, shape, ..., *, dtype, device)``. ``key`` is one of these:
+
+- a key ``(2,)``;
+- a batch of keys ``(*K, 2)``: each of them draws its part of the result, as it would alone;
+- a ``torch.Generator``, which advances.
+
+``shape`` is the shape of the whole result, an integer or a sequence of integers, and begins with ``K``. The default
+device is that of the key. A draw has no gradient.
+
+The first numbers drawn from a key depend neither on how many are drawn nor on the shape. They are the same in eager
+code, under ``torch.vmap`` and under ``torch.compile``: bits, uniforms and integers are equal, and normals, exponentials
+and Gumbels agree to a few units in the last place.
 """
 
 from collections.abc import Callable
@@ -24,8 +30,8 @@ def bits(key: Source, shape: Shape | None = None, *, dtype: torch.dtype = torch.
     Args:
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
         shape: of the result, which begins with ``K``. Default: ``K``, which is () for one key.
-        dtype: any integer dtype. Narrow ones take the low bits of a 32-bit word each, 64-bit ones two words, high word
-            first.
+        dtype: any integer dtype. Narrow integers take the low bits of one 32-bit word each. 64-bit integers take two
+            words, the high word first.
         device: of the result. Default: that of the key.
 
     Returns:
@@ -40,10 +46,8 @@ def bits(key: Source, shape: Shape | None = None, *, dtype: torch.dtype = torch.
     tensor([-1662324653,  2012563771,   314527917], dtype=torch.int32)
     """
     words.check_integer(dtype)
-    if dtype.itemsize == 8:
-        return words.map_words64(key, shape, device, words.same).view(dtype)
-    drawn = words.map_words32(key, shape, device, words.same)
-    return drawn.view(dtype) if dtype.itemsize == 4 else drawn.to(dtype)
+    drawn = words.draw_words(key, shape, device, wide=dtype.itemsize == 8)
+    return drawn.view(dtype) if dtype.itemsize >= 4 else drawn.to(dtype)
 
 
 def uniform(
@@ -58,7 +62,7 @@ def uniform(
         device: of the result. Default: that of the key.
 
     Returns:
-        Numbers of shape ``shape``, multiples of 2^-11, 2^-8, 2^-24 or 2^-53: 0 occurs, 1 does not.
+        Numbers of shape ``shape``, multiples of 2^-11, 2^-8, 2^-24 or 2^-53 by dtype: 0 occurs, 1 does not.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
@@ -75,7 +79,9 @@ def uniform(
     dtype = words.float_dtype(dtype)
     if dtype in (torch.float32, torch.float64) and not words.is_traced(key):
         return _drawn(ops.uniforms, key, shape, dtype, device)
-    return words.map_words(dtype)(key, shape, device, lambda word: portable.uniform_of_word(word, dtype))
+    return words.map_words(
+        lambda word: portable.uniform_of_word(word, dtype), key, shape, device, wide=dtype == torch.float64
+    )
 
 
 def normal(
@@ -90,7 +96,8 @@ def normal(
         device: of the result. Default: that of the key.
 
     Returns:
-        Numbers of shape ``shape``, at most 6.8 in size (9.5 in float64); half precision is float32 rounded.
+        Numbers of shape ``shape``, of magnitude at most 6.8 (9.5 in float64). In half precision they are float32
+        numbers, rounded.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
@@ -103,13 +110,13 @@ def normal(
     """
     if not isinstance(key, Tensor):
         key = checked_generator(key)
-        size = size_of(shape) or ((),)  # an argument for every axis, as PyTorch takes longer for one for all of them
+        size = size_of(shape) or ((),)  # PyTorch parses one argument an axis faster than one tuple
         return torch.randn(*size, generator=key, dtype=dtype, device=key.device if device is None else device)
     return _drawn(ops.normals, key, shape, words.float_dtype(dtype), device)
 
 
 def _drawn(draw: Callable[..., Tensor], key: Tensor, shape: Shape | None, dtype: torch.dtype, device: Device) -> Tensor:
-    """Numbers of one of the operations, in float32 where the dtype has less."""
+    """Draw by an operation of `ops`; half-precision numbers are float32 numbers, rounded."""
     size, num = begin_draw(key, shape)
     numbers = draw(on_device(key, device), num, double=dtype == torch.float64)
     if len(size) != numbers.ndim:
@@ -120,19 +127,19 @@ def _drawn(draw: Callable[..., Tensor], key: Tensor, shape: Shape | None, dtype:
 def uniform_and_rest(
     key: Source, shape: Shape | None = None, *, dtype: torch.dtype | None = None, device: Device = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw u from the uniform distribution on (0, 1), and 1 - u, keeping the digits of either at its own end.
+    """Draw u from the uniform distribution on (0, 1), and 1 - u, each with all its digits near 0.
 
-    They are the middle of the cell of a random word of 32 bits (of 64 for float64), and what is left of 1.
+    A random word of 32 bits (64 for float64) stands for a cell of width 2^-32 (2^-64) of (0, 1), and u is its middle.
 
     Args:
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
         shape: of the results, which begins with ``K``. Default: ``K``, which is () for one key.
-        dtype: for which the digits are wanted. Default: ``torch.get_default_dtype()``.
+        dtype: the dtype that needs the digits. Default: ``torch.get_default_dtype()``.
         device: of the results. Default: that of the key.
 
     Returns:
-        Numbers of shape ``shape`` in float64, whatever ``dtype`` is, which holds a word of 32 bits. None is 0 or,
-        but for float64, 1.
+        u and 1 - u, of shape ``shape``. Both are float64 for every ``dtype``, since float64 holds a word of 32 bits
+        exactly. Neither is ever 0. Neither is ever 1, except for ``dtype=torch.float64``.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of the floating dtypes.
@@ -143,11 +150,11 @@ def uniform_and_rest(
     (tensor(0.6130, dtype=torch.float64), tensor(0.3870, dtype=torch.float64))
     """
     if words.float_dtype(dtype) != torch.float64:
-        centred = words.map_words32(key, shape, device, words.centred_share)
+        centred = words.map_words(words.centred_uniform, key, shape, device, wide=False)
         return 0.5 + centred, 0.5 - centred
-    drawn = words.map_words64(key, shape, device, words.same)
-    nearer, below_half = words.share_from_nearer_end(drawn), drawn >= 0
-    return torch.where(below_half, nearer, 1 - nearer), torch.where(below_half, 1 - nearer, nearer)
+    drawn = words.draw_words(key, shape, device, wide=True)
+    distance, is_lower = words.distance_to_nearer_end(drawn), drawn >= 0
+    return torch.where(is_lower, distance, 1 - distance), torch.where(is_lower, 1 - distance, distance)
 
 
 def exponential(
@@ -155,9 +162,9 @@ def exponential(
 ) -> Tensor:
     """Draw from the exponential distribution with mean 1, keeping both tails.
 
-    With w a random word of 32 bits (of 64 in float64), the middle of its cell is (w + 1/2) 2^-32: the draw is minus the
-    logarithm of 1 minus that. Of a word in the upper half the complement is taken in integers, so no digit is lost on
-    either side and the result is finite and positive; ``-log(uniform)`` is infinite once in 2^24 draws.
+    The draw is -log(1 - u) with u = (w + 1/2) 2^-32 and w a random word of 32 bits (64 in float64). For w in the upper
+    half, 1 - u is computed from the complement of w in integers. So no digit is lost in either tail, and every draw is
+    finite and positive; ``-log(uniform)`` is infinite once in 2^24 draws.
 
     Args:
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
@@ -166,8 +173,8 @@ def exponential(
         device: of the result. Default: that of the key.
 
     Returns:
-        Numbers of shape ``shape``, between 2^-33 and 22.9 (2^-65 and 45.1 in float64); half precision is float32
-        rounded.
+        Numbers of shape ``shape``, between 2^-33 and 22.9 (2^-65 and 45.1 in float64). In half precision they are
+        float32 numbers, rounded.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
@@ -178,7 +185,7 @@ def exponential(
     tensor([0.9492, 0.6322, 0.0761])
     """
     dtype = words.float_dtype(dtype)
-    return words.map_words(dtype)(key, shape, device, words.exponential_of).to(dtype)
+    return words.map_words(words.exponential_of, key, shape, device, wide=dtype == torch.float64).to(dtype)
 
 
 def gumbel(
@@ -193,7 +200,8 @@ def gumbel(
         device: of the result. Default: that of the key.
 
     Returns:
-        Numbers of shape ``shape``, between -3.2 and 22.9 (-3.9 and 45.1 in float64); half precision is float32 rounded.
+        Numbers of shape ``shape``, between -3.2 and 22.9 (-3.9 and 45.1 in float64). In half precision they are float32
+        numbers, rounded.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` is none of these.
@@ -204,7 +212,7 @@ def gumbel(
     tensor([0.0521, 0.4585, 2.5763])
     """
     dtype = words.float_dtype(dtype)
-    return words.map_words(dtype)(key, shape, device, words.gumbel_of).to(dtype)
+    return words.map_words(words.gumbel_of, key, shape, device, wide=dtype == torch.float64).to(dtype)
 
 
 def bernoulli(
@@ -212,13 +220,13 @@ def bernoulli(
 ) -> Tensor:
     """Draw true with probability ``p``.
 
-    A uniform draw of 53 digits is compared with ``p``: the probability is right to 2^-53, and exact at 0 and at 1.
+    A uniform draw of 53 bits is compared with ``p``: the probability is right to 2^-53, and exact at 0 and at 1.
 
     Args:
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
         shape: of the result, which begins with ``K``; None stands for ``K``.
         p: probabilities, which broadcast to ``shape``.
-        dtype: of the result, which is 0 and 1 where that is not bool.
+        dtype: of the result. A dtype other than bool holds 0 and 1.
         device: of the result. Default: that of the key.
 
     Returns:
@@ -248,15 +256,15 @@ def randint(
 ) -> Tensor:
     """Draw integers uniform over ``low, ..., high - 1``.
 
-    They are ``low`` plus a 64-bit word modulo ``high - low``, as in PyTorch's keyed 64-bit integers. Some values are
-    more probable than others by (high - low) 2^-64 of their probability: one in 10^10 for a range of 2^31.
+    The draw is ``low`` plus a 64-bit word modulo ``high - low``, as in PyTorch's keyed 64-bit integers. The relative
+    error of the probabilities is at most (high - low) 2^-64, which is 1e-10 for a range of 2^31.
 
     Args:
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
         shape: of the result, which begins with ``K``; None stands for ``K``.
-        low: the lowest value, or integer tensor of them which broadcasts to ``shape``.
+        low: the lowest value, an integer or an integer tensor that broadcasts to ``shape``.
         high: one more than the highest value, likewise, below 2^63. ``high - low`` is between 1 and 2^62.
-        dtype: an integer dtype, which holds all of these values.
+        dtype: an integer dtype that holds all values.
         device: of the result. Default: that of the key.
 
     Returns:
@@ -265,7 +273,7 @@ def randint(
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``dtype`` or a bound is not integer.
         ValueError: if ``key`` has another shape, ``shape`` does not begin with ``K``, a bound does not broadcast to
-            ``shape``, or integer bounds make no such range.
+            ``shape``, or Python integers violate these limits.
 
     >>> from functional_dists import random
     >>> random.randint(random.key(42), 4, -3, 3)
@@ -280,19 +288,19 @@ def randint(
             raise ValueError(f"high - low must lie in [1, 2^62], got low={low} and high={high}")
         if low < -(2**63) or high >= 2**63:
             raise ValueError(f"low and high must lie in [-2^63, 2^63), got low={low} and high={high}")
-    drawn = words.map_words64(key, shape, device, words.same)
+    drawn = words.draw_words(key, shape, device, wide=True)
     low, high = _expanded("low", low, drawn), _expanded("high", high, drawn)
     width = high - low
-    # The word is unsigned and int64 is not: first the remainder of all but its last bit, then of the whole.
+    # The word is unsigned, and int64 is not: take the remainder without the last bit first, then with it.
     remainder = torch.remainder((drawn >> 1) & (2**63 - 1), width)
     remainder = torch.remainder(2 * remainder + (drawn & 1), width)
     return (low + remainder).to(dtype)
 
 
 def permutation(key: Source, shape: Shape, *, dtype: torch.dtype = torch.int64, device: Device = None) -> Tensor:
-    """Draw random orders of 0, ..., n - 1, uniform over all of them: the order which sorts n random 64-bit words.
+    """Draw uniform random permutations of 0, ..., n - 1: the order that sorts n random 64-bit words.
 
-    Two equal words would favour one order over another, which happens to fewer than n^2 in 2^65 permutations.
+    Only equal words make some permutations more probable: in fewer than n^2 of 2^65 draws two words are equal.
 
     Args:
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
@@ -312,10 +320,10 @@ def permutation(key: Source, shape: Shape, *, dtype: torch.dtype = torch.int64, 
     >>> random.permutation(random.key(42), 5)
     tensor([3, 0, 4, 2, 1])
     """
-    drawn = words.map_words64(key, shape, device, words.same)
+    drawn = words.draw_words(key, shape, device, wide=True)
     if drawn.ndim < (key.ndim if isinstance(key, Tensor) else 1):
         raise ValueError(
-            "shape must have at least one axis, whose numbers are permuted, behind those of the batch of keys, "
+            "shape must have at least one axis, along which numbers are permuted, behind those of the batch of keys, "
             f"got {tuple(drawn.shape)}"
         )
     return torch.argsort(drawn, dim=-1, stable=True).to(dtype)
@@ -325,9 +333,9 @@ def permutation(key: Source, shape: Shape, *, dtype: torch.dtype = torch.int64, 
 
 
 def _expanded(name: str, value: Tensor | float, like: Tensor) -> Tensor:
-    """A number or tensor on the device and in the dtype of another, if it broadcasts to that one's shape."""
+    """The value in the dtype and on the device of ``like``; an error if it does not broadcast to the shape of that."""
     if not isinstance(value, Tensor):
-        # Under torch.compile torch.full keeps the number symbolic, where torch.as_tensor would compile it in.
+        # In compiled code torch.full keeps the number symbolic; torch.as_tensor would make it a constant of the code.
         return torch.full((), value, dtype=like.dtype, device=like.device)
     if value.dim() > like.dim() or any(
         n not in (1, m) for n, m in zip(reversed(value.shape), reversed(like.shape), strict=False)

@@ -1,6 +1,6 @@
-"""Entries of a batch: which part of a draw each key of a batch of keys makes.
+"""Batches of keys: each key of a batch ``(*K, 2)`` makes the entry of the draw at its place.
 
-``K`` are the leading axes of what is drawn, and every entry draws the rest from its own key, what it would draw alone.
+``K`` are the leading axes of the draw. Each entry draws what it would draw alone from its key.
 """
 
 import math
@@ -26,16 +26,17 @@ def draw_entries(
     event: Sequence[int] = (),
     **options: Any,
 ) -> R:
-    """Draw numbers of shape ``(*sample_shape, *batch, *event)``, as a verb of a family needs them.
+    """Draw numbers of shape ``(*sample_shape, *batch, *event)``, contiguous, for a verb of a family.
 
-    Of a batch of keys every entry draws its ``(*sample_shape, *rest)`` alone, as ``torch.vmap`` over keys would.
+    With a batch of keys ``(*K, 2)`` and a batch ``(*K, *R)`` each entry draws its ``(*sample_shape, *R, *event)`` from
+    its own key, as ``torch.vmap`` over keys would.
 
     Args:
-        draw: a function of this package, ``draw(key, shape, **options)``, which returns a tensor or a tuple of them.
+        draw: a function ``draw(key, shape, **options)`` that returns a tensor or a tuple of tensors.
         key: a key ``(2,)``, a batch of keys ``(*K, 2)`` or a Generator.
-        sample_shape: the axes before the batch, one independent draw each.
+        sample_shape: the leading axes, of independent draws.
         batch: the shape of the batch of the parameters, which begins with ``K``.
-        event: the shape of what is drawn for an element of the batch.
+        event: the shape of the draw for one element of the batch.
         options: of ``draw``.
 
     Returns:
@@ -54,17 +55,17 @@ def draw_entries(
     samples = size_of(sample_shape)
     if not isinstance(key, Tensor) or key.ndim == 1:
         return draw(key, (*samples, *batch, *event), **options)
-    first = len(checked_batch(key, batch))
-    numbers: Any = draw(key, (*batch[:first], *samples, *batch[first:], *event), **options)
+    num_axes = len(checked_batch(key, batch))
+    numbers: Any = draw(key, (*batch[:num_axes], *samples, *batch[num_axes:], *event), **options)
     if not samples:
         return numbers
     if isinstance(numbers, tuple):
-        return tuple(_samples_first(part, first, len(samples)) for part in numbers)  # type: ignore[return-value]
-    return _samples_first(numbers, first, len(samples))  # type: ignore[return-value]
+        return tuple(_samples_first(part, num_axes, len(samples)) for part in numbers)  # type: ignore[return-value]
+    return _samples_first(numbers, num_axes, len(samples))  # type: ignore[return-value]
 
 
 def consume_entries(key: Source, batch: Sequence[int]) -> None:
-    """Check and consume keys as `draw_entries` does, where there is nothing to draw."""
+    """Check and consume keys as `draw_entries` does, for a verb that needs no numbers."""
     if isinstance(key, Tensor):
         checked_batch(key, batch)
         consume(key)
@@ -73,7 +74,7 @@ def consume_entries(key: Source, batch: Sequence[int]) -> None:
 
 
 def checked_batch(key: Tensor, batch: Sequence[int]) -> tuple[int, ...]:
-    """The batch ``K`` of keys, if the batch of the parameters begins with it."""
+    """Return the shape ``K`` of a batch of keys; an error if the batch of the parameters does not begin with it."""
     keys = checked_key(key).shape[:-1]
     if tuple(batch[: len(keys)]) != keys:
         raise ValueError(
@@ -84,12 +85,15 @@ def checked_batch(key: Tensor, batch: Sequence[int]) -> tuple[int, ...]:
     return keys
 
 
-def _samples_first(numbers: Tensor, first: int, count: int) -> Tensor:
-    return numbers.movedim(tuple(range(first, first + count)), tuple(range(count)))
+def _samples_first(numbers: Tensor, num_axes: int, num_samples: int) -> Tensor:
+    """Move the axes of the samples in front of those of the keys."""
+    source = tuple(range(num_axes, num_axes + num_samples))
+    # Contiguous, as a draw from one key is: kernels take no other noise.
+    return numbers.movedim(source, tuple(range(num_samples))).contiguous()
 
 
 def size_of(shape: Shape | None, name: str = "shape") -> tuple[int, ...]:
-    """A shape, which is given as an integer, a sequence of integers or None for no axes, as a tuple.
+    """Return a shape as a tuple; it is given as an integer, a sequence of integers, or None for no axes.
 
     >>> size_of(5), size_of([2, 3]), size_of(None)
     ((5,), (2, 3), ())
@@ -108,7 +112,7 @@ def size_of(shape: Shape | None, name: str = "shape") -> tuple[int, ...]:
 
 
 def begin_draw(key: Source, shape: Shape | None) -> tuple[tuple[int, ...], int]:
-    """Check and consume the source of a draw; return the shape of the draw, and how many numbers a key makes of it."""
+    """Check and consume the source of a draw. Return the shape of the draw and how many numbers each key makes."""
     if isinstance(key, Tensor):
         consume(checked_key(key))
         if key.ndim > 1:
@@ -123,6 +127,6 @@ def _begin_entries(key: Tensor, shape: Shape | None) -> tuple[tuple[int, ...], i
     if size[: len(keys)] != keys:
         raise ValueError(
             f"shape is that of the whole result, and must begin with {tuple(keys)} as the keys have shape "
-            f"{tuple(key.shape)}, got {size}; shape={(*keys, *size)} draws {size} of every key"
+            f"{tuple(key.shape)}, got {size}; shape={(*keys, *size)} draws {size} from each key"
         )
     return size, math.prod(size[len(keys) :])

@@ -1,12 +1,12 @@
 """Keys: explicit sources of randomness, which functions take, split and pass on.
 
 A key is a ``uint64`` tensor of shape ``(2,)``: the pair ``(seed, offset)`` of the counter-based generator
-Philox4x32-10, in the format of PyTorch's experimental ``torch.func._random``. It is never used up or changed: the same
-key always gives the same numbers, so every draw wants a key of its own, from ``split`` or ``fold_in``. A batch of keys
-is a tensor of shape ``(*K, 2)``, one key for each entry of a batch.
+Philox4x32-10, in the format of PyTorch's experimental ``torch.func._random``. A draw does not change its key: the same
+key always gives the same numbers, so every draw needs its own key, from ``split`` or ``fold_in``. A batch of keys is a
+tensor of shape ``(*K, 2)``, one key for each entry of a batch.
 
 PyTorch's uint64 tensors can be stacked, indexed, reshaped, copied, compared and mapped over by ``torch.vmap``, and
-hardly anything else: to choose between keys there is ``where``.
+hardly anything else. To choose between keys there is ``where``.
 """
 
 import operator
@@ -26,8 +26,8 @@ def key(seed: int, *, device: Device = None) -> Tensor:
     """Make a key from a seed.
 
     Args:
-        seed: any integer in [-2^63, 2^64); a negative one is taken mod 2^64.
-        device: where the key, and what is drawn from it, lives. Default: PyTorch's default device.
+        seed: any integer in [-2^63, 2^64); a negative seed is taken mod 2^64.
+        device: of the key, and by default of what is drawn from it. Default: PyTorch's default device.
 
     Returns:
         A key, uint64 of shape ``(2,)``.
@@ -50,7 +50,7 @@ def key(seed: int, *, device: Device = None) -> Tensor:
 def key_from(generator: torch.Generator) -> Tensor:
     """Draw a key from a Generator, which advances.
 
-    This is the way from a Generator into ``torch.compile``, which cannot trace one.
+    ``torch.compile`` cannot trace a Generator: draw a key from it outside, and pass the key to the compiled function.
 
     Args:
         generator: any ``torch.Generator``.
@@ -74,9 +74,9 @@ def split(key: Source, num: int = 2) -> Tensor:
     """Make independent keys out of one.
 
     Args:
-        key: a key ``(2,)``; a batch of keys ``(*K, 2)``, each of which is split by itself; or a Generator, from which
-            the keys are then drawn.
-        num: how many keys, of each.
+        key: a key ``(2,)``; a batch of keys ``(*K, 2)``, each of which is split; or a Generator, from which the keys
+            are drawn.
+        num: the number of keys to make of each key.
 
     Returns:
         Keys, uint64 of shape ``(num, 2)``, or ``(*K, num, 2)``. The first ones do not depend on ``num``.
@@ -99,22 +99,21 @@ def split(key: Source, num: int = 2) -> Tensor:
 
 
 def children(key: Source, num: int) -> Tensor:
-    """The first ``num`` keys that are split from a key, which is neither checked nor consumed."""
-    return _as_keys(source_words(key, WORDS_PER_BLOCK * num))
+    """What `split` returns; it neither checks nor consumes the key."""
+    return _as_key(source_words(key, WORDS_PER_BLOCK * num).unflatten(-1, (num, WORDS_PER_BLOCK)))
 
 
 def fold_in(key: Source, data: int | Tensor) -> Tensor:
-    """Derive the key number ``data`` from a key: ``split(key, data + 1)[data]``, at the price of a single one.
+    """Derive the key ``split(key, data + 1)[data]`` from a key, without making those before it.
 
     Args:
-        key: a key ``(2,)``, a batch of keys ``(*K, 2)``, or a Generator, from which one key is then drawn to derive
-            from.
+        key: a key ``(2,)``, a batch of keys ``(*K, 2)``, or a Generator, from which the parent key is drawn.
         data: an integer, taken mod 2^64 (a step, an index, a 64-bit hash of a name), or an integer tensor of any shape.
-            With a batch of keys its shape begins with ``K``, as every key has its own data: ``(K,)`` gives one key for
-            each. What has no axes is taken for all of them.
+            With a batch of keys the shape of the tensor begins with ``K``, since every key has its own data. An integer
+            or a tensor without axes is used for all keys.
 
     Returns:
-        Keys, uint64 of shape ``data.shape + (2,)``, or of that of ``key`` if ``data`` has no axes.
+        Keys, uint64 of shape ``data.shape + (2,)``, or of the shape of ``key`` if ``data`` has no axes.
 
     Raises:
         TypeError: if ``key`` is neither a key nor a Generator, or ``data`` is not integer.
@@ -136,7 +135,7 @@ def fold_in(key: Source, data: int | Tensor) -> Tensor:
 
 
 def child(key: Tensor, data: int) -> Tensor:
-    """The key number ``data`` of each of keys ``(*K, 2)``, which are neither checked nor consumed."""
+    """What `fold_in` returns for keys ``(*K, 2)``; it neither checks nor consumes them."""
     return _child(*with_its_own("data", key, as_int64("data", data, key.device)))
 
 
@@ -145,7 +144,7 @@ def _child(parent: Tensor, skip: Tensor) -> Tensor:
 
 
 def with_its_own(name: str, key: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys ``(*K, 2)`` and numbers ``(*K, *R)``, or without axes, as keys that broadcast to the numbers."""
+    """Keys and numbers ``(*K, *R)`` that broadcast, from keys ``(*K, 2)`` and numbers ``(*K, *R)`` or without axes."""
     keys = key.shape[:-1]
     if not numbers.ndim:
         return key, numbers.expand(keys) if keys else numbers
@@ -154,12 +153,12 @@ def with_its_own(name: str, key: Tensor, numbers: Tensor) -> tuple[Tensor, Tenso
             f"{name} must begin with {tuple(keys)} as the keys have shape {tuple(key.shape)}, got {name} of shape "
             f"{tuple(numbers.shape)}; {name}.expand{(*keys, *numbers.shape)} is the same {name} for every key"
         )
-    # Compiled, keys that are expanded here would be written to memory.
+    # Do not expand the keys: compiled code would write them to memory.
     return key.reshape(*keys, *[1] * (numbers.ndim - len(keys)), 2), numbers
 
 
 def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
-    """Choose between keys, which ``torch.where`` cannot do everywhere.
+    """Choose between keys, as ``torch.where`` does, which does not take uint64 everywhere.
 
     Args:
         cond: bool, of shape ``(*B)``.
@@ -170,7 +169,7 @@ def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
         Keys, uint64 of shape ``(*B, 2)``.
 
     Raises:
-        TypeError: if ``cond`` is not a bool tensor, or one of the keys is none.
+        TypeError: if ``cond`` is not a bool tensor, or ``key_a`` or ``key_b`` is not a key.
         ValueError: if the last axis of one of the keys is not 2.
 
     >>> from functional_dists import random
@@ -191,7 +190,7 @@ def where(cond: Tensor, key_a: Tensor, key_b: Tensor) -> Tensor:
 
 
 def checked_key(key: Tensor) -> Tensor:
-    """The key or batch of keys, if it is one; an error that tells what it is, if not."""
+    """Return a key or a batch of keys; an error for anything else."""
     _check_key_dtype(key, "key")
     if not key.ndim or key.shape[-1] != 2:
         raise ValueError(f"key must have shape (2,), got {tuple(key.shape)}; a batch of keys has shape (*K, 2)")
@@ -199,9 +198,9 @@ def checked_key(key: Tensor) -> Tensor:
 
 
 def checked_generator(generator: object) -> torch.Generator:
-    """The Generator, if it is one and PyTorch is not tracing; an error that tells what to do, if not.
+    """Return a Generator; an error for anything else, and while PyTorch traces.
 
-    Ask first whether a source is a Tensor: PyTorch 2.15 cannot trace the question whether a Tensor is a Generator.
+    Do not call this with a Tensor: PyTorch 2.15 cannot trace `isinstance` of a Tensor and `torch.Generator`.
     """
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"key must be a key (see random.key) or a torch.Generator, got {_description(generator)}")
@@ -214,19 +213,19 @@ def checked_generator(generator: object) -> torch.Generator:
 
 
 def checked_source(key: Source) -> Source:
-    """The key, batch of keys or Generator, if it is one; an error that tells what it is, if not."""
+    """Return a key, a batch of keys or a Generator; an error for anything else."""
     return checked_key(key) if isinstance(key, Tensor) else checked_generator(key)
 
 
 def source_words(key: Source, num: int, device: Device = None) -> Tensor:
-    """``num`` int32 words of each of checked keys, or drawn from a Generator."""
+    """``num`` int32 words of each key, or drawn from a Generator; it does not check the keys."""
     if isinstance(key, Tensor):
         return ops.words(on_device(key, device), num)
     return generator_words(key, num, device)
 
 
 def on_device(key: Tensor, device: Device) -> Tensor:
-    """The key on the device, if one is given."""
+    """The key on the device; by default, on its own."""
     return key if device is None else key.to(device)
 
 
@@ -242,18 +241,14 @@ def signed_64(value: int) -> int:
     return value if -(2**63) <= value < 2**63 else (value + 2**63) % 2**64 - 2**63
 
 
-def _as_keys(words: Tensor) -> Tensor:
-    """Words ``(*B, 4 * num)`` to keys ``(*B, num, 2)``."""
-    return _as_key(words.reshape(*words.shape[:-1], -1, WORDS_PER_BLOCK))
-
-
 def _as_key(words: Tensor) -> Tensor:
-    """Words ``(*B, 4)`` to keys ``(*B, 2)``; inductor drops the view where a draw views them as words again."""
-    return words.view(torch.uint64)  # low word first, as memory has it
+    """Words ``(*B, 4)`` to keys ``(*B, 2)``."""
+    # The low word comes first, as in memory. Inductor drops the view where a draw views the key as words again.
+    return words.view(torch.uint64)
 
 
 def as_int64(name: str, data: int | Tensor, device: torch.device) -> Tensor:
-    """An integer mod 2^64, or an integer tensor, as int64."""
+    """An integer mod 2^64, or an integer tensor, as an int64 tensor."""
     if not isinstance(data, Tensor):
         if not isinstance(data, int):
             data = _integer(name, data)

@@ -1,8 +1,8 @@
-"""Words and normals of keys as tensor operations: what ``torch.compile`` traces, and what runs on other devices.
+"""Words and normals of keys by tensor operations: what ``torch.compile`` traces, and what runs on other devices.
 
-Numbers are made as streams, tensors that are read in turn: a block of the cipher gives one number to each of four
-streams. What is done with every number had better be done to the streams, before ``interleave``: compiled, all of it
-then fuses.
+A stream is a tensor with one number of every block of the cipher; the numbers of a draw are those of two or four
+streams in turn. Functions of the numbers are applied to the streams, before ``interleave``: compiled code fuses them
+with the cipher.
 """
 
 import math
@@ -11,62 +11,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from functional_dists.random.philox import (
-    LOW_32,
-    WORDS_PER_BLOCK,
-    Halves,
-    encrypt_halves,
-    encrypt_tensors,
-    halves,
-    joined,
-)
-from functional_dists.special.elementary import horner
+from functional_dists.random.philox import LOW_32, ROUNDS, WORDS_PER_BLOCK, encrypt
 
-# From so many words on the faster loop on a CPU is worth its longer compilation.
-LARGE = 2**18
+# The digits of a uniform draw: as many as the dtype has, so that all draws are multiples of one spacing, below 1.
+DIGITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
+
+
+# --- Words -----------------------------------------------------------------------------------------------------------
 
 
 def word_streams(key: Tensor, num: int, skip: Tensor | None = None) -> list[Tensor]:
-    """Four int32 streams ``(*B, blocks)``, together ``num`` words of keys ``(*B, 2)``, ``skip`` ``(*B)`` blocks on."""
-    if _is_large(key, num):
-        return [joined(word) for word in encrypt_halves(*_plain_text(key, num, skip))]
-    return [word.to(torch.int32) for word in encrypt_tensors(*_plain_text(key, num, skip))]
-
-
-def _half_streams(key: Tensor, num: int, skip: Tensor | None) -> list[Halves]:
-    """Likewise, in halves."""
-    if _is_large(key, num):
-        return list(encrypt_halves(*_plain_text(key, num, skip)))
-    return [halves(word) for word in encrypt_tensors(*_plain_text(key, num, skip))]
-
-
-def _is_large(key: Tensor, num: int) -> bool:
-    return num >= LARGE and key.device.type == "cpu"
-
-
-def _plain_text(key: Tensor, num: int, skip: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-    """Counter and cipher key of the blocks which hold ``num`` words."""
-    seed_low, seed_high, offset_low, offset_high = _key_words(key)
-    # The sum in halves: an offset near 2^64 wraps, and no signed integer overflows.
+    """Four int32 streams ``(*B, blocks)`` of ``num`` words of keys ``(*B, 2)``, after ``skip`` ``(*B)`` blocks."""
+    # As int32, not int64: inductor does not vectorize a loop that loads uint64 numbers.
+    key_words = key.view(torch.int32).to(torch.int64) & LOW_32
+    seed_low, seed_high, offset_low, offset_high = (key_words[..., i : i + 1] for i in range(4))
+    # The sum by halves: an offset near 2^64 wraps, and no signed integer overflows.
     low = offset_low + torch.arange(-(-num // WORDS_PER_BLOCK), device=key.device)
     high = offset_high
     if skip is not None:
         low = low + (skip & LOW_32).unsqueeze(-1)
         high = high + ((skip >> 32) & LOW_32).unsqueeze(-1)
     high = high + (low >> 32)
-    zero = torch.zeros((), dtype=torch.int64, device=key.device)
-    return [low & LOW_32, high & LOW_32, zero, zero], [seed_low, seed_high]
+    rounds = torch.arange(ROUNDS, device=key.device).reshape(ROUNDS, *[1] * key.ndim)
+    words = encrypt((low & LOW_32, high & LOW_32, 0, 0), (seed_low, seed_high), rounds)
+    return [word.to(torch.int32) for word in words]
 
 
-def _key_words(key: Tensor) -> list[Tensor]:
-    # Seen as int32, not as int64: a loop that loads uint64 numbers is one that inductor does not vectorise.
-    words = key.view(torch.int32).to(torch.int64) & LOW_32
-    return [words[..., i : i + 1] for i in range(4)]
+def interleave(streams: Sequence[Tensor], num: int) -> Tensor:
+    """The first ``num`` numbers ``(*B, num)`` of streams ``(*B, n)``."""
+    return torch.stack(list(streams), dim=-1).flatten(-2)[..., :num]
 
 
 def pair_words(high: Tensor, low: Tensor) -> Tensor:
-    """Two int32 words to one int64 word."""
+    """Join two int32 words to one int64 word."""
     return (high.to(torch.int64) << 32) | (low.to(torch.int64) & LOW_32)
+
+
+# --- Uniforms --------------------------------------------------------------------------------------------------------
 
 
 def uniforms_of_words(words: Tensor, *, double: bool) -> Tensor:
@@ -76,31 +57,24 @@ def uniforms_of_words(words: Tensor, *, double: bool) -> Tensor:
     return uniform_of_word(words, torch.float64 if double else torch.float32)
 
 
-# The digits of a uniform draw: as many as the dtype has, so that every number is a multiple of one spacing, below 1.
-DIGITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
-
-
 def uniform_of_word(word: Tensor, dtype: torch.dtype) -> Tensor:
-    """Uniforms from the lowest bits of integers."""
+    """Uniforms on [0, 1) from the lowest bits of integers."""
     return (word & (2 ** DIGITS[dtype] - 1)).to(dtype) * 0.5 ** DIGITS[dtype]
 
 
-def interleave(streams: Sequence[Tensor], num: int) -> Tensor:
-    """The first ``num`` numbers ``(*B, num)`` of streams ``(*B, n)``."""
-    return torch.stack(list(streams), dim=-1).flatten(-2)[..., :num]
+# --- Normals ---------------------------------------------------------------------------------------------------------
 
 
 def normal_streams(key: Tensor, num: int, skip: Tensor | None = None, *, double: bool) -> list[Tensor]:
-    """Streams ``(*B, n)``, together ``num`` standard normals of keys ``(*B, 2)``, in float64 or float32."""
+    """Streams ``(*B, n)`` of ``num`` standard normals of keys ``(*B, 2)``: two in float64, four in float32."""
     if double:
-        words = _half_streams(key, 4 * -(-num // 2), skip)
-        uniform, turn = _double_uniform(*words[:2]), _double_uniform(*words[2:])
-        angle = 2 * math.pi * turn
-        return _box_muller(uniform, torch.cos(angle), torch.sin(angle))
-    uniforms = [_uniform(word) for word in _half_streams(key, num, skip)]
+        w0, w1, w2, w3 = word_streams(key, 4 * -(-num // 2), skip)
+        angle = 2 * math.pi * _double_uniform(w2, w3)
+        return _box_muller(_double_uniform(w0, w1), torch.cos(angle), torch.sin(angle))
+    w0, w1, w2, w3 = map(_uniform, word_streams(key, num, skip))
     return [
         normal
-        for uniform, turn in (uniforms[:2], uniforms[2:])
+        for uniform, turn in ((w0, w1), (w2, w3))
         for normal in _box_muller(uniform, *_cos_and_sin(2 * math.pi * turn, torch.round(4 * turn)))
     ]
 
@@ -110,22 +84,22 @@ def _box_muller(uniform: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
     return [radius * cos, radius * sin]
 
 
-def _uniform(word: Halves) -> Tensor:
+def _uniform(word: Tensor) -> Tensor:
     """The middle of the cell of (0, 1) that belongs to a word, after the word is rounded to float32."""
-    return _scaled(word, 2.0**-32, torch.float32) + 2.0**-33
+    return _unsigned(word, 2.0**-32, torch.float32) + 2.0**-33
 
 
-def _double_uniform(high: Halves, low: Halves) -> Tensor:
+def _double_uniform(high: Tensor, low: Tensor) -> Tensor:
     """The middle of the cell of (0, 1) that belongs to two words, rounded once, to float64."""
-    return _scaled(high, 2.0**-32, torch.float64) + (_scaled(low, 2.0**-64, torch.float64) + 2.0**-65)
+    return _unsigned(high, 2.0**-32, torch.float64) + (_unsigned(low, 2.0**-64, torch.float64) + 2.0**-65)
 
 
-def _scaled(word: Halves, unit: float, dtype: torch.dtype) -> Tensor:
-    # By conversions which every instruction set has for vectors. Only the sum rounds, and only in float32.
-    return word[0].to(dtype) * (2.0**16 * unit) + word[1].to(dtype) * unit
+def _unsigned(word: Tensor, unit: float, dtype: torch.dtype) -> Tensor:
+    """Int32 words as unsigned numbers of units, rounded once."""
+    # Halves of int32 are what every instruction set converts by vectors; of int64 compiled normals take a third longer.
+    high, low = (word >> 16) & (2**16 - 1), word & (2**16 - 1)
+    return high.to(dtype) * (2.0**16 * unit) + low.to(dtype) * unit
 
-
-# --- Cosine and sine -------------------------------------------------------------------------------------------------
 
 # A quarter of a turn in three parts, of which the first two have so few digits that four of them are exact in float32.
 _QUARTER = (1.5703125, 4.837512969970703e-04, math.pi / 2 - 1.5703125 - 4.837512969970703e-04)
@@ -140,8 +114,16 @@ def _cos_and_sin(angle: Tensor, quarters: Tensor) -> tuple[Tensor, Tensor]:
     """
     rest = angle - quarters * _QUARTER[0] - quarters * _QUARTER[1] - quarters * _QUARTER[2]
     square = rest * rest
-    cos, sin = horner(_COSINE, square), rest * horner(_SINE, square)
+    cos, sin = _polynomial(_COSINE, square), rest * _polynomial(_SINE, square)
     is_odd = (quarters == 1) | (quarters == 3)
     is_left, is_below = (quarters - 1.5).abs() < 1, (quarters - 2.5).abs() < 1
     across, along = torch.where(is_odd, sin, cos), torch.where(is_odd, cos, sin)
     return torch.where(is_left, -across, across), torch.where(is_below, -along, along)
+
+
+def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """The polynomial with these coefficients, the highest power first."""
+    value = x * coefficients[0] + coefficients[1]
+    for coefficient in coefficients[2:]:
+        value = value * x + coefficient
+    return value

@@ -1,7 +1,7 @@
-"""Numbers by position: those of a draw at given places, without the ones before.
+"""Numbers by position: the numbers of a draw at given positions, without those before them.
 
-So a shard of a tensor draws its own part of what one device would draw of the whole: position ``i`` is the i-th number
-of a contiguous draw from the same key, in the same dtype.
+Position ``i`` is the i-th number of a contiguous draw from the same key, in the same dtype. So a shard of a tensor
+draws its own part of what one device would draw for the whole tensor.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ from torch import Tensor
 from functional_dists.random import ops, portable, words
 from functional_dists.random.keys import as_int64, checked_key, with_its_own
 from functional_dists.random.philox import WORDS_PER_BLOCK
-from functional_dists.random.reuse import consume
-from functional_dists.special.constant import is_plain
+from functional_dists.random.reuse import consume, readable
 
 
 def bits_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -21,17 +20,17 @@ def bits_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = None)
 
     Args:
         key: a key ``(2,)``, or a batch of keys ``(*K, 2)``.
-        positions: int64, of any shape, which begins with ``K``: every key has its own positions, from 0 to 2^62. What
-            has no axes is taken for all of them.
+        positions: integers from 0 to 2^62, of any shape, which begins with ``K``: every key has its own positions. A
+            tensor without axes is used for all keys.
         dtype: any integer dtype. Default: int32.
 
     Returns:
         Integers, of the shape of ``positions``.
 
     Raises:
-        TypeError: if ``key`` is no key, ``positions`` no integer tensor, or ``dtype`` no integer dtype.
-        ValueError: if ``key`` has another shape, or ``positions`` does not begin with ``K`` or, in eager code on a CPU,
-            is negative somewhere.
+        TypeError: if ``key`` is not a key, ``positions`` not an integer tensor, or ``dtype`` not an integer dtype.
+        ValueError: if ``key`` has another shape, ``positions`` does not begin with ``K`` or, in eager code on a CPU, a
+            position is negative.
 
     >>> from functional_dists import random
     >>> random.bits(random.key(42), 3)
@@ -46,20 +45,20 @@ def bits_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = None)
 
 
 def uniform_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-    """Return the numbers on [0, 1) that `uniform` draws at these positions.
+    """Return the uniforms on [0, 1) that `uniform` draws at these positions.
 
     Args:
         key: a key ``(2,)``, or a batch of keys ``(*K, 2)``.
-        positions: int64, of any shape, which begins with ``K``, from 0 to 2^62.
+        positions: integers from 0 to 2^62, of any shape, which begins with ``K``, as in `bits_at`.
         dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
 
     Returns:
         Numbers, of the shape of ``positions``.
 
     Raises:
-        TypeError: if ``key`` is no key, ``positions`` no integer tensor, or ``dtype`` none of these.
-        ValueError: if ``key`` has another shape, or ``positions`` does not begin with ``K`` or, in eager code on a CPU,
-            is negative somewhere.
+        TypeError: if ``key`` is not a key, ``positions`` not an integer tensor, or ``dtype`` none of these.
+        ValueError: if ``key`` has another shape, ``positions`` does not begin with ``K`` or, in eager code on a CPU, a
+            position is negative.
 
     >>> from functional_dists import random
     >>> random.uniform(random.key(42), 3), random.uniform_at(random.key(42), torch.tensor([2, 0]))
@@ -74,16 +73,16 @@ def normal_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = Non
 
     Args:
         key: a key ``(2,)``, or a batch of keys ``(*K, 2)``.
-        positions: int64, of any shape, which begins with ``K``, from 0 to 2^62.
+        positions: integers from 0 to 2^62, of any shape, which begins with ``K``, as in `bits_at`.
         dtype: float16, bfloat16, float32 or float64. Default: ``torch.get_default_dtype()``.
 
     Returns:
         Numbers, of the shape of ``positions``.
 
     Raises:
-        TypeError: if ``key`` is no key, ``positions`` no integer tensor, or ``dtype`` none of these.
-        ValueError: if ``key`` has another shape, or ``positions`` does not begin with ``K`` or, in eager code on a CPU,
-            is negative somewhere.
+        TypeError: if ``key`` is not a key, ``positions`` not an integer tensor, or ``dtype`` none of these.
+        ValueError: if ``key`` has another shape, ``positions`` does not begin with ``K`` or, in eager code on a CPU, a
+            position is negative.
 
     >>> from functional_dists import random
     >>> random.normal(random.key(42), 3), random.normal_at(random.key(42), torch.tensor([2, 0]))
@@ -93,27 +92,28 @@ def normal_at(key: Tensor, positions: Tensor, *, dtype: torch.dtype | None = Non
     keys, positions = _checked(key, positions)
     double = dtype == torch.float64
     count = 2 if double else WORDS_PER_BLOCK
-    block, place = _divided(positions, count)
+    block, place = _block_and_place(positions, count)
     return _picked(ops.normals_of_block(keys, block, double=double), place).to(dtype)
 
 
 def _words_at(keys: Tensor, positions: Tensor, *, wide: bool) -> Tensor:
-    """The int32 words, or the int64 ones, at positions ``(*B)``, to which keys ``(..., 2)`` broadcast."""
+    """The words, int32 or, if ``wide``, int64, at positions ``(*B)``, to which keys ``(..., 2)`` broadcast."""
     if not wide:
-        block, place = _divided(positions, WORDS_PER_BLOCK)
+        block, place = _block_and_place(positions, WORDS_PER_BLOCK)
         return _picked(ops.words_of_block(keys, block), place)
-    block, place = _divided(positions, WORDS_PER_BLOCK // 2)
+    block, place = _block_and_place(positions, WORDS_PER_BLOCK // 2)
     w0, w1, w2, w3 = ops.words_of_block(keys, block)
     return portable.pair_words(_picked((w0, w2), place), _picked((w1, w3), place))
 
 
-def _divided(positions: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """In which block of ``count`` numbers, a power of 2, a position is, and where in it."""
+def _block_and_place(positions: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The block of ``count`` numbers, a power of 2, that holds a position, and the place of the position in it."""
     return positions >> (count.bit_length() - 1), positions & (count - 1)
 
 
 def _picked(numbers: Sequence[Tensor], place: Tensor) -> Tensor:
-    # Compiled, these comparisons fuse with what makes the numbers; indexing would write them to memory first.
+    """The number at a place in a block, for each block."""
+    # In compiled code these comparisons fuse with the cipher; indexing would first write all numbers to memory.
     picked = numbers[0]
     for i, others in enumerate(numbers[1:], 1):
         picked = torch.where(place == i, others, picked)
@@ -121,7 +121,7 @@ def _picked(numbers: Sequence[Tensor], place: Tensor) -> Tensor:
 
 
 def _checked(key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys that broadcast to the positions, and these; the keys are consumed, but for their other positions."""
+    """Check the arguments and consume the positions; return keys and int64 positions that broadcast."""
     if isinstance(key, torch.Generator):
         raise TypeError(
             "a torch.Generator has no positions: make a key of it, key = random.key_from(generator), and pass the key"
@@ -130,7 +130,8 @@ def _checked(key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     if not isinstance(positions, Tensor):
         raise TypeError(f"positions must be an integer tensor, got {positions!r} of type {type(positions).__name__}")
     keys, positions = with_its_own("positions", key, as_int64("positions", positions, key.device))
-    if is_plain() and positions.is_cpu and bool((positions < 0).any()):
-        raise ValueError(f"positions must not be negative, got {int(positions.min())}")
+    values = readable(positions)
+    if values is not None and values.is_cpu and bool((values < 0).any()):
+        raise ValueError(f"positions must not be negative, got {int(values.min())}")
     consume(keys, positions, "position")
     return keys, positions

@@ -1,7 +1,7 @@
-"""A watch on keys: inside of ``forbid_reuse`` a key that is consumed twice is an error.
+"""Detection of reused keys: inside of ``forbid_reuse`` a key that is consumed twice is an error.
 
-A draw, ``split`` and ``fold_in`` consume their key. Two uses may share a key if they take different parts of it: folds
-of different numbers, numbers at different positions, and the leaves of one call of a verb.
+A draw, ``split`` and ``fold_in`` consume their key. The same key may serve two uses that take different parts of it:
+folds of different numbers, numbers at different positions, and the leaves of one call of a verb.
 """
 
 import contextlib
@@ -26,14 +26,15 @@ class KeyReuseError(RuntimeError):
 def forbid_reuse() -> Iterator[None]:
     """Raise an error where eager code inside of this context consumes a key twice.
 
-    Keys are told apart by their values, so a copy of a key is that key; in a batch of keys each of them counts. Draws,
-    ``split`` and ``fold_in`` consume a key, and so does every verb that draws. ``fold_in`` of different numbers are
-    different uses, and so are the numbers at different positions. A Generator may be used again, and compiled code is
-    not watched. A context inside of another one goes on with its watch; other threads are not watched. Keys are read
-    one by one, which takes time: it is for tests and for the search for errors.
+    Draws, ``split``, ``fold_in`` and every verb that draws consume a key. Calls of ``fold_in`` with different numbers
+    are different uses, and so are numbers at different positions. Keys are compared by value, so a copy of a key is the
+    same key; a batch of keys counts as each of its keys. A Generator may be used again.
+
+    Compiled code and other threads are not watched. A context inside of another one continues the outer one. Every key
+    is read on the host, which takes time: use this in tests and to search for errors.
 
     Raises:
-        KeyReuseError: a key is consumed twice; the message names both places.
+        KeyReuseError: if a key is consumed twice; the message names both places.
 
     >>> from functional_dists import random
     >>> key = random.key(42)
@@ -56,22 +57,25 @@ def forbid_reuse() -> Iterator[None]:
 
 
 def consume(key: Tensor, part: Tensor | Hashable = None, kind: str | None = None) -> None:
-    """Note the use of keys ``(*K, 2)``, if there is a watch.
+    """Record a use of keys ``(*K, 2)``, inside of ``forbid_reuse``.
 
     Args:
         key: the keys.
-        part: what is used of them: an integer tensor, for which the keys are expanded, or what stands for all of them.
-        kind: uses of one kind may take different parts of a key. Those of the kind `LEAF` have to come from one call.
-            None stands for the whole key.
+        part: the part of each key that is used: an integer tensor ``(*K, *R)``, or one value for all keys.
+        kind: the kind of part. Uses of one kind may take different parts of a key; uses of the kind `LEAF` must also
+            come from one call. None is a use of the whole key.
     """
     if torch.compiler.is_compiling():
         return
     watch = _watch.get()
-    if watch is None:
+    if watch is None or _are_values_hidden():  # before any operation, which a tracer would record
         return
-    table = _readable(key, part)
-    if table is not None:
-        watch.note(table, None if isinstance(part, Tensor) else part, kind, _place())
+    table = key.view(torch.int64)
+    if isinstance(part, Tensor):
+        table, part = torch.cat([table.expand(*part.shape, 2), part.unsqueeze(-1)], -1), None
+    values = readable(table)
+    if values is not None:
+        watch.note(values, part, kind, _place())
 
 
 LEAF = "leaf"
@@ -81,12 +85,12 @@ LEAF = "leaf"
 
 
 class _Place(NamedTuple):
-    """Where the user's code called the package."""
+    """The place where the user's code called the package."""
 
     file: str
     line: int
     action: str
-    call: Hashable  # the same during one call; a later one may have it too, after the frame of the first is gone
+    call: Hashable  # the same during one call; a later call may get it too, once the frame of the first is gone
 
     def __str__(self) -> str:
         source = linecache.getline(self.file, self.line).strip()
@@ -101,7 +105,7 @@ class _Watch:
         self.lock = threading.Lock()
 
     def note(self, table: Tensor, part: Hashable, kind: str | None, place: _Place) -> None:
-        """Add uses of the keys in the rows of a table, whose third column, if there is one, holds the parts."""
+        """Record uses of the keys in the rows of a table; a third column, if there is one, holds the parts."""
         group = (kind, place.call) if kind == LEAF else kind
         with self.lock:
             for seed, offset, *own in table.reshape(-1, table.shape[-1]).tolist():
@@ -126,19 +130,20 @@ class _Watch:
 _watch: ContextVar[_Watch | None] = ContextVar("functional_dists_key_watch", default=None)
 
 
-def _readable(key: Tensor, part: object) -> Tensor | None:
-    """Return a plain table of keys, and of parts if these are a tensor; None where a tracer or a mode hides them."""
-    if torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing():
+def readable(tensor: Tensor) -> Tensor | None:
+    """Return a plain tensor with the values of this one; None where a tracer, mode or device hides them."""
+    if _are_values_hidden():
         return None
-    table = key.view(torch.int64)
-    if isinstance(part, Tensor):
-        table = torch.cat([table.expand(*part.shape, 2), part.unsqueeze(-1)], -1)
-    table = _without_wrappers(table)
-    return table if type(table) is Tensor and table.device.type != "meta" else None
+    tensor = _without_wrappers(tensor)
+    return tensor if type(tensor) is Tensor and tensor.device.type != "meta" else None
+
+
+def _are_values_hidden() -> bool:
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or torch._C._is_tracing()
 
 
 def _without_wrappers(tensor: Tensor) -> Tensor:
-    """Return what ``torch.vmap`` and ``torch.func.grad`` have wrapped, the lanes as leading axes."""
+    """Unwrap a tensor from ``torch.vmap`` and ``torch.func.grad``, with the lanes as leading axes."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
         inner = functorch.get_unwrapped(tensor)
@@ -156,7 +161,7 @@ _GLUE = ("functional_dists.family.", "functional_dists.random.reuse")
 
 
 def _place() -> _Place:
-    """Find the call of the user's code, and the outermost function of the package that it led to."""
+    """Find the place where the user's code called the package, and the outermost function of the package."""
     frame, action = sys._getframe(1), "a draw of a pytree"
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_not_the_user()):
         module = str(frame.f_globals.get("__name__"))

@@ -1,4 +1,4 @@
-"""Functions of random words: how the numbers of a draw are made of the bits of a key or a Generator."""
+"""Random words: from a key, a batch of keys or a Generator, and functions of them."""
 
 from collections.abc import Callable
 from typing import TypeGuard
@@ -10,8 +10,6 @@ from functional_dists.random import portable
 from functional_dists.random.entries import Shape, begin_draw
 from functional_dists.random.keys import Device, Source, on_device, source_words
 
-WordFunction = Callable[[Tensor], Tensor]
-
 INTEGERS = (
     *(torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
@@ -19,13 +17,13 @@ INTEGERS = (
 
 
 def check_integer(dtype: torch.dtype) -> None:
-    """Raise an error if the dtype is not one of integers."""
+    """Raise an error if the dtype is not an integer dtype."""
     if dtype not in INTEGERS:
         raise TypeError(f"dtype must be an integer dtype, got {dtype}")
 
 
 def float_dtype(dtype: torch.dtype | None) -> torch.dtype:
-    """The dtype, or the default one; an error that tells what it is, if it is none that can be drawn."""
+    """The dtype, by default PyTorch's; an error if no uniforms can be drawn in it."""
     if dtype is None:
         dtype = torch.get_default_dtype()
     if dtype not in portable.DIGITS:
@@ -36,64 +34,58 @@ def float_dtype(dtype: torch.dtype | None) -> torch.dtype:
 # --- Words -----------------------------------------------------------------------------------------------------------
 
 
-def map_words32(key: Source, shape: Shape | None, device: Device, function: WordFunction) -> Tensor:
-    """A function of each of as many random int32 words as the shape holds."""
+def draw_words(key: Source, shape: Shape | None, device: Device, *, wide: bool) -> Tensor:
+    """Random words, int32 or, if ``wide``, int64."""
+    return map_words(lambda words: words, key, shape, device, wide=wide)
+
+
+def map_words(
+    function: Callable[[Tensor], Tensor], key: Source, shape: Shape | None, device: Device, *, wide: bool
+) -> Tensor:
+    """An elementwise function of random words, int32 or, if ``wide``, int64."""
     size, num = begin_draw(key, shape)
+    num_words = 2 * num if wide else num
     if not is_traced(key):
-        return function(source_words(key, num, device)).reshape(size)
-    streams = portable.word_streams(on_device(key, device), num)
+        words = source_words(key, num_words, device)
+        if not wide:
+            return function(words.reshape(size))
+        high, low = words.reshape(*size, 2).unbind(-1)
+        return function(portable.pair_words(high, low))
+    streams = portable.word_streams(on_device(key, device), num_words)
+    if wide:
+        streams = [portable.pair_words(*streams[:2]), portable.pair_words(*streams[2:])]
     return portable.interleave([function(stream) for stream in streams], num).reshape(size)
 
 
-def map_words64(key: Source, shape: Shape | None, device: Device, function: WordFunction) -> Tensor:
-    """A function of each of as many random int64 words as the shape holds."""
-    size, num = begin_draw(key, shape)
-    if not is_traced(key):
-        high, low = source_words(key, 2 * num, device).reshape(*size, 2).unbind(-1)
-        return function(portable.pair_words(high, low))
-    w0, w1, w2, w3 = portable.word_streams(on_device(key, device), 2 * num)
-    streams = [function(portable.pair_words(w0, w1)), function(portable.pair_words(w2, w3))]
-    return portable.interleave(streams, num).reshape(size)
-
-
 def is_traced(key: Source) -> TypeGuard[Tensor]:
-    """Whether numbers are made of streams, as ``torch.compile`` traces."""
-    # A function of the words fuses with them when it is applied to the streams, before they are interleaved.
+    """Whether this is a key whose numbers are made as streams, while ``torch.compile`` traces."""
     return isinstance(key, Tensor) and torch.compiler.is_compiling()
 
 
-def map_words(dtype: torch.dtype) -> Callable[[Source, Shape | None, Device, WordFunction], Tensor]:
-    """What maps words of as many bits as the dtype needs."""
-    return map_words64 if dtype == torch.float64 else map_words32
+# --- Functions of words ----------------------------------------------------------------------------------------------
+
+# A word of b bits is one of 2^b cells of equal width that make up (0, 1).
 
 
-# --- What becomes of a word ------------------------------------------------------------------------------------------
-
-
-def same(words: Tensor) -> Tensor:
-    """The words."""
-    return words
-
-
-def centred_share(words: Tensor) -> Tensor:
-    """The middle of the cell of a 32-bit word, less a half: exact in float64."""
-    # Signed, a word is the unsigned one with its first bit flipped, less a half of their range.
+def centred_uniform(words: Tensor) -> Tensor:
+    """The middle of the cell of a 32-bit word, minus 1/2: exact in float64."""
+    # As a signed integer, a word with its first bit flipped is the unsigned word minus 2^31.
     return (words ^ -(2**31)).double() * 2.0**-32 + 2.0**-33
 
 
-def share_from_nearer_end(words: Tensor) -> Tensor:
-    """The middle of the cell of a word, from 0 for one of the lower half and from 1 for one of the upper half."""
+def distance_to_nearer_end(words: Tensor) -> Tensor:
+    """The distance from the middle of the cell of a word to 0, or to 1 for a word of the upper half."""
     width, dtype = (64, torch.float64) if words.dtype == torch.int64 else (32, torch.float32)
-    # A word of the upper half is negative as a signed integer, and xor with its sign complements it.
+    # A word of the upper half is negative as a signed integer; xor with its sign takes the complement.
     return ((words ^ (words >> (width - 1))).to(dtype) + 0.5) * 2.0**-width
 
 
 def exponential_of(words: Tensor) -> Tensor:
-    """Exponential variables."""
-    to_nearer_end = share_from_nearer_end(words)
-    return torch.where(words < 0, -torch.log(to_nearer_end), -torch.log1p(-to_nearer_end))
+    """Exponential draws."""
+    distance = distance_to_nearer_end(words)
+    return torch.where(words < 0, -torch.log(distance), -torch.log1p(-distance))
 
 
 def gumbel_of(words: Tensor) -> Tensor:
-    """Gumbel variables."""
+    """Gumbel draws."""
     return -torch.log(exponential_of(words))

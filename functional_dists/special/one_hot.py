@@ -1,4 +1,4 @@
-"""Outcomes as one-hot vectors, and their relaxation to points inside the simplex."""
+"""One-hot vectors of outcomes, and their relaxation to points of the simplex."""
 
 import math
 
@@ -20,7 +20,7 @@ def encoded(index: Tensor, count: int) -> Tensor:
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
-    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``, -inf for what is not one-hot, NaN of NaN.
+    """Return the log-probabilities ``(*S, *B)`` of vectors ``(*S, *B, N)``: -inf if not one-hot, NaN for a NaN.
 
     >>> log_prob(torch.zeros(2), None, torch.tensor([[1, 0], [1, 1]]))
     tensor([-0.6931,    -inf])
@@ -30,24 +30,24 @@ def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
 
 
 def decoded(vector: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return the outcomes that one-hot vectors stand for, -1 for what is not one-hot, and where there is a NaN.
+    """Return the outcomes of one-hot vectors, -1 for other vectors, and which vectors hold a NaN.
 
-    Of a vector with a NaN the outcome is one that has a part in it; integers have none.
+    A vector with a NaN gets the first outcome whose element is not 0. The second result is None for integer vectors.
 
     >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
     (tensor([ 1, -1, -1]), None)
     """
     is_one, is_zero = vector == 1, vector == 0
     is_one_hot = (is_one | is_zero).all(-1) & (is_one.sum(-1) == 1)
-    place = is_zero.long().argmin(-1)  # where the first is that is not 0
+    first_nonzero = is_zero.long().argmin(-1)
     if not vector.is_floating_point():
-        return torch.where(is_one_hot, place, -1), None
+        return torch.where(is_one_hot, first_nonzero, -1), None
     is_nan = vector.detach().amax(-1).isnan()
-    return torch.where(is_one_hot | is_nan, place, -1), is_nan
+    return torch.where(is_one_hot | is_nan, first_nonzero, -1), is_nan
 
 
 def nan_where(is_nan: Tensor | None, score: Tensor) -> Tensor:
-    """Return the scores, which are NaN with their gradients where they are said to be.
+    """Return scores, with NaN values and gradients where `is_nan` is true.
 
     >>> nan_where(torch.tensor([True, False]), torch.tensor(-1.0))
     tensor([nan, -1.])
@@ -56,7 +56,9 @@ def nan_where(is_nan: Tensor | None, score: Tensor) -> Tensor:
 
 
 def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
-    """Return one-hot vectors with the gradient of the probabilities (Bengio, Leonard, Courville 2013).
+    """Return one-hot vectors whose gradient is that of the probabilities.
+
+    Source: Bengio, Leonard, Courville, "Estimating or propagating gradients through stochastic neurons" (2013).
 
     >>> straight_through(torch.tensor([0, 1]), torch.tensor([0.4, 0.6]))
     tensor([0., 1.])
@@ -65,9 +67,9 @@ def straight_through(hard: Tensor, probs: Tensor) -> Tensor:
 
 
 def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: Tensor | float) -> Tensor:
-    """Return the logarithms of relaxed one-hot vectors at temperatures ``(*B, 1)``, -inf outside the support.
+    """Return the logarithms of relaxed one-hot vectors at temperatures ``(*B, 1)``: -inf outside the support.
 
-    At a temperature of 0 the vectors are one-hot.
+    At temperature 0 the vectors are one-hot.
 
     Source: Maddison, Mnih, Teh, "The Concrete distribution" (2017); Jang, Gu, Poole, "Gumbel-softmax" (2017).
 
@@ -83,12 +85,13 @@ def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: Tensor
 
 
 def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temperature: Tensor) -> Tensor:
-    """Return the log-density of relaxed one-hot vectors on the simplex of their support (Maddison et al. 2017, eq. 10).
+    """Return the log-density of relaxed one-hot vectors v on the simplex of their support.
 
-    Temperatures have the shape ``(*B, 1)``.
+    With n outcomes in the support and temperatures t ``(*B, 1)`` it is
 
-    With n outcomes in the support it is log (n-1)! + (n-1) log t + sum(logits - (t+1) log v) - n log sum exp(logits -
-    t log v).
+        log (n-1)! + (n-1) log t + sum(logits - (t+1) log v) - n log sum exp(logits - t log v).
+
+    Source: Maddison, Mnih, Teh, "The Concrete distribution" (2017), eq. 10.
 
     >>> relaxed_log_density(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.3, 0.7]).log(), torch.ones(1))
     tensor(0.)
@@ -97,7 +100,7 @@ def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temp
     logits, log_value = torch.where(support, logits, 0.0), torch.where(support, log_value, 0.0)
     perturbed = logits - temperature * log_value
     largest = torch.where(support, perturbed.detach(), -math.inf).amax(-1, keepdim=True)
-    shifted = torch.where(support, perturbed - largest, 0.0)  # the sum of these is that of all, less n log sum exp
+    shifted = torch.where(support, perturbed - largest, 0.0)
     total = torch.where(support, shifted.exp(), 0.0).sum(-1)
     spread = (count - 1) * temperature.log().squeeze(-1)
     own = torch.lgamma(count) + spread - count * torch.where(total == 0, 1.0, total).log()

@@ -1,4 +1,4 @@
-"""The sets on which log-probabilities are finite, as constraints of `torch.distributions`, named as these are."""
+"""The sets on which log-probabilities are finite, as `torch.distributions.constraints`, with names like theirs."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Constraint = constraints.Constraint
 
 
 def of_events(constraint: Constraint, event_dims: int) -> Constraint:
-    """Return the constraint of events, all of whose elements satisfy the given one.
+    """Return the constraint on events all of whose elements satisfy the given constraint.
 
     >>> of_events(constraints.real, 1).check(torch.tensor([[0.0, 1.0], [0.0, torch.nan]]))
     tensor([ True, False])
@@ -23,7 +23,7 @@ def of_events(constraint: Constraint, event_dims: int) -> Constraint:
 
 # ------------------------------------------------------------------------------------------------------ real numbers
 class _OpenInterval(constraints.interval):
-    """The numbers between two bounds, without the bounds.
+    """The open interval between two bounds.
 
     >>> open_interval(-1.0, 1.0).check(torch.tensor([-1.0, 0.0]))
     tensor([False,  True])
@@ -37,7 +37,7 @@ class _OpenInterval(constraints.interval):
 
 
 class _RoundedInterval(_OpenInterval):
-    """The numbers between two bounds, and what rounding takes to the bounds.
+    """The open interval between two bounds, with the numbers that its elements may round to.
 
     >>> rounded_interval(torch.tensor(-1.0), torch.tensor(1.0)).check(torch.tensor([-1.0, 1.1]))
     tensor([ True, False])
@@ -48,7 +48,7 @@ class _RoundedInterval(_OpenInterval):
 
 
 class _FiniteInterval(_OpenInterval):
-    """The finite numbers between two bounds, which may be infinite, and the bounds.
+    """The finite numbers in the closed interval between two bounds, which may be infinite.
 
     >>> finite_interval(-1.0, torch.inf).check(torch.tensor([-1.0, torch.inf]))
     tensor([ True, False])
@@ -59,7 +59,7 @@ class _FiniteInterval(_OpenInterval):
 
 
 class _Point(Constraint):
-    """A point, to within `atol + rtol |point|`.
+    """The numbers within `atol + rtol |point|` of a point.
 
     >>> point(torch.tensor(2.0), 1e-6, 1e-6).check(torch.tensor([2.0, 2.1]))
     tensor([ True, False])
@@ -77,9 +77,9 @@ class _Point(Constraint):
 
 # ---------------------------------------------------------------------------------------------------------- outcomes
 class _Outcomes(constraints.integer_interval):
-    """Those of the integers 0, ..., N - 1 that a table ``(*B, N)`` allows, in any dtype.
+    """The integers of 0, ..., N - 1 that a table ``(*B, N)`` of booleans allows, in any dtype.
 
-    Values have shape ``(*S, *B)``. Those of a shape that does not broadcast with B are compared with all rows.
+    Values have shape ``(*S, *B)``. If their shape does not broadcast with B, each value must be allowed in all rows.
 
     >>> outcomes(torch.tensor([True, False, True])).check(torch.tensor([0, 1, 2, 3]))
     tensor([ True, False,  True, False])
@@ -91,18 +91,18 @@ class _Outcomes(constraints.integer_interval):
 
     def check(self, value: Tensor) -> Tensor:
         exists = (value % 1 == 0) & (value >= 0) & (value <= self.upper_bound)
-        place = torch.where(exists, value, 0).long()
+        index = torch.where(exists, value, 0).long()
         allowed = self.allowed
         batch = allowed.shape[:-1]
         if any(a != b and a != 1 and b != 1 for a, b in zip(reversed(value.shape), reversed(batch), strict=False)):
             allowed, batch = allowed.reshape(-1, allowed.shape[-1]).all(0), torch.Size()
-        shape = torch.broadcast_shapes(place.shape, batch)
-        found = allowed.expand(*shape, allowed.shape[-1]).gather(-1, place.expand(shape)[..., None])
-        return exists & found.squeeze(-1)
+        shape = torch.broadcast_shapes(index.shape, batch)
+        is_allowed = allowed.expand(*shape, allowed.shape[-1]).gather(-1, index.expand(shape)[..., None])
+        return exists & is_allowed.squeeze(-1)
 
 
 class _Tokens(_Outcomes):
-    """The tokens that a table ``(*B, V)`` allows, one that stands for none, and any where it does not count.
+    """The tokens that a table ``(*B, V)`` allows, `ignore_index`, and any token where `position` is false.
 
     >>> table, position = torch.ones(2, 5, dtype=torch.bool), torch.tensor([True, False])
     >>> tokens(table, position, -100).check(torch.tensor([[4, 5], [-100, 9], [5, 0]]))
@@ -151,7 +151,7 @@ def allowed(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _register(interval: Any) -> None:
-    # PyTorch looks the maps onto a constraint up by its very class. That onto an interval does not reach the bounds.
+    # PyTorch looks up the bijection onto a constraint by its exact class. That onto an interval excludes the bounds.
     for registry in (biject_to, transform_to):
         registry.register(interval, lambda c, onto=registry: onto(constraints.interval(c.lower_bound, c.upper_bound)))
 

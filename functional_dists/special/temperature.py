@@ -1,4 +1,4 @@
-"""Logits divided by a temperature, in the range of their dtype."""
+"""Logits divided by a temperature, without overflow of their dtype."""
 
 import math
 
@@ -9,23 +9,23 @@ from functional_dists.special.vectorized import argmax
 
 
 def positive(temperature: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return temperatures in a dtype in which they may be too small for it: those above 0 stay above.
+    """Return temperatures in another dtype, in which those above 0 stay above 0.
 
     >>> positive(torch.tensor([0.0, 1e-300, 2.0], dtype=torch.float64), torch.float32)
     tensor([0.0000e+00, 1.1755e-38, 2.0000e+00])
     """
-    smallest = torch.finfo(dtype).tiny  # and one over that is finite
+    smallest = torch.finfo(dtype).tiny  # its reciprocal is finite
     return torch.where(temperature > 0, temperature.clamp(min=smallest), temperature).to(dtype)
 
 
 def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) -> Tensor:
-    """Return logits ``(*B, N)`` over temperatures ``(*B, 1)``, of one dtype, in the range of another.
+    """Return logits ``(*B, N)`` divided by temperatures ``(*B, 1)``, within the range of the dtype `limit`.
 
-    Logits matter up to a constant. A row whose largest quotient would overflow is taken relative to its largest logit.
-    A quotient that would still overflow becomes the lowest finite number, so that it stays in the support; its
-    gradient is 0. At a temperature of 0 the first of the largest logits becomes 0, and the others -inf.
+    Logits are determined up to a constant. If a quotient of a row would overflow, its largest logit is subtracted
+    first. A quotient that would still overflow becomes the lowest finite number, so that it stays in the support; its
+    gradient is 0. At temperature 0 the first of the largest logits becomes 0, and the others -inf.
 
-    A temperature that is a Python number has no derivative, and is not 0: that takes half of the operations.
+    A Python number as temperature must not be 0. It has no derivative, and needs half of the operations.
 
     >>> tempered(torch.tensor([5.0, 12.0, 30.0, -math.inf]), torch.tensor([0.5]), torch.float16)
     tensor([10., 24., 60., -inf])
@@ -40,18 +40,19 @@ def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) ->
         return _divided(logits, temperature, below_overflow, lowest)
     is_greedy = temperature == 0
     divisor = torch.where(is_greedy, 1.0, temperature)
-    # At high temperatures nothing overflows but -inf.
+    # Clamped, since at high temperatures the bound itself overflows.
     bound = (below_overflow * divisor.detach()).clamp(max=torch.finfo(logits.dtype).max)
     top = logits.detach().amax(-1, keepdim=True)
     relative = logits - _base(top, bound)
     is_low = relative < -bound
     quotient = torch.where(is_low, 0.0, relative) / divisor.detach()
-    # By 1, with a derivative that does not overflow where the slope of the quotient is 0.
+    # A division by 1 gives the derivative by the temperature, -quotient / temperature. That of the division above is
+    # -logits / temperature^2, which may overflow where the incoming gradient is 0.
     finite = torch.where(divisor < math.inf, divisor, 1.0)
     quotient = quotient / (finite / finite.detach())
     quotient = torch.where(is_low, torch.where(logits == -math.inf, logits.detach(), lowest), quotient)
     is_first = torch.arange(logits.shape[-1], device=logits.device) == argmax(logits.detach())
-    certain = torch.where(top > -math.inf, 0.0, top)  # NaN stays NaN, and -inf, of a row without support, -inf
+    certain = torch.where(top > -math.inf, 0.0, top)  # keep NaN, and -inf in a row without support
     return torch.where(is_greedy, torch.where(is_first, certain, -math.inf), quotient)
 
 
@@ -64,6 +65,6 @@ def _divided(logits: Tensor, temperature: float, below_overflow: float, lowest: 
 
 
 def _base(top: Tensor, bound: Tensor | float) -> Tensor:
-    """Return the largest logits of rows where these would overflow, 0 of others."""
+    """Return what to subtract from each row: its largest logit if that would overflow, otherwise 0."""
     size = top.abs()
     return torch.where((size > bound) & (size < math.inf), top, 0.0)

@@ -173,6 +173,29 @@ def test_verbs_of_families(name, verb, sample_shape):
         assert_same_draw(verb, mapped(keys, *call.tensors[1:]), both)
 
 
+@pytest.mark.parametrize("draw", [random.normal, random.uniform_and_rest])
+@pytest.mark.parametrize("sample_shape", [(), (3,), (2, 3)])
+def test_draws_of_entries_are_contiguous(draw, sample_shape):
+    """As draws from one key are: kernels take nothing else."""
+    drawn = random.draw_entries(draw, random.split(random.key(3), 4), sample_shape, (4, 5), (2,))
+    for part in drawn if isinstance(drawn, tuple) else (drawn,):
+        assert part.shape == (*sample_shape, 4, 5, 2)
+        assert part.is_contiguous()
+
+
+@pytest.mark.parametrize("name", ["normal", "tanh_normal", "truncated_normal"])
+@with_and_without_kernels
+def test_pairs_of_samples_are_those_of_each_key(name, wrap):
+    call = keyed_call_of(name, "sample_and_log_prob", torch.float32, (4, 5))
+    keys = random.split(random.key(3), 4)
+    draw = wrap(lambda *tensors: call.function(*tensors, sample_shape=(3,)))
+    pairs = draw(keys, *call.tensors[1:])
+    alone = [draw(keys[i], *(tensor[i] for tensor in call.tensors[1:])) for i in range(4)]
+    for whole, rows in zip(pairs, zip(*alone, strict=True), strict=True):
+        assert whole.is_contiguous()
+        assert torch.equal(whole, torch.stack(rows, 1))
+
+
 @pytest.mark.parametrize("name", ["categorical", "masked_one_hot_categorical", "tanh_normal", "delta", "ordinal"])
 def test_keys_that_do_not_fit_the_parameters(name):
     call = keyed_call_of(name, "sample", torch.float32, (4,))

@@ -184,8 +184,8 @@ def test_extreme_words(monkeypatch, width, dtype, word):
             exponential[0].item(), exact, rtol=tolerance, atol=torch.finfo(dtype).smallest_normal
         )
         torch.testing.assert_close(gumbel[0].item(), -math.log(exact), rtol=tolerance, atol=tolerance)
-        share, rest = random.uniform_and_rest(source, 3, dtype=dtype)
-        assert share[0].item() == pytest.approx((w + 0.5) / 2**width, rel=2**-52)
+        uniform, rest = random.uniform_and_rest(source, 3, dtype=dtype)
+        assert uniform[0].item() == pytest.approx((w + 0.5) / 2**width, rel=2**-52)
         assert rest[0].item() == pytest.approx((2**width - w - 0.5) / 2**width, rel=2**-52)
     assert 0 <= random.uniform(random.key(0), 1, dtype=dtype).item() < 1
 

@@ -27,17 +27,12 @@ def hex_words(text):
 @pytest.mark.parametrize(("counter", "cipher_key", "expected"), [tuple(map(hex_words, row)) for row in RANDOM123])
 class TestCipher:
     def test_arrays(self, counter, cipher_key, expected):
-        packed = np.array([[counter[i] << 32 | counter[i + 1]] for i in (0, 2)], dtype=np.uint64)
-        words = philox.encrypt_arrays(packed, np.array([[word] for word in cipher_key], dtype=np.uint64))
-        assert words.tolist() == [[expected[i] << 32 | expected[i + 1]] for i in (0, 2)]
+        words = philox.encrypt(*(np.array([row]).T for row in (counter, cipher_key)), np.arange(10)[:, None])
+        assert [int(word) for (word,) in words] == expected
 
     def test_tensors(self, counter, cipher_key, expected):
-        words = philox.encrypt_tensors([torch.tensor([c]) for c in counter], [torch.tensor([k]) for k in cipher_key])
-        assert [int(word) for word in words] == expected
-
-    def test_halves(self, counter, cipher_key, expected):
-        words = philox.encrypt_halves([torch.tensor([c]) for c in counter], [torch.tensor([k]) for k in cipher_key])
-        assert [int(philox.joined(word)) % 2**32 for word in words] == expected
+        words = philox.encrypt(*(torch.tensor([row]).T for row in (counter, cipher_key)), torch.arange(10)[:, None])
+        assert [int(word) for (word,) in words] == expected
 
 
 class TestKey42:
@@ -107,7 +102,7 @@ def test_both_implementations_draw_the_same_bits(draw, num, double):
 
 
 def test_the_largest_words_make_normals_of_zero():
-    """The third word of this block is one of the last 128, whose share rounds to 1 in float32."""
+    """The third word of this block is one of the last 128, whose uniform rounds to 1 in float32."""
     key = reference.make_key(0, 24_962_728)
     assert reference.words(0, 24_962_728, 4)[2] >= 2**32 - 128
     for normals in (cpu.normals, without_kernels(cpu.normals)):
@@ -189,12 +184,12 @@ def test_fold_in_takes_integers_mod_2_64(data):
 
 def test_uniform_and_rest_follow_from_the_words():
     key = reference.make_key(8, 2**33)
-    share, rest = random.uniform_and_rest(key, 500)
-    assert share.tolist() == [(w + 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
+    uniform, rest = random.uniform_and_rest(key, 500)
+    assert uniform.tolist() == [(w + 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
     assert rest.tolist() == [(2**32 - w - 0.5) / 2**32 for w in reference.words(8, 2**33, 500)]
-    share, rest = random.uniform_and_rest(key, 500, dtype=torch.float64)
+    uniform, rest = random.uniform_and_rest(key, 500, dtype=torch.float64)
     words = reference.words64(8, 2**33, 500)
-    assert share.tolist() == pytest.approx([(w + 0.5) / 2**64 for w in words], rel=2**-52)
+    assert uniform.tolist() == pytest.approx([(w + 0.5) / 2**64 for w in words], rel=2**-52)
     assert rest.tolist() == pytest.approx([(2**64 - w - 0.5) / 2**64 for w in words], rel=2**-52)
 
 

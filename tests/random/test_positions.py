@@ -87,7 +87,7 @@ def test_default_dtypes():
 
 def test_other_devices_compute_the_same():
     key, block = KEYS[3], torch.tensor(2**40 + 1)
-    assert torch.equal(ops._words_elsewhere(key, block, 4), torch.stack(list(ops.words_of_block(key, block))))
+    assert torch.equal(ops._elsewhere(key, 4, "words", block), torch.stack(list(ops.words_of_block(key, block))))
     assert random.normal_at(key.to("meta"), torch.arange(5, device="meta")).shape == (5,)
 
 
@@ -104,6 +104,8 @@ def test_wrong_arguments(at):
         at(key, positions.float())
     with pytest.raises(ValueError, match="positions must not be negative, got -2"):
         at(key, positions - 2)
+    with pytest.raises(ValueError, match="positions must not be negative, got -2"):
+        torch.vmap(lambda own: at(key, own))(positions - 2)
     with pytest.raises(ValueError, match=r"positions must begin with \(6,\).*expand"):
         at(KEYS, positions)
     with pytest.raises(TypeError, match="dtype must be"):
