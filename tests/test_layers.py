@@ -41,7 +41,6 @@ FROM_ROOT = {
     "policy/actor",
     "policy/layout",
     "policy/probabilistic",
-    "random/cpu",
     "special/kernels",
 }
 MODULES = [str(file.relative_to(PACKAGE).with_suffix("")) for file in sorted(PACKAGE.rglob("*.py"))]
