@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import composite, pretanh, random
+from functional_dists.composite.verbs import log_prob_verb
 from functional_dists.policy import keys, layout
 from functional_dists.policy.interaction import InteractionType, as_type, resolve
 from functional_dists.policy.keys import Key
@@ -165,7 +166,7 @@ class ProbabilisticModule:
             },
             mask_keys=masks,
             _is_single=layout.is_single(family),
-            _is_relaxed=any(composite.log_prob_verb(head) is not head.log_prob for head in heads.values()),
+            _is_relaxed=any(log_prob_verb(head) is not head.log_prob for head in heads.values()),
             _points=frozenset(point for point in _POINTS if composite.has(family, point.value)),
             _salt=fnv1a(",".join("/".join(keys.path_of(key)) for key in action_keys)),
             _given=(
@@ -287,7 +288,7 @@ class ProbabilisticModule:
             return composite.log_prob_pretanh(self.family, of_dist, value, pre)
         if pre is not None:
             return self.family.log_prob_pretanh(*of_dist, pre)
-        return composite.log_prob_verb(self.family)(*of_dist, value)
+        return log_prob_verb(self.family)(*of_dist, value)
 
     def _pretanh_of(self, value: Any, of_dist: Any, played: InteractionType) -> Any:
         return composite.pretanh_of_point(self.family, of_dist, value, played.value)

@@ -1,0 +1,70 @@
+"""The verbs of the heads: whether all heads have one, and its results for every head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optree
+
+from functional_dists.composite.chains import Chain
+from functional_dists.composite.structure import Path, first_chain, is_head, place
+from functional_dists.composite.visit import At, Visit
+from functional_dists.family import BoundFamily
+
+# What a chain has no closed form for, and what to do instead.
+_NOT_OF_CHAINS = {
+    "entropy": "conditional_entropy takes the values of the earlier heads",
+    "kl": "conditional_kl takes the values of the earlier heads",
+    "mean": "average draws instead",
+    "median": "take the median of draws instead",
+}
+
+
+def has(families: Any, verb: str) -> bool:
+    """Say whether every head has a verb, so that the function of that name here works.
+
+    >>> from functional_dists import categorical, normal
+    >>> has({"x": normal, "n": categorical}, "mode"), has({"x": normal, "n": categorical}, "mean")
+    (True, False)
+    """
+    if isinstance(families, Chain):
+        return verb not in _NOT_OF_CHAINS and all(has(head.family, verb) for _, head in families.heads)
+    if is_head(families):
+        return hasattr(families, verb)
+    return all(has(head, verb) for head in optree.tree_leaves(families, is_leaf=is_head, namespace="torch"))
+
+
+def refuse_chains(families: Any, verb: str) -> None:
+    """Raise a NotImplementedError if there is a chain, and chains have no such verb."""
+    if verb in _NOT_OF_CHAINS and (path := first_chain(families)) is not None:
+        raise NotImplementedError(f"the {verb} of the chain{place(path)} has no closed form; {_NOT_OF_CHAINS[verb]}")
+
+
+def per_head(verb: str, families: Any, params: Any, *value: Any) -> Any:
+    """Return what a verb returns for every head. Later heads of a chain see the value, or without one the result."""
+
+    def at_head(at: At, family: Any, params: Any, *value: Any) -> tuple[Any, Any]:
+        found = verb_of(family, verb, at.path)(*params, *value)
+        return (*value, found)[0], found
+
+    refuse_chains(families, verb)
+    return Visit(at_head)(families, (params,), value)[1]
+
+
+def verb_of(family: Any, name: str, path: Path) -> Callable[..., Any]:
+    """Return a verb of the family at `path`, or raise a NotImplementedError."""
+    verb = getattr(family, name, None)
+    if verb is None:
+        family_name = getattr(family, "__name__", None) or repr(family)
+        raise NotImplementedError(f"the family{place(path)}, {family_name}, has no {name}")
+    return verb
+
+
+def log_prob_verb(family: Any, path: Path = ()) -> Callable[..., Any]:
+    """Return the verb that scores the draws of the family's `rsample`: relaxed vectors where `bind` fixed that option.
+
+    >>> from functional_dists import bind, one_hot_categorical
+    >>> log_prob_verb(bind(one_hot_categorical, gradient="relaxed")).__name__
+    'log_prob_relaxed'
+    """
+    is_relaxed = isinstance(family, BoundFamily) and family.fixed.get("gradient") == "relaxed"
+    return verb_of(family, "log_prob_relaxed" if is_relaxed else "log_prob", path)
