@@ -59,12 +59,16 @@ def verb_of(family: Any, name: str, path: Path) -> Callable[..., Any]:
     return verb
 
 
+def is_relaxed(family: Any) -> bool:
+    """Say whether `bind` fixed the family to relaxed draws."""
+    return isinstance(family, BoundFamily) and family.fixed.get("gradient") == "relaxed"
+
+
 def log_prob_verb(family: Any, path: Path = ()) -> Callable[..., Any]:
-    """Return the verb that scores the draws of the family's `rsample`: relaxed vectors where `bind` fixed that option.
+    """Return the verb that scores the draws of the family's `rsample`, which may be relaxed vectors.
 
     >>> from functional_dists import bind, one_hot_categorical
     >>> log_prob_verb(bind(one_hot_categorical, gradient="relaxed")).__name__
     'log_prob_relaxed'
     """
-    is_relaxed = isinstance(family, BoundFamily) and family.fixed.get("gradient") == "relaxed"
-    return verb_of(family, "log_prob_relaxed" if is_relaxed else "log_prob", path)
+    return verb_of(family, "log_prob_relaxed" if is_relaxed(family) else "log_prob", path)

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import optree
 from torch import Tensor, nn
 
-from functional_dists import parameters
-from functional_dists.composite import Chain
-from functional_dists.policy import keys, layout
+from functional_dists.composite.chains import Chain, families_from_pickle, families_to_pickle
+from functional_dists.composite.structure import Path, is_head, is_single, parts
+from functional_dists.parameters import normal_params
+from functional_dists.policy import keys
+from functional_dists.policy.layout import heads, leaves_as_written
 from functional_dists.policy.modules import without_tensors
 from functional_dists.policy.probabilistic import ProbabilisticModule
 from functional_dists.policy.projection import project
@@ -91,11 +94,13 @@ def actor(
     >>> act.log_prob(params, data).shape, act.entropy(params, data).shape
     (torch.Size([256]), torch.Size([256]))
     """
-    names, extra_keys = _flat_data_keys(data_keys or {})
+    # By the path of the head, then the name of the parameter.
+    from_data = leaves_as_written(data_keys or {}, lambda node: not isinstance(node, Mapping))
+    extra_keys = map(keys.as_key, from_data.values())
     weights, function = without_tensors(network) if isinstance(network, nn.Module) else network
     input_keys = keys.as_keys(in_keys)
     to_params = FunctionModule(
-        _Parameters(function, family, len(input_keys), names), (*input_keys, *extra_keys), ["params"]
+        _NetworkParameters(function, family, len(input_keys), tuple(from_data)), (*input_keys, *extra_keys), ["params"]
     )
     act = ProbabilisticModule(
         family,
@@ -121,81 +126,68 @@ def actor(
 
 
 def _action_keys(family: Any, out_keys: Any) -> Any:
-    if layout.is_single(family) or isinstance(out_keys, Mapping):
+    if is_single(family) or isinstance(out_keys, Mapping):
         return out_keys
     flat = keys.as_keys(out_keys)
-    if len(flat) > 1:
-        return flat
-    return [keys.as_key((*flat, *map(str, path))) for path in layout.value_paths(family)]
+    return flat if len(flat) > 1 else [keys.as_key((*flat, *map(str, path))) for path in heads(family)]
 
 
 # --------------------------------------------------------------------------------------------------------- parameters
-_Names = tuple[tuple[Any, ...], ...]  # for each parameter in the data its head's path and its own name
-
-
-def _flat_data_keys(data_keys: Mapping[str, Any], path: layout.Path = ()) -> tuple[_Names, list[keys.Key]]:
-    names: list[tuple[Any, ...]] = []
-    found: list[keys.Key] = []
-    for name, entry in data_keys.items():
-        if isinstance(entry, Mapping):
-            inner = _flat_data_keys(entry, (*path, name))
-            names += inner[0]
-            found += inner[1]
-        else:
-            names.append((*path, name))
-            found.append(keys.as_key(entry))
-    return tuple(names), found
-
-
 @dataclass(frozen=True, eq=False)
-class _Parameters:
-    """The function of the first step: runs the network, and names what it puts out.
+class _NetworkParameters:
+    """The function of the first step: it runs the network, and names the parameters.
 
     network: `fn(params, *inputs)`.
-    family: The family or composite whose parameters it puts out.
-    inputs: How many of the arguments are the network's; the others are parameters from the data ...
-    names: ... whose paths and names are these.
+    family: The family or composite whose parameters the network returns.
+    inputs: The number of arguments that are inputs of the network. The others are parameters from the data.
+    paths: The paths of the parameters from the data: of the head, then the name of the parameter.
     """
 
     network: Callable[..., Any]
     family: Any
     inputs: int
-    names: _Names
+    paths: tuple[Path, ...]
 
     def __call__(self, params: Any, *arguments: Any) -> Any:
         output = self.network(params, *arguments[: self.inputs])
-        given: dict[str, Any] = {}
-        for path, value in zip(self.names, arguments[self.inputs :], strict=True):
-            node = given
-            for name in path[:-1]:
-                node = node.setdefault(name, {})
-            node[path[-1]] = value
-        return _named(self.family, output, given)
+        return _named(self.family, output, dict(zip(self.paths, arguments[self.inputs :], strict=True)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.network, layout.to_pickle(self.family), self.inputs, self.names)
+        return _unpickled, (self.network, families_to_pickle(self.family), self.inputs, self.paths)
 
 
-def _again(network: Callable[..., Any], family: Any, inputs: int, names: _Names) -> _Parameters:
-    return _Parameters(network, layout.from_pickle(family), inputs, names)
+def _unpickled(network: Callable[..., Any], family: Any, inputs: int, paths: tuple[Path, ...]) -> _NetworkParameters:
+    return _NetworkParameters(network, families_from_pickle(family), inputs, paths)
 
 
-def _named(family: Any, output: Any, given: Mapping[Any, Any]) -> Any:
-    """Return what the network put out for `family` as dicts by names, together with what the data gave."""
-    if layout.is_single(family):
-        return {**_named_parameters(family, output, given), **given}
+def _named(family: Any, output: Any, given: dict[Path, Any]) -> Any:
+    """Return the network's output for `family` as dicts by the names of parameters, with what the data gave."""
+    if is_single(family):
+        given_names = {name: value for (name,), value in given.items()}
+        return {**_named_parameters(family, output, given_names), **given_names}
     if isinstance(family, Chain):
-        if not isinstance(output, Mapping):
-            if given:
-                raise TypeError(f"data_keys of a chain add to a dict, and the network put out {type(output).__name__}")
-            return output
-        own = {name: head.family for name, head in family.heads if head.params is None}
-        taken = {name: given.get(name, {}) for name in own}
-        named = {name: _named(own[name], part, taken[name]) if name in own else part for name, part in output.items()}
-        return {**named, **{name: value for name, value in given.items() if name not in own}}
-    if isinstance(family, Mapping):
-        return {name: _named(part, output[name], given.get(name, {})) for name, part in family.items()}
-    return [_named(part, one, given.get(i, {})) for i, (part, one) in enumerate(zip(family, output, strict=True))]
+        return _named_of_chain(family, output, given)
+    paths, heads, structure = optree.tree_flatten_with_path(family, is_leaf=is_head, namespace="torch")
+    outputs = parts(family, paths, "the network's output", output)
+    named = [_named(head, own, _below(given, path)) for path, head, own in zip(paths, heads, outputs, strict=True)]
+    return optree.tree_unflatten(structure, named)
+
+
+def _named_of_chain(chain: Chain, output: Any, given: dict[Path, Any]) -> Any:
+    if not isinstance(output, Mapping):
+        if given:
+            raise TypeError(f"data_keys of a chain add to a dict, and the network returned {type(output).__name__}")
+        return output
+    own = {name: head.family for name, head in chain.heads if head.params is None}
+    named = {
+        name: _named(own[name], value, _below(given, (name,))) if name in own else value
+        for name, value in output.items()
+    }
+    return {**named, **{path[0]: value for path, value in given.items() if path[0] not in own}}
+
+
+def _below(given: dict[Path, Any], above: Path) -> dict[Path, Any]:
+    return {path[len(above) :]: value for path, value in given.items() if path[: len(above)] == above}
 
 
 def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +196,7 @@ def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dic
     defaults = family.Params._field_defaults
     names = [name for name in family.Params._fields if name not in given and name not in defaults]
     if isinstance(output, Tensor):
-        output = parameters.normal_params(output) if names == ["loc", "scale"] else (output,)
+        output = normal_params(output) if names == ["loc", "scale"] else (output,)
     if len(output) != len(names):
         raise ValueError(f"the network must put out {names}, or a dict by the names of parameters, got {len(output)}")
     return dict(zip(names, output, strict=True))
