@@ -5,12 +5,12 @@ from typing import Any
 import optree
 import torch  # noqa: F401 (for the examples)
 
-from functional_dists import divergence
 from functional_dists.composite.arguments import documented
 from functional_dists.composite.structure import first_chain, place
 from functional_dists.composite.sums import aggregated
 from functional_dists.composite.verbs import per_head, refuse_chains, verb_of
 from functional_dists.composite.visit import At, Visit
+from functional_dists.divergence import kl as kl_of_families
 
 
 @documented
@@ -100,7 +100,7 @@ def conditional_kl(families: Any, p: Any, q: Any, value: Any, *, aggregate: bool
 
 def _kl_at_head(at: At, family: Any, p: Any, q: Any, value: Any = None) -> tuple[Any, Any]:
     try:
-        return value, divergence.kl((family, p), (family, q))
+        return value, kl_of_families((family, p), (family, q))
     except NotImplementedError as error:
         raise NotImplementedError(f"the family{place(at.path)}: {error}") from None
 

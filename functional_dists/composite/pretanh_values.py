@@ -4,12 +4,13 @@ from typing import Any
 
 import torch  # noqa: F401 (for the examples)
 
-from functional_dists import pretanh
 from functional_dists.composite.arguments import documented
 from functional_dists.composite.draws import draw_heads, draw_twice
 from functional_dists.composite.sums import aggregated
 from functional_dists.composite.verbs import log_prob_verb
 from functional_dists.composite.visit import At, Visit
+from functional_dists.pretanh import has_pretanh, rsample_with_pretanh
+from functional_dists.pretanh import pretanh_of_point as pretanh_of_head
 from functional_dists.random.entries import Shape
 from functional_dists.random.keys import Source
 
@@ -46,7 +47,7 @@ def log_prob_pretanh(families: Any, params: Any, value: Any, pre: Any, *, aggreg
     """
 
     def at_head(at: At, family: Any, params: Any, value: Any, pre: Any) -> tuple[Any, Any]:
-        if pre is None or not pretanh.has_pretanh(family):
+        if pre is None or not has_pretanh(family):
             return value, log_prob_verb(family, at.path)(*params, value)
         return value, family.log_prob_pretanh(*params, pre)
 
@@ -68,12 +69,12 @@ def pretanh_of_point(families: Any, params: Any, value: Any, name: str) -> Any:
     """
 
     def at_head(at: At, family: Any, params: Any, value: Any) -> tuple[Any, Any]:
-        return value, pretanh.of_value(family, params, value, name) if pretanh.has_pretanh(family) else None
+        return value, pretanh_of_head(family, params, value, name) if has_pretanh(family) else None
 
     return Visit(at_head)(families, (params,), (value,))[1]
 
 
 def _draw(family: Any, key: Source, *params: Any, sample_shape: tuple[int, ...]) -> tuple[Any, Any]:
-    if pretanh.has_pretanh(family):
-        return pretanh.rsample(key, family, family.Params(*params), sample_shape=sample_shape)
+    if has_pretanh(family):
+        return rsample_with_pretanh(key, family, family.Params(*params), sample_shape=sample_shape)
     return draw_twice("rsample", family, key, *params, sample_shape=sample_shape)

@@ -1,4 +1,4 @@
-"""An actor in one call: a network, the family whose parameters it puts out, and the projection onto a spec."""
+"""An actor in one call: a network, the family whose parameters it returns, and the projection onto a spec."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ from functional_dists.policy.modules import without_tensors
 from functional_dists.policy.probabilistic import ProbabilisticModule
 from functional_dists.policy.projection import project
 from functional_dists.policy.steps import FunctionModule, Sequential
-
-__all__ = ["actor"]
 
 
 def actor(
@@ -40,45 +38,48 @@ def actor(
     num_samples: int | Sequence[int] | None = None,
     skip_existing: bool = True,
 ) -> tuple[tuple[Any, ...], Sequential]:
-    """Make an actor step of a network that puts out the parameters of a family.
+    """Make an actor step from a network that returns the parameters of a family.
 
-    The network returns the parameters without defaults in the order of `Params`, one or a tuple of them, or any of the
-    parameters as a dict by their names. One tensor for a family of `loc` and `scale` is split in two by
-    `parameters.normal_params`. For a pytree of families it returns the pytree of these, for a chain what the functions
-    of its heads take. The step writes them, by their names, under "params"; what has another shape is a `Sequential` of
-    steps, of which this is made too.
+    The network returns the parameters that have no default, in the order of `Params`: one tensor or a tuple of tensors.
+    Or it returns a dict with any of the parameters. If the family needs `loc` and `scale` and the network returns one
+    tensor, `parameters.normal_params` splits it in two. For a pytree of families the network returns the pytree of
+    these; for a chain it returns what the functions of the heads take. The step writes the parameters by their names
+    under "params". For other structures build a `Sequential` of steps, which is what this function returns.
 
     Args:
-        network: A module, taken apart as by `from_module`; or a pair of parameters and a function
+        network: A module, which is taken apart as by `from_module`; or a pair of parameters and a function
             `fn(params, *inputs)`.
-        family: A family, what `bind` gives, or a composite.
-        in_keys: Of the network's inputs.
-        out_keys: Of the action. For a composite one key, below which the actions go by their paths, or one for each.
+        family: A family, a bound family or a composite.
+        in_keys: The keys of the network's inputs.
+        out_keys: The key of the action. For a composite: one key, below which the actions go by their paths, or one key
+            for each action.
         data_keys: The keys of parameters that are in the data instead, such as `{"mask": "action_mask"}`; for a pytree
-            of families a dict of such dicts; for a chain those of further entries of the dict that the network returns.
-        spec: The space of the actions: of gymnasium or of torchrl, a composite or that of the first action. Outcome k
-            of a discrete family is the action `start + k`.
-        safe: Whether to project actions outside of the spec onto it, those in the data too. The log-probability is
-            that of the action which is stored.
-        mask_keys: With `safe`, the keys of masks of valid actions: one, for the first action, or a dict by action key.
-        default_interaction_type: What is played where neither the call nor a context says. Default: a draw, as in
-            TorchRL's ProbabilisticActor; that of `ProbabilisticModule` is "mode", as in TorchRL's class of that name.
+            of families a dict of such dicts. For a chain: the keys of further entries for the dict that the network
+            returns.
+        spec: The action space, of gymnasium or of torchrl: a composite, or the space of the first action. Outcome k of
+            a discrete family is the action `start + k`.
+        safe: Whether to project actions outside the spec onto it, including actions that are in the data already. The
+            log-probability is that of the stored action.
+        mask_keys: With `safe`, the keys of the masks of valid actions: one key, for the first action, or a dict by
+            action key.
+        default_interaction_type: What to play if neither the call nor a context says. Default: a draw, as in TorchRL's
+            ProbabilisticActor. (`ProbabilisticModule` plays the mode by default, as TorchRL's class of that name does.)
         return_log_prob: Whether to write the log-probability too.
-        log_prob_key: Where.
-        log_prob_of: What is scored: "value", the action as stored, whose first PPO ratio is 1; or "noise", what it was
-            drawn from, for losses that differentiate through the step (SAC).
-        keep_pretanh: Whether to write the values before the squashing too, under ("pretanh", *key of the action), and
-            to score these, which serves both.
-        cache_dist: Whether to write a copy of the parameters under "dist_params", which the scores leave alone.
-        n_empirical_estimate: How many draws stand for a mean that the family does not have.
-        num_samples: Of how many draws to write, as leading axes.
+        log_prob_key: The key of the log-probability.
+        log_prob_of: What to score: "value", the action as stored, whose first PPO ratio is 1; or "noise", the noise of
+            the draw, for losses that differentiate through the step (SAC).
+        keep_pretanh: Whether to write the values before the squashing under ("pretanh", *key of the action), and to
+            score these. This serves PPO and SAC.
+        cache_dist: Whether to write the parameters again, under "dist_params"; `log_prob` and `entropy` do not read it.
+        n_empirical_estimate: The number of draws that estimate a mean which the family does not have.
+        num_samples: An int or a sequence: the leading axes of independent draws.
         skip_existing: Whether to leave actions that are in the data already.
 
     Returns:
-        The parameters, an entry for each step; and the step.
+        The parameters, a tuple with an entry for each step; and the actor.
 
     Raises:
-        TypeError: something is no family, no key or no spec.
+        TypeError: an argument is not a family, a key or a spec.
         ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family.
 
     >>> import torch
@@ -121,7 +122,7 @@ def actor(
     )
     if not safe:
         return (weights, ()), Sequential(to_params, act)
-    # What is drawn is projected before it is scored; this projects actions that are in the data already.
+    # `act` projects what it draws before it scores it; the last step projects actions that were in the data already.
     return (weights, (), ()), Sequential(to_params, act, project(spec, act.action_keys, act.mask_keys))
 
 
@@ -198,5 +199,5 @@ def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dic
     if isinstance(output, Tensor):
         output = normal_params(output) if names == ["loc", "scale"] else (output,)
     if len(output) != len(names):
-        raise ValueError(f"the network must put out {names}, or a dict by the names of parameters, got {len(output)}")
+        raise ValueError(f"the network must put out {names}, or a dict with names of parameters, got {len(output)}")
     return dict(zip(names, output, strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 import optree
 from torch import Tensor
 
-from functional_dists import composite, pretanh
+import functional_dists.composite as composite
 from functional_dists.composite.chains import families_from_pickle, families_to_pickle
 from functional_dists.composite.structure import first_chain, is_single, parts
 from functional_dists.composite.sums import shared_shape
@@ -18,6 +18,7 @@ from functional_dists.policy.interaction import InteractionType, as_type, resolv
 from functional_dists.policy.keys import Key
 from functional_dists.policy.readers import Reader, readers
 from functional_dists.policy.storage import Storage, storages
+from functional_dists.pretanh import check_score_options
 from functional_dists.random.entries import size_of
 from functional_dists.random.keys import Source, checked_source, fold_in
 from functional_dists.tree import as_params, fnv1a, is_tensordict
@@ -27,49 +28,52 @@ _POINTS = (InteractionType.MODE, InteractionType.MEAN, InteractionType.MEDIAN, I
 
 @dataclass(frozen=True, eq=False, init=False)
 class ProbabilisticModule:
-    """A step that draws from a family, whose parameters are in the data, or plays a point of it.
+    """A step that draws from a family whose parameters are in the data, or plays a point of it such as the mode.
 
-    A draw has the pathwise gradient where the family has one. The key of the draw is `fold_in(key, h)`, h the FNV-1a-64
-    hash of `out_keys`; a Generator is used as it is.
+    A draw has the pathwise gradient where the family has one. The key of the draw is `fold_in(key, h)`, where h is the
+    FNV-1a-64 hash of the keys of the values. A `torch.Generator` is used as it is.
 
-    The log-probability that is written is that of the action as stored, to the bit what `log_prob` returns for the
-    data: the first ratio of PPO is 1. It differentiates as `log_prob` of the draw does, through the parameters and
-    through the draw. Next to a bound a stored action has lost digits of the noise it was made of. Two options keep
-    them: `log_prob_of="noise"` scores the noise, for losses that differentiate through the step and store nothing
-    (SAC); and `keep_pretanh=True` stores the value before the squashing too, and `log_prob` then scores that.
+    The step writes the log-probability of the action as stored. `log_prob` of the resulting data returns the same bits,
+    so the first ratio of PPO is 1. Its gradient passes through the parameters and through the draw. Near a bound the
+    rounding of a stored action loses digits. Two options avoid that loss. `log_prob_of="noise"` scores the noise of
+    the draw, for losses that differentiate through the step and store nothing (SAC). `keep_pretanh=True` also stores
+    the value before the squashing, and `log_prob` then scores that value.
 
     Args:
-        family: A family, what `bind` gives, or a composite of several: a pytree of families, or a `composite.chain`.
-        in_keys: Where the parameters are. Of a single family a list of keys, the last part of each of which is the name
-            of the parameter, or a dict from parameter to key. Of a pytree of families either one key, under which the
-            pytree of parameters lies, or a pytree with the in_keys of a head in its place. Of a chain keys too, whose
-            values the chain gets as a dict by their last parts. A string stands for all parameters under one key.
-        out_keys: Where the value goes: one key, for a composite one for each head in the order in which the heads were
-            written, or in the shape of `family`. Default, for a composite: the paths of the heads.
-        default_interaction_type: What is played where neither the call nor a context says. Default: the mode, as in
-            TorchRL's ProbabilisticModule; that of `actor` is "random", as in TorchRL's ProbabilisticActor.
-        return_log_prob: Whether to write the log-probability of the value too, summed over heads.
-        log_prob_key: Where.
-        log_prob_of: What is scored: "value", the action as stored, or "noise", what it was drawn from.
-        keep_pretanh: Whether to write the values before the squashing too, under ("pretanh", *key of the action), and
-            to score these where the data have them. Who replaces a stored action removes its entry.
-        spec: The space of the actions: of gymnasium or of torchrl, a composite or that of the first action. Outcome k
-            of a discrete family is stored as the action `start + k`, and scored as outcome k.
-        safe: Whether to project what is drawn onto the spec, before it is scored as stored. The score of the noise, and
-            that of a value before the squashing, stays that of the draw.
-        mask_keys: With `safe`, the keys of masks of valid actions: one, for the first action, or a dict by action key.
-        cache_dist: Whether to write copies of the parameters too, under `params_key`, by their names and below the
-            paths of their heads: those of the policy that acted, when the data meet a later one.
-        n_empirical_estimate: How many draws stand for a mean that the family does not have.
-        num_samples: Of how many draws to write, as leading axes; a TensorDict is expanded to them.
-        skip_existing: Whether to leave values that are in the data already; a missing log-probability is still written.
-        params_key: See `cache_dist`.
+        family: A family, a bound family, or a composite: a pytree of families or a `composite.chain`.
+        in_keys: The keys of the parameters. For a single family: a list of keys, whose last parts are the names of the
+            parameters, or a dict from parameter to key. For a pytree of families: one key, which holds the pytree of
+            parameters, or a pytree with the in_keys of each head in its place. For a chain: keys; the chain gets a dict
+            of their values by their last parts. A string is the key that holds all parameters.
+        out_keys: The keys of the values: one for a single family; for a composite one for each head, in the order in
+            which the heads were written, or in nested dicts with the names of the heads. Default, for a composite: the
+            paths of the heads.
+        default_interaction_type: What to play if neither the call nor a context says. Default: the mode, as in
+            TorchRL's ProbabilisticModule. (`actor` draws by default, as TorchRL's ProbabilisticActor does.)
+        return_log_prob: Whether to write the log-probability of the value, summed over the heads.
+        log_prob_key: The key of the log-probability.
+        log_prob_of: What to score: "value", the action as stored, or "noise", the noise of the draw.
+        keep_pretanh: Whether to write the values before the squashing under ("pretanh", *key of the action), and to
+            score these where the data have them. Code that replaces a stored action must delete its entry.
+        spec: The action space, of gymnasium or of torchrl: a composite, or the space of the first action. Outcome k of
+            a discrete family is stored as the action `start + k`, and scored as outcome k.
+        safe: Whether to project draws onto the spec before the step scores them as stored. The score of the noise or of
+            the value before the squashing remains that of the draw.
+        mask_keys: With `safe`, the keys of the masks of valid actions: one key, for the first action, or a dict by
+            action key.
+        cache_dist: Whether to write the parameters again, under `params_key`, by their names and below the paths of
+            their heads. They remain those of the policy that acted when a later policy reads the data.
+        n_empirical_estimate: The number of draws that estimate a mean which the family does not have.
+        num_samples: An int or a sequence: the leading axes of independent draws. A TensorDict is expanded to them.
+        skip_existing: Whether to leave values that are in the data already. A missing log-probability is still written.
+        params_key: The key for `cache_dist`.
 
     Raises:
-        TypeError: something is no family, no key or no spec.
-        ValueError: the keys or the spec do not fit the family, or the options each other.
+        TypeError: an argument is not a family, a key or a spec.
+        ValueError: the keys or the spec do not fit the family, or two options contradict each other.
 
-    >>> from functional_dists import tanh_normal
+    >>> import torch
+    >>> from functional_dists import random, tanh_normal
     >>> act = ProbabilisticModule(tanh_normal, ["loc", "scale"], ["action"], return_log_prob=True)
     >>> data = {"loc": torch.zeros(4, 2), "scale": torch.ones(4, 2)}
     >>> after = act((), random.key(42), data, interaction_type="random")
@@ -124,7 +128,7 @@ class ProbabilisticModule:
         skip_existing: bool = True,
         params_key: Any = "dist_params",
     ) -> None:
-        pretanh.check_options(log_prob_of, keep_pretanh)
+        check_score_options(log_prob_of, keep_pretanh)
         heads = layout.heads(family)
         value_keys = layout.value_keys(list(heads), out_keys)
         action_keys = tuple(value_keys.values())
@@ -240,22 +244,24 @@ class ProbabilisticModule:
         Raises:
             NotImplementedError: there is a chain, whose heads have no distribution without the earlier values.
         """
-        from functional_dists import distributions  # here, as few programs need it
+        from functional_dists.distributions import wrap  # here, as few programs need it
 
         dist_params = self.dist_params(params, data)
         if self._is_single:
-            return distributions.wrap(self._storage_tree.family, *dist_params)
+            return wrap(self._storage_tree.family, *dist_params)
         if first_chain(self.family) is not None:
             raise NotImplementedError(f"{self.family!r} has no distribution object, as its heads depend on values")
         from tensordict import TensorDict
 
+        from functional_dists.distributions.composite import CompositeDistribution
+
         own = parts(self.family, [head.path for head in self._storages], "params", dist_params)
         dists = {
-            head.key: distributions.wrap(head.family, *as_params(head.family.Params, given))
+            head.key: wrap(head.family, *as_params(head.family.Params, given))
             for head, given in zip(self._storages, own, strict=True)
         }
         batch = shared_shape([dist.batch_shape for dist in dists.values()])
-        return distributions.CompositeDistribution.from_distributions(TensorDict({}, batch), dists)
+        return CompositeDistribution.from_distributions(TensorDict({}, batch), dists)
 
     # ----------------------------------------------------------------------------------------------------- the family
     def _verb(self, name: str, dist_params: Any) -> Any:

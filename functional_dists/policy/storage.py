@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from functional_dists import pretanh
 from functional_dists.composite.structure import Path
 from functional_dists.policy import keys
 from functional_dists.policy.actions import Action, actions
 from functional_dists.policy.keys import Key
 from functional_dists.policy.shifted import Shifted
+from functional_dists.pretanh import has_pretanh
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def storages(
     Raises:
         ValueError: no head squashes, and `keep_pretanh` is set; or a family does not fit the spec.
     """
-    if keep_pretanh and not any(map(pretanh.has_pretanh, heads.values())):
+    if keep_pretanh and not any(map(has_pretanh, heads.values())):
         raise ValueError(
             f"keep_pretanh=True needs a family that squashes, such as tanh_normal, got {[*heads.values()]}"
         )
@@ -70,7 +70,7 @@ def storages(
     for path, family in heads.items():
         key = value_keys[path]
         action = converted.get(key)
-        pretanh_key = keys.as_key(("pretanh", key)) if keep_pretanh and pretanh.has_pretanh(family) else None
+        pretanh_key = keys.as_key(("pretanh", key)) if keep_pretanh and has_pretanh(family) else None
         stored_family = Shifted(family, action.start) if action is not None and action.is_shifted else family
         action = action if action is not None and action.has_effect else None
         found[path] = Storage(path, key, stored_family, action, pretanh_key)
