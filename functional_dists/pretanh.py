@@ -42,7 +42,7 @@ def rsample_with_pretanh(key: Source, family: Any, params: Any, *, sample_shape:
     return family.squash(pre, *_bounds(family, params)), pre
 
 
-def pretanh_of_point(family: Any, params: Any, value: Any, name: str) -> Any:
+def pretanh_of(family: Any, params: Any, value: Any, name: str) -> Any:
     """Return the pre-tanh value of a point; `name` is the verb that returned the point."""
     loc = _all_params(family, params).get("loc")
     if name in ("deterministic", "median") and isinstance(loc, Tensor) and isinstance(value, Tensor):

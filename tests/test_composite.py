@@ -1,5 +1,6 @@
 """Joint distributions over pytrees: independent heads, chains of dependent ones, and both under the transformations."""
 
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -203,6 +204,27 @@ def test_parameters_of_a_head_may_be_pytrees() -> None:
     value, log_prob = composite.sample_and_log_prob(KEY, {"body": TORQUE}, params)
     assert value["body"]["leg"][1].shape == X.shape
     assert_close(log_prob, composite.log_prob({"body": TORQUE}, params, value), rtol=1e-4, atol=1e-4)
+
+
+def test_containers_without_heads_stay() -> None:
+    families, params = {"arm": normal, "rest": ()}, {"arm": (X, SCALE), "rest": ()}
+    value = composite.sample(KEY, families, params)
+    assert value["rest"] == ()
+    assert torch.equal(composite.log_prob(families, params, value), normal.log_prob(X, SCALE, value["arm"]))
+
+
+VERBS = [name for name in composite.__all__ if "families" in inspect.signature(getattr(composite, name)).parameters]
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "has"])
+def test_docstrings_describe_every_argument(name: str) -> None:
+    function = getattr(composite, name)
+    arguments, returns = inspect.cleandoc(function.__doc__).split("Args:\n")[1].split("\n\nReturns:\n    ")
+    described = [line.partition(": ")[0].strip() for line in arguments.splitlines()]
+    assert described == list(inspect.signature(function).parameters)
+    assert "\n\nRaises:\n    " in returns
+    assert returns[0].isupper()
+    assert f">>> {name}(" in returns or f"{name}(" in returns.partition(">>>")[2]
 
 
 # -------------------------------------------------------------------------------------------------------- aggregation

@@ -15,6 +15,7 @@ _ARGUMENTS = {
     "q": "The pytree of the parameters of the second distribution.",
     "value": "The pytree of values. They may have leading sample axes, the same for all heads.",
     "pre": "The pytree of values before the squashing. A head with None here scores its value.",
+    "name": "The name of the function that returned the value, such as `deterministic`.",
     "sample_shape": "An int or a sequence: axes of independent draws, which come before the shape of the parameters.",
     "aggregate": "Whether to sum over the heads, as `log_prob` does. If not, every head has its own tensor.",
 }

@@ -8,7 +8,7 @@ import torch  # noqa: F401 (for the examples)
 
 from functional_dists.composite.arguments import documented
 from functional_dists.composite.sums import aggregated
-from functional_dists.composite.visit import At, Visit
+from functional_dists.composite.visit import HeadCall, Visit
 from functional_dists.random.entries import Shape, size_of
 from functional_dists.random.keys import Source
 
@@ -85,8 +85,8 @@ def rsample_and_log_prob(
 def draw_heads(draw: Callable[..., Any], key: Source, families: Any, params: Any, sample_shape: Shape) -> Any:
     """Return two pytrees of what `draw(family, key, *params, sample_shape=)` returns for every head: a pair."""
 
-    def at_head(at: At, family: Any, params: Any) -> Any:
-        return draw(family, at.key, *params, sample_shape=at.sample_shape)
+    def at_head(call: HeadCall, family: Any, params: Any) -> Any:
+        return draw(family, call.key, *params, sample_shape=call.sample_shape)
 
     return Visit(at_head, source=key, sample_shape=size_of(sample_shape, "sample_shape"))(families, (params,))
 

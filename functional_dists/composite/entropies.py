@@ -9,7 +9,7 @@ from functional_dists.composite.arguments import documented
 from functional_dists.composite.structure import first_chain, place
 from functional_dists.composite.sums import aggregated
 from functional_dists.composite.verbs import per_head, refuse_chains, verb_of
-from functional_dists.composite.visit import At, Visit
+from functional_dists.composite.visit import HeadCall, Visit
 from functional_dists.divergence import kl as kl_of_families
 
 
@@ -51,8 +51,8 @@ def conditional_entropy(families: Any, params: Any, value: Any, *, aggregate: bo
     tensor(1.3863)
     """
 
-    def at_head(at: At, family: Any, params: Any, value: Any) -> tuple[Any, Any]:
-        return value, verb_of(family, "entropy", at.path)(*params)
+    def at_head(call: HeadCall, family: Any, params: Any, value: Any) -> tuple[Any, Any]:
+        return value, verb_of(family, "entropy", call.path)(*params)
 
     return aggregated(_conditional(Visit(at_head), families, (params,), value), aggregate)
 
@@ -98,17 +98,17 @@ def conditional_kl(families: Any, p: Any, q: Any, value: Any, *, aggregate: bool
     return aggregated(_conditional(Visit(_kl_at_head, ("p", "q")), families, (p, q), value), aggregate)
 
 
-def _kl_at_head(at: At, family: Any, p: Any, q: Any, value: Any = None) -> tuple[Any, Any]:
+def _kl_at_head(call: HeadCall, family: Any, p: Any, q: Any, value: Any = None) -> tuple[Any, Any]:
     try:
         return value, kl_of_families((family, p), (family, q))
     except NotImplementedError as error:
-        raise NotImplementedError(f"the family{place(at.path)}: {error}") from None
+        raise NotImplementedError(f"the family{place(call.path)}: {error}") from None
 
 
 def _conditional(visit: Visit, families: Any, params: tuple[Any, ...], value: Any) -> Any:
-    def at_head(at: At, family: Any, *arguments: Any) -> tuple[Any, Any]:
+    def at_head(call: HeadCall, family: Any, *arguments: Any) -> tuple[Any, Any]:
         """Expand to the sample axes of the value: the parameters of the first head of a chain do not have them."""
-        value, found = visit.at_head(at, family, *arguments)
+        value, found = visit.at_head(call, family, *arguments)
         like = family.log_prob(*arguments[0], value)
         return value, optree.tree_map(lambda part, scores: part.expand_as(scores), found, like, namespace="torch")
 

@@ -8,9 +8,8 @@ from functional_dists.composite.arguments import documented
 from functional_dists.composite.draws import draw_heads, draw_twice
 from functional_dists.composite.sums import aggregated
 from functional_dists.composite.verbs import log_prob_verb
-from functional_dists.composite.visit import At, Visit
-from functional_dists.pretanh import has_pretanh, rsample_with_pretanh
-from functional_dists.pretanh import pretanh_of_point as pretanh_of_head
+from functional_dists.composite.visit import HeadCall, Visit
+from functional_dists.pretanh import has_pretanh, pretanh_of, rsample_with_pretanh
 from functional_dists.random.entries import Shape
 from functional_dists.random.keys import Source
 
@@ -46,9 +45,9 @@ def log_prob_pretanh(families: Any, params: Any, value: Any, pre: Any, *, aggreg
     tensor(37.5167)
     """
 
-    def at_head(at: At, family: Any, params: Any, value: Any, pre: Any) -> tuple[Any, Any]:
+    def at_head(call: HeadCall, family: Any, params: Any, value: Any, pre: Any) -> tuple[Any, Any]:
         if pre is None or not has_pretanh(family):
-            return value, log_prob_verb(family, at.path)(*params, value)
+            return value, log_prob_verb(family, call.path)(*params, value)
         return value, family.log_prob_pretanh(*params, pre)
 
     return aggregated(Visit(at_head)(families, (params,), (value, pre))[1], aggregate)
@@ -68,8 +67,8 @@ def pretanh_of_point(families: Any, params: Any, value: Any, name: str) -> Any:
     [tensor([20.])]
     """
 
-    def at_head(at: At, family: Any, params: Any, value: Any) -> tuple[Any, Any]:
-        return value, pretanh_of_head(family, params, value, name) if has_pretanh(family) else None
+    def at_head(call: HeadCall, family: Any, params: Any, value: Any) -> tuple[Any, Any]:
+        return value, pretanh_of(family, params, value, name) if has_pretanh(family) else None
 
     return Visit(at_head)(families, (params,), (value,))[1]
 

@@ -7,7 +7,7 @@ import torch  # noqa: F401 (for the examples)
 from functional_dists.composite.arguments import documented
 from functional_dists.composite.sums import aggregated
 from functional_dists.composite.verbs import per_head, verb_of
-from functional_dists.composite.visit import At, Visit
+from functional_dists.composite.visit import HeadCall, Visit
 
 
 @documented
@@ -62,8 +62,8 @@ def icdf(families: Any, params: Any, value: Any) -> Any:
     {'x': tensor([1., 1.])}
     """
 
-    def at_head(at: At, family: Any, params: Any, probability: Any) -> tuple[Any, Any]:
-        quantile = verb_of(family, "icdf", at.path)(*params, probability)
+    def at_head(call: HeadCall, family: Any, params: Any, probability: Any) -> tuple[Any, Any]:
+        quantile = verb_of(family, "icdf", call.path)(*params, probability)
         return quantile, quantile
 
     return Visit(at_head)(families, (params,), (value,))[1]

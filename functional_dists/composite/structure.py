@@ -41,6 +41,21 @@ def first_chain(families: Any) -> Path | None:
     return next((path for path, head in zip(paths, heads, strict=True) if isinstance(head, Chain)), None)
 
 
+def opened(families: Any) -> Any:
+    """Return `families` with a dict of families for every chain, so that optree sees all heads.
+
+    >>> from functional_dists import categorical
+    >>> from functional_dists.composite import Head, chain
+    >>> opened([chain(unit=Head(categorical))])[0]["unit"] is categorical
+    True
+    """
+
+    def open_chain(head: Any) -> Any:
+        return {name: opened(member.family) for name, member in head.heads} if isinstance(head, Chain) else head
+
+    return optree.tree_map(open_chain, families, is_leaf=is_head, none_is_leaf=True, namespace="torch")
+
+
 def parts(families: Any, paths: Sequence[Path], label: str, tree: Any, root: Path = ()) -> list[Any]:
     """Return the parts of a pytree at `paths`.
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import optree
 
-from functional_dists.composite.chains import Chain
-from functional_dists.composite.structure import Path, first_chain, is_head, place
-from functional_dists.composite.visit import At, Visit
+from functional_dists.composite.structure import Path, first_chain, is_single, opened, place
+from functional_dists.composite.visit import HeadCall, Visit
 from functional_dists.family import BoundFamily
 
 # What a chain has no closed form for, and what to do instead.
@@ -26,11 +25,10 @@ def has(families: Any, verb: str) -> bool:
     >>> has({"x": normal, "n": categorical}, "mode"), has({"x": normal, "n": categorical}, "mean")
     (True, False)
     """
-    if isinstance(families, Chain):
-        return verb not in _NOT_OF_CHAINS and all(has(head.family, verb) for _, head in families.heads)
-    if is_head(families):
-        return hasattr(families, verb)
-    return all(has(head, verb) for head in optree.tree_leaves(families, is_leaf=is_head, namespace="torch"))
+    if verb in _NOT_OF_CHAINS and first_chain(families) is not None:
+        return False
+    heads = optree.tree_leaves(opened(families), is_leaf=is_single, namespace="torch")
+    return all(hasattr(head, verb) for head in heads)
 
 
 def refuse_chains(families: Any, verb: str) -> None:
@@ -42,8 +40,8 @@ def refuse_chains(families: Any, verb: str) -> None:
 def per_head(verb: str, families: Any, params: Any, *value: Any) -> Any:
     """Return what a verb returns for every head. Later heads of a chain see the value, or without one the result."""
 
-    def at_head(at: At, family: Any, params: Any, *value: Any) -> tuple[Any, Any]:
-        found = verb_of(family, verb, at.path)(*params, *value)
+    def at_head(call: HeadCall, family: Any, params: Any, *value: Any) -> tuple[Any, Any]:
+        found = verb_of(family, verb, call.path)(*params, *value)
         return (*value, found)[0], found
 
     refuse_chains(families, verb)

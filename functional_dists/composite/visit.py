@@ -14,8 +14,8 @@ from functional_dists.random.keys import Source
 from functional_dists.tree import as_params, leaf_key, sample_keys
 
 
-class At(NamedTuple):
-    """The place of a head in the whole, and what its draw needs."""
+class HeadCall(NamedTuple):
+    """The path of a head, and what its draw needs."""
 
     path: Path
     source: Any
@@ -30,8 +30,8 @@ class At(NamedTuple):
 class Visit(NamedTuple):
     """What to do at every head.
 
-    at_head: A function of (at, family, *params, *values), which returns the value that the later heads of a chain see,
-        and the result.
+    at_head: A function of a `HeadCall`, the family, its parameters and what is scored. It returns the value that the
+        later heads of a chain see, and the result.
     labels: The names of the pytrees of parameters in messages.
     source: The key or generator of all draws.
     sample_shape: The axes of independent draws.
@@ -58,7 +58,7 @@ class Visit(NamedTuple):
             return (self._chain_per_sample if self.sample_shape else self._chain)(families, params, values, path)
         if is_single(families):
             own = [_params_of(families, label, tree, path) for label, tree in zip(self.labels, params, strict=True)]
-            return self.at_head(At(path, self.source, self.sample_shape), families, *own, *values)
+            return self.at_head(HeadCall(path, self.source, self.sample_shape), families, *own, *values)
         paths, heads, structure = optree.tree_flatten_with_path(families, is_leaf=is_head, namespace="torch")
         if paths == [()]:
             raise TypeError(f"families{place(path)} must hold families, got {type(families).__name__}")

@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from functional_dists.distributions.base import FamilyDistribution
 from functional_dists.distributions.continuous import TanhNormal
-from functional_dists.pretanh import check_score_options, has_pretanh, pretanh_of_point, rsample_with_pretanh
+from functional_dists.pretanh import check_score_options, has_pretanh, pretanh_of, rsample_with_pretanh
 from functional_dists.random.keys import split
 from functional_dists.tree import leaf_key
 
@@ -164,7 +164,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         value = None if dist is None else _point(dist, kind)
         if value is not None:
             pre = {
-                name: pretanh_of_point(head.family, head.params, _at(value, name), kind.value)
+                name: pretanh_of(head.family, head.params, _at(value, name), kind.value)
                 for name, head in self._squashed(dist).items()
             }
             return self._written(out, value, pre, self._scores_of(dist, value, pre))

@@ -29,14 +29,7 @@ def actor(
     safe: bool = False,
     mask_keys: Any = None,
     default_interaction_type: Any = "random",
-    return_log_prob: bool = False,
-    log_prob_key: Any = "sample_log_prob",
-    log_prob_of: str = "value",
-    keep_pretanh: bool = False,
-    cache_dist: bool = False,
-    n_empirical_estimate: int = 1000,
-    num_samples: int | Sequence[int] | None = None,
-    skip_existing: bool = True,
+    **options: Any,
 ) -> tuple[tuple[Any, ...], Sequential]:
     """Make an actor step from a network that returns the parameters of a family.
 
@@ -64,16 +57,8 @@ def actor(
             action key.
         default_interaction_type: What to play if neither the call nor a context says. Default: a draw, as in TorchRL's
             ProbabilisticActor. (`ProbabilisticModule` plays the mode by default, as TorchRL's class of that name does.)
-        return_log_prob: Whether to write the log-probability too.
-        log_prob_key: The key of the log-probability.
-        log_prob_of: What to score: "value", the action as stored, whose first PPO ratio is 1; or "noise", the noise of
-            the draw, for losses that differentiate through the step (SAC).
-        keep_pretanh: Whether to write the values before the squashing under ("pretanh", *key of the action), and to
-            score these. This serves PPO and SAC.
-        cache_dist: Whether to write the parameters again, under "dist_params"; `log_prob` and `entropy` do not read it.
-        n_empirical_estimate: The number of draws that estimate a mean which the family does not have.
-        num_samples: An int or a sequence: the leading axes of independent draws.
-        skip_existing: Whether to leave actions that are in the data already.
+        options: Other options of `ProbabilisticModule`: `return_log_prob`, `log_prob_key`, `log_prob_of`,
+            `keep_pretanh`, `cache_dist`, `params_key`, `n_empirical_estimate`, `num_samples` and `skip_existing`.
 
     Returns:
         The parameters, a tuple with an entry for each step; and the actor.
@@ -108,17 +93,10 @@ def actor(
         "params",
         _action_keys(family, out_keys),
         default_interaction_type=default_interaction_type,
-        return_log_prob=return_log_prob,
-        log_prob_key=log_prob_key,
-        log_prob_of=log_prob_of,
-        keep_pretanh=keep_pretanh,
         spec=spec,
         safe=safe,
         mask_keys=mask_keys,
-        cache_dist=cache_dist,
-        n_empirical_estimate=n_empirical_estimate,
-        num_samples=num_samples,
-        skip_existing=skip_existing,
+        **options,
     )
     if not safe:
         return (weights, ()), Sequential(to_params, act)

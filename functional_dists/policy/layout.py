@@ -5,25 +5,9 @@ from typing import Any
 
 import optree
 
-from functional_dists.composite.chains import Chain
-from functional_dists.composite.structure import Path, is_head, is_single, place
+from functional_dists.composite.structure import Path, is_single, opened, place
 from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
-
-
-def opened(families: Any) -> Any:
-    """Return `families` with a dict of families for every chain, so that optree sees all heads.
-
-    >>> from functional_dists import categorical
-    >>> from functional_dists.composite import Head, chain
-    >>> opened([chain(unit=Head(categorical))])[0]["unit"] is categorical
-    True
-    """
-
-    def open_chain(head: Any) -> Any:
-        return {name: opened(member.family) for name, member in head.heads} if isinstance(head, Chain) else head
-
-    return optree.tree_map(open_chain, families, is_leaf=is_head, none_is_leaf=True, namespace="torch")
 
 
 def heads(families: Any) -> dict[Path, Any]:
@@ -76,11 +60,8 @@ def value_keys(paths: list[Path], out_keys: Any) -> dict[Path, Key]:
         if paths == [()]:
             raise TypeError("a single family needs the key of its value, out_keys")
         return {path: keys.as_key(tuple(map(str, path))) for path in paths}
-    prefixes, given, _ = optree.tree_flatten_with_path(
-        out_keys, lambda node: not isinstance(node, Mapping), namespace="torch"
-    )
     found: dict[Path, Key] = {}
-    for prefix, own in zip(prefixes, given, strict=True):
+    for prefix, own in leaves_as_written(out_keys, lambda node: not isinstance(node, Mapping)).items():
         below = [path for path in paths if path[: len(prefix)] == prefix]
         is_one = isinstance(own, str) or (prefix and below == [prefix])
         flat = [keys.as_key(key) for key in ([own] if is_one else own)]

@@ -13,11 +13,11 @@ from functional_dists.composite.structure import first_chain, is_single, parts
 from functional_dists.composite.sums import shared_shape
 from functional_dists.composite.verbs import is_relaxed, log_prob_verb
 from functional_dists.policy import keys, layout
-from functional_dists.policy.actions import checked_mask_keys
+from functional_dists.policy.actions import actions, checked_mask_keys
 from functional_dists.policy.interaction import InteractionType, as_type, resolve
 from functional_dists.policy.keys import Key
 from functional_dists.policy.readers import Reader, readers
-from functional_dists.policy.storage import Storage, storages
+from functional_dists.policy.storage import Storage, storage_of
 from functional_dists.pretanh import check_score_options
 from functional_dists.random.entries import size_of
 from functional_dists.random.keys import Source, checked_source, fold_in
@@ -133,11 +133,19 @@ class ProbabilisticModule:
         value_keys = layout.value_keys(list(heads), out_keys)
         action_keys = tuple(value_keys.values())
         masks = checked_mask_keys(mask_keys, action_keys, spec, safe)
-        stored = storages(heads, value_keys, spec=spec, safe=safe, mask_keys=masks, keep_pretanh=keep_pretanh)
+        by_key = {value_keys[path]: head for path, head in heads.items()}
+        converted = {} if spec is None else actions(spec, by_key, safe, masks)
+        stored = {
+            path: storage_of(path, head, value_keys[path], converted.get(value_keys[path]), keep_pretanh)
+            for path, head in heads.items()
+        }
         reader_tree = readers(family, in_keys)
         own_readers = tuple(layout.leaves_as_written(reader_tree).values())
         read_keys = [key for reader in own_readers for key in reader.in_keys]
         pretanh_keys = [head.pretanh_key for head in stored.values() if head.pretanh_key is not None]
+        if keep_pretanh and not pretanh_keys:
+            got = [*heads.values()]
+            raise ValueError(f"keep_pretanh=True needs a family that squashes, such as tanh_normal, got {got}")
         options = {
             "default_interaction_type": as_type(default_interaction_type),
             "return_log_prob": return_log_prob,

@@ -5,7 +5,7 @@ from typing import Any
 
 from functional_dists.composite.structure import Path
 from functional_dists.policy import keys
-from functional_dists.policy.actions import Action, actions
+from functional_dists.policy.actions import Action
 from functional_dists.policy.keys import Key
 from functional_dists.policy.shifted import Shifted
 from functional_dists.pretanh import has_pretanh
@@ -41,37 +41,9 @@ class Storage:
         return None if self.pretanh_key is None else keys.find(data, self.pretanh_key)
 
 
-def storages(
-    heads: dict[Path, Any],
-    value_keys: dict[Path, Key],
-    *,
-    spec: Any,
-    safe: bool,
-    mask_keys: dict[Key, Key],
-    keep_pretanh: bool,
-) -> dict[Path, Storage]:
-    """Return the storages of all heads by their paths.
-
-    Args:
-        heads: The families by their paths.
-        value_keys: The keys of the values by the same paths.
-        spec, safe, mask_keys, keep_pretanh: As `ProbabilisticModule` takes them.
-
-    Raises:
-        ValueError: no head squashes, and `keep_pretanh` is set; or a family does not fit the spec.
-    """
-    if keep_pretanh and not any(map(has_pretanh, heads.values())):
-        raise ValueError(
-            f"keep_pretanh=True needs a family that squashes, such as tanh_normal, got {[*heads.values()]}"
-        )
-    by_key = {value_keys[path]: family for path, family in heads.items()}
-    converted = {} if spec is None else actions(spec, by_key, safe, mask_keys)
-    found = {}
-    for path, family in heads.items():
-        key = value_keys[path]
-        action = converted.get(key)
-        pretanh_key = keys.as_key(("pretanh", key)) if keep_pretanh and has_pretanh(family) else None
-        stored_family = Shifted(family, action.start) if action is not None and action.is_shifted else family
-        action = action if action is not None and action.has_effect else None
-        found[path] = Storage(path, key, stored_family, action, pretanh_key)
-    return found
+def storage_of(path: Path, family: Any, key: Key, action: Action | None, keep_pretanh: bool) -> Storage:
+    """Return the storage of a head: of its path, its family, the key of its value, and the action of the spec."""
+    if action is not None and action.is_shifted:
+        family = Shifted(family, action.start)
+    pretanh_key = keys.as_key(("pretanh", key)) if keep_pretanh and has_pretanh(family) else None
+    return Storage(path, key, family, action if action is not None and action.has_effect else None, pretanh_key)
