@@ -1,7 +1,7 @@
-"""Kullback-Leibler divergence between families.
+"""Kullback-Leibler divergence between two distributions, of the same or of different families.
 
-Families that are the same, up to what is bound, have a verb for it; a family of your own says by `register` how it
-diverges from others.
+Two distributions of one family use its verb `kl`, whatever `bind` fixed. `register` adds a function for another pair of
+families.
 """
 
 import inspect
@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from functional_dists.family import BoundFamily, as_params
+from functional_dists.family import BoundFamily, as_params, name_of
 
 __all__ = ["kl", "register"]
 
-# By identity, since a family need not be hashable; the families are kept, so that no other takes their identity.
+# By id, since a family need not be hashable. The entries hold the families, so that no other object gets the same id.
 _REGISTERED: dict[tuple[int, int], tuple[Any, Any, Callable[..., Tensor]]] = {}
 
 
@@ -22,16 +22,16 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats.
 
     Args:
-        p: A family and its parameters: `Params`, a tuple or a mapping.
-        q: A family and its parameters.
-        options: Those of the family's own `kl`, such as `event_dims`.
+        p: The first distribution, a pair of a family and its parameters: `Params`, a tuple or a mapping.
+        q: The second distribution, a pair likewise.
+        options: Options of the family's own `kl`, such as `event_dims`.
 
     Returns:
         A tensor of shape (*batch).
 
     Raises:
-        NotImplementedError: no divergence between these families is known.
-        TypeError: the parameters are not those of their family.
+        NotImplementedError: there is no function for this pair of families.
+        TypeError: an argument is not such a pair, or the parameters do not fit the family.
 
     >>> import torch
     >>> from functional_dists import bind, tanh_normal
@@ -51,39 +51,41 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
     if registered is not None:
         return registered[2](p_params, q_params, **options)
     if p_family is not q_family or not hasattr(p_family, "kl"):
-        names = [getattr(family, "__name__", repr(family)) for family in (p_family, q_family)]
-        raise NotImplementedError(f"no KL divergence of {names[0]} from {names[1]} is known; `register` one")
+        names = [name_of(family) for family in (p_family, q_family)]
+        raise NotImplementedError(
+            f"no KL divergence of {names[0]} from {names[1]} is known; add one with divergence.register"
+        )
     return p_family.kl(p_params, q_params, **options)
 
 
 def register(p_family: Any, q_family: Any) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Decorate a function `f(p_params, q_params, **options)` that gives the divergence of two families.
+    """Register a function `f(p_params, q_params, **options)` as the divergence of two families; use as a decorator.
 
     Args:
-        p_family: A family, with nothing bound.
-        q_family: Another, or the same.
+        p_family: The family of the first distribution, not a bound family.
+        q_family: The family of the second distribution, not a bound family.
 
     Returns:
-        The decorator, which returns the function unchanged.
+        A decorator, which returns the function unchanged.
 
     >>> import torch
     >>> from functional_dists import categorical, masked_categorical
     >>> @register(categorical, masked_categorical)
-    ... def of_all_from_some(p, q):
+    ... def kl_of_all_from_some(p, q):
     ...     return masked_categorical.kl((p.logits, True), q)
     >>> kl((categorical, (torch.zeros(2),)), (masked_categorical, (torch.zeros(2), torch.tensor([True, True]))))
     tensor(0.)
     """
 
-    def remember(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def add(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         _REGISTERED[id(p_family), id(q_family)] = (p_family, q_family, function)
         return function
 
-    return remember
+    return add
 
 
 def _bound_options(family: Any) -> dict[str, Any]:
-    """Return what `bind` fixed of the options of the family's divergence."""
+    """Return the options of the family's `kl` that `bind` fixed."""
     if not isinstance(family, BoundFamily) or not hasattr(family, "kl"):
         return {}
     known = inspect.signature(family.kl).parameters
@@ -91,7 +93,7 @@ def _bound_options(family: Any) -> dict[str, Any]:
 
 
 def unbound(family: Any, params: Any) -> tuple[Any, Any]:
-    """Return a family with nothing bound, and all its parameters.
+    """Return the family without `bind`, and all its parameters.
 
     >>> from functional_dists import bind, normal
     >>> unbound(bind(normal, scale=1.0), (0.0,))[1]

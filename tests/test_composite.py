@@ -1,5 +1,6 @@
 """Joint distributions over pytrees: independent heads, chains of dependent ones, and both under the transformations."""
 
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -205,6 +206,27 @@ def test_parameters_of_a_head_may_be_pytrees() -> None:
     assert_close(log_prob, composite.log_prob({"body": TORQUE}, params, value), rtol=1e-4, atol=1e-4)
 
 
+def test_containers_without_heads_stay() -> None:
+    families, params = {"arm": normal, "rest": ()}, {"arm": (X, SCALE), "rest": ()}
+    value = composite.sample(KEY, families, params)
+    assert value["rest"] == ()
+    assert torch.equal(composite.log_prob(families, params, value), normal.log_prob(X, SCALE, value["arm"]))
+
+
+VERBS = [name for name in composite.__all__ if "families" in inspect.signature(getattr(composite, name)).parameters]
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "has"])
+def test_docstrings_describe_every_argument(name: str) -> None:
+    function = getattr(composite, name)
+    arguments, returns = inspect.cleandoc(function.__doc__).split("Args:\n")[1].split("\n\nReturns:\n    ")
+    described = [line.partition(": ")[0].strip() for line in arguments.splitlines()]
+    assert described == list(inspect.signature(function).parameters)
+    assert "\n\nRaises:\n    " in returns
+    assert returns[0].isupper()
+    assert f">>> {name}(" in returns or f"{name}(" in returns.partition(">>>")[2]
+
+
 # -------------------------------------------------------------------------------------------------------- aggregation
 def test_extra_axes_of_a_head_are_summed() -> None:
     agents = torch.linspace(-1, 1, 24).reshape(2, 4, 3)  # four agents in two environments
@@ -257,7 +279,7 @@ def test_a_family_of_no_more_verbs_than_are_asked_for() -> None:
 def test_a_missing_verb_is_named_with_its_head() -> None:
     with pytest.raises(NotImplementedError, match=r"at 'mode', functional_dists.discrete.categorical, has no mean"):
         composite.mean(FAMILIES, params_of(X))
-    with pytest.raises(NotImplementedError, match=r"at 'rest/1/grip', .*one_hot_categorical, has no cdf"):
+    with pytest.raises(NotImplementedError, match=r"at 'rest/1/grip', one_hot.categorical., has no cdf"):
         composite.cdf(
             {"rest": [normal, {"grip": one_hot_categorical}]},
             {"rest": [(X, 1.0), {"grip": (X,)}]},

@@ -35,12 +35,7 @@ RANKS = {
 NEVER = {("special", "random")}  # of one rank, but special functions know nothing of randomness
 # To be mended: these still import a room from the root. Take a module out of the set when it no longer does.
 FROM_ROOT = {
-    "composite",
-    "distributions/keyed",
     "extension",
-    "policy/actor",
-    "policy/layout",
-    "policy/probabilistic",
     "special/kernels",
 }
 MODULES = [str(file.relative_to(PACKAGE).with_suffix("")) for file in sorted(PACKAGE.rglob("*.py"))]

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from functional_dists.continuous import tanh_normal
 from functional_dists.divergence import unbound
-from functional_dists.family import as_params, bind, from_pickle, is_tensordict, specification_of, to_pickle
+from functional_dists.family import as_params, bind, from_pickle, is_tensordict, name_of, specification_of, to_pickle
 from functional_dists.random import Source, size_of
 from functional_dists.special import off_bounds
 from functional_dists.special import support as supports
@@ -345,17 +345,6 @@ def one_source(key: Source | None, generator: Source | None) -> Source | None:
     if key is not None and generator is not None:
         raise TypeError("sample: `generator` is a second name of `key`, got both; give one of them")
     return generator if key is None else key
-
-
-def name_of(family: Any) -> str:
-    """Return the name of a family, for messages.
-
-    >>> from functional_dists import normal
-    >>> name_of(normal)
-    'normal'
-    """
-    name = getattr(family, "__name__", None)
-    return repr(family) if name is None else name.rpartition(".")[2]
 
 
 def _lists_outcomes(param: Tensor) -> bool:

@@ -1,16 +1,18 @@
-"""Several distributions as one over a TensorDict, with the constructor of tensordict's class, which it is a kind of."""
+"""Several distributions as one over a TensorDict: a subclass of tensordict's class, with the same constructor."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
+import torch  # noqa: F401 (for the examples)
 from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
 
+from functional_dists.composite.sums import sum_scores
 from functional_dists.distributions.base import FamilyDistribution, Shape, one_source, wrap
-from functional_dists.family import leaf_key, sum_event
-from functional_dists.random import Source, size_of
+from functional_dists.family import leaf_key
+from functional_dists.random.entries import size_of
+from functional_dists.random.keys import Source
 
 try:
     from tensordict import TensorDict, TensorDictBase, unravel_key
@@ -25,26 +27,26 @@ Name = str | tuple[Any, ...]
 
 
 class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
-    """Independent distributions as one, whose values are TensorDicts; a mapping from the names of the values to them.
+    """Independent distributions as one, whose values are TensorDicts; it is a mapping from names to distributions.
 
-    The batch shape is that of the TensorDict of parameters, and the event shape is empty, as a value has the shape
-    (*sample, *batch); the distributions have event shapes of their own. With tensordict's `set_composite_lp_aggregate`
-    log-probabilities and entropies are tensors of that shape, summed over the distributions; without it they are
-    TensorDicts of each one's own. No method changes its argument.
+    The batch shape is that of the TensorDict of parameters. The event shape is empty, as a value has the shape
+    (*sample, *batch); each distribution has its own event shape. With tensordict's `set_composite_lp_aggregate` a
+    log-probability or an entropy is one tensor, summed over the distributions. Without it they are TensorDicts with an
+    entry for each distribution. No method changes its argument.
 
     Args:
-        params: A TensorDict with one of parameters for every name in `distribution_map`. Names are strings or tuples,
-            nested as tensordict takes them.
-        distribution_map: A class for every name: one of this package, of TorchRL or of `torch.distributions`, or any
+        params: A TensorDict, which holds a TensorDict of parameters for every name in `distribution_map`. Names are
+            strings or tuples, which may be nested as in tensordict.
+        distribution_map: For every name a class of this package, of TorchRL or of `torch.distributions`; or another
             function of the parameters; or a family of this package.
-        name_map: Where the values are to be written. Default: the names in `distribution_map`.
-        extra_kwargs: More arguments of the classes, by name.
-        log_prob_key: Where the sum of the log-probabilities is written. Default: "sample_log_prob".
-        entropy_key: Where the sum of the entropies is written. Default: "entropy".
+        name_map: The names of the values. Default: the names in `distribution_map`.
+        extra_kwargs: Further arguments of the classes, by name.
+        log_prob_key: The key of the sum of the log-probabilities. Default: "sample_log_prob".
+        entropy_key: The key of the sum of the entropies. Default: "entropy".
 
     Raises:
         KeyError: a name has no parameters, or `name_map` or `extra_kwargs` has a name that `distribution_map` lacks.
-        TypeError: `params` is no TensorDict.
+        TypeError: `params` is not a TensorDict.
         ValueError: two names are the same.
 
     >>> from functional_dists.distributions import MaskedCategorical, TanhNormal
@@ -76,7 +78,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         extra_kwargs = _flat_names("extra_kwargs", extra_kwargs or {}, distribution_map)
         super().__init__(
             params,
-            {name: _maker(made) for name, made in distribution_map.items()},
+            {name: _constructor(made) for name, made in distribution_map.items()},
             name_map=name_map,
             extra_kwargs=extra_kwargs,
             log_prob_key=_flat(log_prob_key),
@@ -93,17 +95,17 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         log_prob_key: Name | None = None,
         entropy_key: Name | None = None,
     ) -> "CompositeDistribution":
-        """Make one of distributions by name.
+        """Make a composite from distributions.
 
         Args:
-            params: A TensorDict of the shape of the batch; what it holds does not matter.
+            params: A TensorDict of the batch shape; its entries are ignored.
             distributions: Distributions by name.
-            name_map: Where the values are to be written. Default: the names in `distributions`.
-            log_prob_key: Where the sum of the log-probabilities is written.
-            entropy_key: Where the sum of the entropies is written.
+            name_map: The names of the values. Default: the names in `distributions`.
+            log_prob_key: The key of the sum of the log-probabilities.
+            entropy_key: The key of the sum of the entropies.
 
         Returns:
-            A distribution of them all.
+            The composite distribution.
 
         Raises:
             KeyError: `name_map` has a name that `distributions` lacks.
@@ -120,20 +122,20 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
 
     @property
     def event_shape(self) -> Size:
-        """Empty: what the values in a TensorDict have beyond its shape is theirs."""
+        """Empty: each distribution has its own event shape."""
         return Size()
 
     @property
     def has_rsample(self) -> bool:
-        """Whether all of the distributions have pathwise gradients."""
+        """Whether all distributions have pathwise gradients."""
         return all(dist.has_rsample for dist in self.dists.values())
 
     # ---------------------------------------------------------------------------------------------------------- draws
-    # `generator` is a second name of `key`, for those who know it from PyTorch.
+    # `generator` is a second name of `key`, as PyTorch calls it.
     def sample(
         self, sample_shape: Shape = None, *, key: Source | None = None, generator: Source | None = None
     ) -> TensorDictBase:
-        """Draw values, cut from the graph; with a key those of `composite.sample`, else from the global generator."""
+        """Draw values without gradients: with a key as `composite.sample` does, else from the global generator."""
         return self._drawn("sample", sample_shape, one_source(key, generator))
 
     def rsample(
@@ -150,7 +152,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
             if key is None:
                 drawn[name] = draw(shape)
             elif isinstance(dist, (FamilyDistribution, CompositeDistribution)):
-                drawn[name] = draw(shape, key=leaf_key(key, name if isinstance(name, tuple) else (name,)))
+                drawn[name] = draw(shape, key=leaf_key(key, name_path(name)))
             else:
                 raise TypeError(f"{name}: {type(dist).__name__} takes no key, as it draws from the global generator")
         return TensorDict(drawn, shape + self.batch_shape)
@@ -160,17 +162,17 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         """Return the log-probability of values: a tensor of their shape, or what `log_prob_composite` returns."""
         if not composite_lp_aggregate():
             return self.log_prob_composite(value)
-        return _sum(self._log_probs(value), value.ndim)
+        return sum_scores(self._log_probs(value).values(), value.ndim)
 
     def log_prob_composite(self, value: TensorDictBase, *, include_sum: bool | None = None) -> TensorDictBase:
-        """Return every distribution's log-probability, of the name of the value with "_log_prob".
+        """Return the log-probability of every distribution, under the name of its value with the suffix "_log_prob".
 
         Args:
             value: Values, of shape (*sample, *batch).
-            include_sum: Whether their sum is there too, as `log_prob_key`. Default: `composite_lp_aggregate()`.
+            include_sum: Whether to add the sum, under `log_prob_key`. Default: `composite_lp_aggregate()`.
 
         Returns:
-            A TensorDict of the shape of `value`, and with what that holds where `composite_lp_aggregate()`.
+            A TensorDict of the shape of `value`; if `composite_lp_aggregate()`, with the entries of `value` too.
         """
         scores = self._log_probs(value)
         found = value.copy() if composite_lp_aggregate() else value.empty()
@@ -179,10 +181,10 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
     def entropy(
         self, samples_mc: int = 1, *, aggregate_probabilities: bool | None = None, include_sum: bool | None = None
     ) -> Any:
-        """Return the entropy in nats: a tensor of the shape of the batch, or what `entropy_composite` returns.
+        """Return the entropy in nats: a tensor of the batch shape, or what `entropy_composite` returns.
 
         Args:
-            samples_mc: How many draws estimate an entropy that a distribution has no formula for.
+            samples_mc: The number of draws that estimate the entropy of a distribution without a formula.
             aggregate_probabilities: Whether to sum. Default: `composite_lp_aggregate()`.
             include_sum: As for `entropy_composite`.
 
@@ -192,37 +194,38 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         aggregate = composite_lp_aggregate() if aggregate_probabilities is None else aggregate_probabilities
         if not aggregate:
             return self.entropy_composite(samples_mc, include_sum=include_sum)
-        return _sum(self._entropies(samples_mc), len(self.batch_shape))
+        return sum_scores(self._entropies(samples_mc).values(), len(self.batch_shape))
 
     def entropy_composite(self, samples_mc: int = 1, *, include_sum: bool | None = None) -> TensorDictBase:
-        """Return every distribution's entropy, of the name of the value with "_entropy".
+        """Return the entropy of every distribution, under the name of its value with the suffix "_entropy".
 
         Args:
-            samples_mc: How many draws estimate an entropy that a distribution has no formula for.
-            include_sum: Whether their sum is there too, as `entropy_key`. Default: `composite_lp_aggregate()`.
+            samples_mc: The number of draws that estimate the entropy of a distribution without a formula.
+            include_sum: Whether to add the sum, under `entropy_key`. Default: `composite_lp_aggregate()`.
 
         Returns:
-            A TensorDict of the shape of the batch.
+            A TensorDict of the batch shape.
         """
         found = TensorDict({}, self.batch_shape)
         return self._written(found, self._entropies(samples_mc), "_entropy", self.entropy_key, include_sum)
 
     def cdf(self, value: TensorDictBase) -> TensorDictBase:
-        """Return the values with their cumulative probabilities, of the name of the value with "_cdf"."""
+        """Return the values, and their cumulative probabilities under the same names with the suffix "_cdf"."""
         found = {suffixed(name, "_cdf"): dist.cdf(_at(value, name)) for name, dist in self.dists.items()}
         return value.copy().update(found)
 
     def icdf(self, value: TensorDictBase) -> TensorDictBase:
-        """Return the quantiles, of the name of the value with "_icdf", beside what is given.
+        """Return the quantiles, under the names of the values with the suffix "_icdf", and the entries of `value`.
 
         Args:
-            value: Probabilities, of the name of the value with "_cdf"; or values, whose probabilities are taken.
+            value: For every distribution probabilities, under the name of its value with the suffix "_cdf"; or values,
+                whose probabilities are then computed.
 
         Returns:
             A TensorDict of the shape of `value`.
 
         Raises:
-            KeyError: there is neither for a distribution.
+            KeyError: a distribution has neither.
         """
         found = {}
         for name, dist in self.dists.items():
@@ -231,7 +234,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
         return value.copy().update(found)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "CompositeDistribution":
-        """Return the distribution with all of its distributions expanded to a batch shape."""
+        """Return the composite with all distributions expanded to a batch shape."""
         own = len(self.batch_shape)
         return self.from_distributions(
             TensorDict({}, batch_shape),
@@ -251,7 +254,7 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
     ) -> TensorDictBase:
         found.update({suffixed(name, suffix): score for name, score in scores.items()})
         if composite_lp_aggregate() if include_sum is None else include_sum:
-            found.set(sum_key, _sum(scores, found.ndim))
+            found.set(sum_key, sum_scores(scores.values(), found.ndim))
         return found
 
 
@@ -259,20 +262,20 @@ class CompositeDistribution(_OfTensordict):  # type: ignore[misc]
 def _kl(p: CompositeDistribution, q: CompositeDistribution) -> Tensor:
     if p.dists.keys() != q.dists.keys():
         raise ValueError(f"the distributions have different values: {list(p.dists)} and {list(q.dists)}")
-    return _sum({name: kl_divergence(dist, q.dists[name]) for name, dist in p.dists.items()}, len(p.batch_shape))
+    return sum_scores((kl_divergence(dist, q.dists[name]) for name, dist in p.dists.items()), len(p.batch_shape))
 
 
-def _maker(made: Any) -> Callable[..., Any]:
+def _constructor(made: Any) -> Callable[..., Any]:
     return functools.partial(wrap, made) if hasattr(made, "Params") else made
 
 
 def _flat(name: Name | None) -> Name | None:
-    """Return a name as tensordict knows it: ("a", ("b",)) is ("a", "b"), and ("a",) is "a"."""
+    """Return the normal form of a name in tensordict: ("a", "b") for ("a", ("b",)), and "a" for ("a",)."""
     return None if name is None else unravel_key(name)
 
 
 def _flat_names(argument: str, given: Mapping[Name, Any], known: Mapping[Name, Any] | None = None) -> dict[Name, Any]:
-    """Return a mapping by flat names, which are among those known."""
+    """Return a mapping with flat names, and raise a KeyError for names that are not in `known`."""
     found = {unravel_key(name): value for name, value in given.items()}
     if len(found) < len(given):
         raise ValueError(f"{argument} has one name twice: {list(given)}")
@@ -282,7 +285,7 @@ def _flat_names(argument: str, given: Mapping[Name, Any], known: Mapping[Name, A
 
 
 def _written_names(name_map: Mapping[Name, Name] | None, known: Mapping[Name, Any]) -> dict[Name, Name] | None:
-    """Return where values are written, by and with flat names."""
+    """Return a name map whose names are flat."""
     if name_map is None:
         return None
     written = {name: unravel_key(other) for name, other in _flat_names("name_map", name_map, known).items()}
@@ -291,8 +294,13 @@ def _written_names(name_map: Mapping[Name, Name] | None, known: Mapping[Name, An
     return written
 
 
+def name_path(name: Name) -> tuple[Any, ...]:
+    """Return a flat name as a tuple."""
+    return name if isinstance(name, tuple) else (name,)
+
+
 def suffixed(name: Name, suffix: str) -> Name:
-    """Return the name of a value with a suffix on its last part.
+    """Return a name with a suffix on its last part.
 
     >>> suffixed(("arm", "angle"), "_log_prob")
     ('arm', 'angle_log_prob')
@@ -313,8 +321,3 @@ def _entropy(dist: Distribution, samples_mc: int) -> Tensor:
     except NotImplementedError:
         draws = (dist.rsample if dist.has_rsample else dist.sample)((samples_mc,))
         return -dist.log_prob(draws).mean(0)
-
-
-def _sum(scores: dict[Name, Tensor], dims: int) -> Tensor:
-    """Add up scores, each summed over the axes after the first `dims`."""
-    return functools.reduce(torch.add, (sum_event(score, max(score.ndim - dims, 0)) for score in scores.values()))

@@ -1,4 +1,4 @@
-"""tensordict's probabilistic module with a key, which lies in the data beside the parameters."""
+"""tensordict's probabilistic module with explicit randomness: the key is in the data, beside the parameters."""
 
 import functools
 import math
@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from functional_dists import pretanh, random
 from functional_dists.distributions.base import FamilyDistribution
 from functional_dists.distributions.continuous import TanhNormal
 from functional_dists.family import leaf_key
+from functional_dists.pretanh import check_score_options, has_pretanh, pretanh_of, rsample_with_pretanh
+from functional_dists.random.keys import split
 
 try:
     from tensordict import TensorDict, TensorDictBase, unravel_key
@@ -24,7 +25,7 @@ try:
     )
     from tensordict.nn.probabilistic import interaction_type
 
-    from functional_dists.distributions.composite import CompositeDistribution, suffixed
+    from functional_dists.distributions.composite import CompositeDistribution, name_path, suffixed
 except ModuleNotFoundError as error:
     raise ImportError("KeyedModule needs tensordict: pip install functional_dists[tensordict]") from error
 
@@ -34,45 +35,46 @@ Name = str | tuple[str, ...]
 
 
 class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
-    """A ProbabilisticTensorDictModule whose draws are a function of the data: of the parameters and of a key in them.
+    """A ProbabilisticTensorDictModule whose draws are a function of the data: of the parameters and of a key.
 
-    It serves wherever tensordict's own does: as the last module of a ProbabilisticTensorDictSequential, as the policy
-    of a rollout, in the PPO loss of TorchRL. A call reads the key, draws with one half of its `split`, and writes the
-    other half back in its place, for the next call: in a rollout the key of a step is that after the step's draw.
-    What is not drawn, such as a mode, needs no key and leaves it as it is. The global generator is not touched, the
-    module can be compiled, and `torch.vmap` maps over keys.
+    It replaces tensordict's module: as the last module of a ProbabilisticTensorDictSequential, as the policy of a
+    rollout, in the PPO loss of TorchRL. A call reads the key and splits it in two. It draws with one, and writes the
+    other in its place, for the next call. So after a step of a rollout the data have the key of the next step. A call
+    that draws nothing, such as one that plays the mode, needs no key and does not change it. The module does not use
+    the global generator, can be compiled, and works under `torch.vmap` over keys.
 
-    Every entry of a batch has a key of its own, `random.split(key, batch)`, and its draw depends on that alone: a part
-    of a batch draws what the whole would. A TensorDict without batch dimensions has one key for all it holds.
+    Every entry of a batch has its own key, as from `random.split(key, batch)`, and its draw depends on that key alone.
+    So part of a batch draws what the whole batch draws there. A TensorDict without batch dimensions has one key.
 
-    The log-probability that is written is that of the action as stored, to the bit what the distribution of `get_dist`
-    returns for it: the first ratio of PPO is 1. Two options keep the digits that a stored action next to a bound has
-    lost. `log_prob_of="noise"` scores what the action was drawn from, for losses that differentiate through the step.
-    `keep_pretanh=True` stores the value before the squashing too, under ("pretanh", *key of the action); the
-    distribution that `get_dist` makes of data with both scores the stored action from it, in TorchRL's losses too.
+    The module writes the log-probability of the action as stored. The distribution of `get_dist` returns the same bits,
+    so the first ratio of PPO is 1. Near a bound the rounding of a stored action loses digits. Two options avoid that
+    loss. `log_prob_of="noise"` scores the noise of the draw, for losses that differentiate through the step.
+    `keep_pretanh=True` also stores the value before the squashing, under ("pretanh", *key of the action). If data have
+    both, the distribution of `get_dist` scores the stored action from that value, in TorchRL's losses too.
 
-    The key is a uint64 tensor as `random` makes it, or its int64 view, `key.view(torch.int64)`; the next one is of the
-    same dtype. Take the view where data are indexed or go to a replay buffer: PyTorch cannot write uint64 at indices.
+    The key is a uint64 tensor as `random` makes it, or its int64 view, `key.view(torch.int64)`; the next key has the
+    same dtype. Use the view if data are indexed or go to a replay buffer: PyTorch cannot write uint64 at indices.
 
     Args:
-        in_keys: Where the parameters are, as in tensordict: a list, the last parts of which are the parameters' names,
-            or a dict from names to keys.
-        out_keys: Where the draw goes. Default, for a CompositeDistribution: the names of its values.
-        key: Where the random key is, of shape (*batch, 2). Further axes before the last are allowed if all of the
-            parameters have them, such as one of agents.
-        log_prob_of: What is scored: "value", the action as stored, or "noise", what it was drawn from.
-        keep_pretanh: Whether to write the values before the squashing too, of TanhNormal and other families that have
-            them, and to score these. Who replaces a stored action removes its entry.
-        options: `distribution_class`, a class of this package or a function that makes one;
-            `distribution_kwargs`, which are the same for every entry of a batch; `default_interaction_type`,
-            `return_log_prob`, `log_prob_key`, `log_prob_keys`, `n_empirical_estimate` and `num_samples`, as in
-            tensordict. Where `num_samples` adds axes to the data, every entry has a next key of its own.
+        in_keys: The keys of the parameters, as in tensordict: a list of keys, whose last parts are the names of the
+            parameters, or a dict from names to keys.
+        out_keys: The keys of the draw. Default, for a CompositeDistribution: the names of its values.
+        key: The key in the data of the random key, which has shape (*batch, 2). It may have further axes before the
+            last, such as one of agents, if all parameters have them.
+        log_prob_of: What to score: "value", the action as stored, or "noise", the noise of the draw.
+        keep_pretanh: Whether to write the values before the squashing, of TanhNormal and other families that have them,
+            and to score these. Code that replaces a stored action must delete its entry.
+        options: `distribution_class`, a class of this package or a function that makes a distribution of this package;
+            `distribution_kwargs`, the same for every entry of a batch; `default_interaction_type`, `return_log_prob`,
+            `log_prob_key`, `log_prob_keys`, `n_empirical_estimate` and `num_samples`, as in tensordict. If
+            `num_samples` adds axes to the data, every entry gets its own next key.
 
     Raises:
         TypeError: there is a `generator`.
-        ValueError: `log_prob_of` is something else, or does not go together with `keep_pretanh`.
+        ValueError: `log_prob_of` is unknown, or contradicts `keep_pretanh`.
 
     >>> from tensordict import TensorDict
+    >>> from functional_dists import random
     >>> from functional_dists.distributions import TanhNormal
     >>> act = KeyedModule(["loc"], ["action"], distribution_class=TanhNormal, distribution_kwargs={"scale": 1.0},
     ...     default_interaction_type="random")
@@ -96,7 +98,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
     ) -> None:
         if "generator" in options:
             raise TypeError("KeyedModule draws with the key in the data, and takes no generator")
-        pretanh.check_options(log_prob_of, keep_pretanh)
+        check_score_options(log_prob_of, keep_pretanh)
         if out_keys is None and options.get("distribution_class") is CompositeDistribution:
             maps = options["distribution_kwargs"]
             names = {unravel_key(name): unravel_key(other) for name, other in (maps.get("name_map") or {}).items()}
@@ -107,7 +109,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     @property
     def out_keys(self) -> list[Name]:
-        """Where a call writes: the draw, what `return_log_prob` and `keep_pretanh` add to it, and the next key."""
+        """The keys that a call writes: of the draw, of its log-probability and pre-tanh value, and of the next key."""
         return [*super().out_keys, *self._pretanh_keys(), self.key]
 
     def _pretanh_keys(self) -> list[Name]:
@@ -121,11 +123,11 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     @property
     def dist_params_keys(self) -> list[Name]:
-        """Where the parameters are."""
+        """The keys of the parameters."""
         return list(self.in_keys[:-1])
 
     def get_dist(self, tensordict: TensorDictBase) -> Any:
-        """Return the distribution of the parameters in the data, with `keep_pretanh` one that knows what is stored."""
+        """Return the distribution of the parameters in the data; with `keep_pretanh` it knows the pre-tanh value."""
         dist = self._made(self._params_in(tensordict))
         if not self.keep_pretanh:
             return dist
@@ -141,15 +143,15 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         """Write a draw, its log-probability and the next key.
 
         Args:
-            tensordict: Has the parameters, and the key if something is drawn.
-            tensordict_out: Where to write. Default: `tensordict`.
+            tensordict: The data with the parameters, and with the key if something is drawn.
+            tensordict_out: The data to write to. Default: `tensordict`.
 
         Returns:
             `tensordict_out`, expanded to `num_samples`.
 
         Raises:
             KeyError: there is no key.
-            TypeError: the key is no key, or the distribution takes none.
+            TypeError: the key has another dtype, or the distribution takes no key.
             ValueError: the key has another shape.
         """
         out = tensordict if tensordict_out is None else tensordict_out
@@ -162,7 +164,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         value = None if dist is None else _point(dist, kind)
         if value is not None:
             pre = {
-                name: pretanh.of_value(head.family, head.params, _at(value, name), kind.value)
+                name: pretanh_of(head.family, head.params, _at(value, name), kind.value)
                 for name, head in self._squashed(dist).items()
             }
             return self._written(out, value, pre, self._scores_of(dist, value, pre))
@@ -174,7 +176,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         return self._written(out.set(self.key, next_key), value, pre, scores)
 
     def _dist_sample(self, dist: Any, interaction_type: Any = None, *, generator: Any = None) -> Any:
-        """Say what `get_dist` of a sequence cannot have, which asks modules before the last for a value."""
+        """Return a point for `get_dist` of a sequence, which asks all modules but the last for a value."""
         value = _point(dist, interaction_type or self.default_interaction_type)
         if value is None:
             raise RuntimeError(
@@ -185,7 +187,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     # ---------------------------------------------------------------------------------------------------------- draws
     def _drawn(self, tensordict: TensorDictBase, kind: InteractionType) -> tuple[Any, dict[Name, Tensor], Any, Tensor]:
-        """Return a draw of every entry, its values before the squashing, the scores of the noise and the next key."""
+        """Return a draw of every entry, its pre-tanh values, the scores of its noise, and the next key."""
         key = tensordict.get(self.key, None)
         if key is None:
             raise KeyError(f"no key {self.key!r} among {list(tensordict.keys(True, True))}")
@@ -197,9 +199,9 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         sample_shape = Size() if estimates or self.num_samples is None else self.num_samples
 
         def lane(key: Tensor, params: dict[str, Any]) -> tuple[Any, ...]:
-            next_key, draw_key = random.split(key)
+            next_key, draw_key = split(key)
             if sample_shape:
-                next_key = random.split(next_key, math.prod(sample_shape)).reshape(*sample_shape, 2)
+                next_key = split(next_key, math.prod(sample_shape)).reshape(*sample_shape, 2)
             dist = self._made(params)
             if not estimates:
                 return (next_key, *self._draw_of(dist, draw_key, sample_shape))
@@ -211,7 +213,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         return value, pre, scores[0] if scores else None, next_key.view(key.dtype)
 
     def _draw_of(self, dist: Any, key: Tensor, sample_shape: Size) -> tuple[Any, ...]:
-        """Return a draw, its values before the squashing, and the scores of the noise where these are wanted."""
+        """Return a draw, its pre-tanh values, and with `log_prob_of="noise"` the scores of its noise."""
         by_noise = self.return_log_prob and self.log_prob_of == "noise"
         if not (by_noise or self.keep_pretanh):
             return getattr(dist, "rsample" if _keyed(dist).has_rsample else "sample")(sample_shape, key=key), {}
@@ -219,9 +221,9 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         pre: dict[Name, Tensor] = {}
         known: dict[Name, Tensor] = {}
         for name, head in self._heads(dist).items():
-            own = key if head is dist else leaf_key(key, name if isinstance(name, tuple) else (name,))
+            own = key if head is dist else leaf_key(key, name_path(name))
             if name in self._squashed(dist):
-                drawn[name], pre[name] = pretanh.rsample(own, head.family, head.params, sample_shape=sample_shape)
+                drawn[name], pre[name] = rsample_with_pretanh(own, head.family, head.params, sample_shape=sample_shape)
                 continue
             method = "rsample" if _keyed(head).has_rsample else "sample"
             if by_noise and isinstance(head, FamilyDistribution):
@@ -250,7 +252,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     # --------------------------------------------------------------------------------------------------------- writing
     def _scores(self, dist: Any, value: Any) -> Any:
-        """Return the log-probability of a value, of a composite one a TensorDict of them under their keys."""
+        """Return the log-probability of a value; for a composite a TensorDict of log-probabilities by their keys."""
         if not isinstance(dist, CompositeDistribution):
             return dist.log_prob(value)
         found = dist.log_prob_composite(value)
@@ -267,11 +269,11 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         return found
 
     def _scores_of(self, dist: Any, value: Any, pre: dict[Name, Tensor]) -> Any:
-        """Return the log-probability of what is stored, None if it is not wanted."""
+        """Return the log-probability of the stored value, or None without `return_log_prob`."""
         return self._scores(self._with_known(dist, value, pre), value) if self.return_log_prob else None
 
     def _scored(self, tensordict: TensorDictBase, out: TensorDictBase) -> TensorDictBase:
-        """Write the log-probability of the value that the data have."""
+        """Write the log-probability of the value in the data."""
         dist = self.get_dist(tensordict)
         composite = isinstance(dist, CompositeDistribution)
         value = tensordict.select(*dist) if composite else tensordict.get(self.dist_sample_keys[0])
@@ -289,11 +291,11 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------ values before the squashing
     def _heads(self, dist: Any) -> dict[Name, Any]:
-        """Return the distributions by the names of their values."""
+        """Return the single distributions by the names of their values."""
         return dist.dists if isinstance(dist, CompositeDistribution) else {self.dist_sample_keys[0]: dist}
 
     def _squashed(self, dist: Any) -> dict[Name, FamilyDistribution]:
-        """Return those whose values before the squashing are kept."""
+        """Return the distributions whose pre-tanh values are stored."""
         if not self.keep_pretanh:
             return {}
         found = {name: head for name, head in self._heads(dist).items() if _can_keep(head)}
@@ -302,7 +304,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
         return found
 
     def _with_known(self, dist: Any, stored: Any, pre: dict[Name, Any]) -> Any:
-        """Return a distribution that scores stored values from those before the squashing, where there are both."""
+        """Return the distribution; it scores stored values from their pre-tanh values, where the data have both."""
         heads = self._squashed(dist) if pre else {}
         known = {
             name: head.family.log_prob_pretanh(*head.params, pre[name], **head._options)
@@ -313,7 +315,7 @@ class KeyedModule(ProbabilisticTensorDictModule):  # type: ignore[misc]
 
 
 def _with_scores(dist: Any, stored: Any, known: dict[Name, Tensor]) -> Any:
-    """Make a distribution take the log-probabilities of stored values from here; no one else has it yet."""
+    """Make a distribution return known log-probabilities for stored values; it is changed in place."""
     for name, log_prob in known.items():
         head = dist.dists[name] if isinstance(dist, CompositeDistribution) else dist
         head.log_prob = functools.partial(_log_prob, head.log_prob, _at(stored, name), log_prob)
@@ -321,7 +323,7 @@ def _with_scores(dist: Any, stored: Any, known: dict[Name, Tensor]) -> Any:
 
 
 def _log_prob(score: Callable[[Tensor], Tensor], stored: Tensor, known: Tensor, value: Tensor) -> Tensor:
-    """Return the log-probability of a value, the known one where it is the stored value."""
+    """Return the log-probability of a value, which is known where the value is the stored one."""
     if value is stored:
         return known
     log_prob = score(value)
@@ -338,18 +340,18 @@ def _at(stored: Any, name: Name) -> Any:
 
 
 def _pretanh_key(name: Name) -> Name:
-    return ("pretanh", *((name,) if isinstance(name, str) else name))
+    return ("pretanh", *name_path(name))
 
 
 def _can_keep(head: Any) -> bool:
-    """Say whether a distribution has values before the squashing, or a class or family that makes one."""
+    """Say whether a distribution has pre-tanh values; `head` may also be its class or its family."""
     if isinstance(head, FamilyDistribution):
-        return pretanh.has_pretanh(head.family)
-    return pretanh.has_pretanh(head) or (isinstance(head, type) and issubclass(head, TanhNormal))
+        return has_pretanh(head.family)
+    return has_pretanh(head) or (isinstance(head, type) and issubclass(head, TanhNormal))
 
 
 def _point(dist: Any, kind: InteractionType) -> Any:
-    """Return what is played without a draw; None where there must be one."""
+    """Return the point to play, or None if that takes a draw."""
     if kind is InteractionType.RANDOM:
         return None
     if kind is InteractionType.DETERMINISTIC:

@@ -49,7 +49,7 @@ def name_of(family: Any) -> str:
     >>> name_of(normal), name_of(bind(normal, scale=1.0))
     ('normal', 'bind(normal, scale=1.0)')
     """
-    return family.__name__.rpartition(".")[2] if isinstance(family, ModuleType) else repr(family)
+    return family.__name__.rpartition(".")[2] if hasattr(family, "__name__") else repr(family)
 
 
 # -------------------------------------------------------------------------------------------- families made of families

@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import optree
 import torch
+import torch.utils._cxx_pytree  # makes the leaves of a dict keep their order in optree, as `torch.compile` does
 from torch import Tensor
 
 from functional_dists.family.specification import Specification

@@ -1,11 +1,11 @@
-"""The functional policy: steps, functions of parameters, a key and data that return the data with some entries more.
+"""The functional policy: steps are functions of parameters, a key and data, which return the data with more entries.
 
     params, act = policy.actor(network, tanh_normal, in_keys=["observation"], return_log_prob=True)
     data = act(params, key, data)  # has "action" and "sample_log_prob"
     log_prob, entropy = act.log_prob(params, data), act.entropy(params, data)  # of the actions in the data
 
-Data are nested dicts or TensorDicts. A step holds no tensors and never changes, so all of it goes through `torch.vmap`,
-`torch.func.grad` and `torch.compile(fullgraph=True)`. An ensemble of actors, each with a network and a key of its own:
+Data are nested dicts or TensorDicts. A step holds no tensors and is immutable, so `torch.vmap`, `torch.func.grad` and
+`torch.compile(fullgraph=True)` work on it. An ensemble of actors, each with its own network and key:
 
 >>> import torch
 >>> from functional_dists import policy, random, tanh_normal

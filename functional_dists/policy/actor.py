@@ -1,20 +1,21 @@
-"""An actor in one call: a network, the family whose parameters it puts out, and the projection onto a spec."""
+"""An actor in one call: a network, the family whose parameters it returns, and the projection onto a spec."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import optree
 from torch import Tensor, nn
 
-from functional_dists import parameters
-from functional_dists.composite import Chain
-from functional_dists.policy import keys, layout
+from functional_dists.composite.chains import Chain, families_from_pickle, families_to_pickle
+from functional_dists.composite.structure import Path, is_head, is_single, parts
+from functional_dists.parameters import normal_params
+from functional_dists.policy import keys
+from functional_dists.policy.layout import heads, leaves_as_written
 from functional_dists.policy.modules import without_tensors
 from functional_dists.policy.probabilistic import ProbabilisticModule
 from functional_dists.policy.projection import project
 from functional_dists.policy.steps import FunctionModule, Sequential
-
-__all__ = ["actor"]
 
 
 def actor(
@@ -28,54 +29,42 @@ def actor(
     safe: bool = False,
     mask_keys: Any = None,
     default_interaction_type: Any = "random",
-    return_log_prob: bool = False,
-    log_prob_key: Any = "sample_log_prob",
-    log_prob_of: str = "value",
-    keep_pretanh: bool = False,
-    cache_dist: bool = False,
-    n_empirical_estimate: int = 1000,
-    num_samples: int | Sequence[int] | None = None,
-    skip_existing: bool = True,
+    **options: Any,
 ) -> tuple[tuple[Any, ...], Sequential]:
-    """Make an actor step of a network that puts out the parameters of a family.
+    """Make an actor step from a network that returns the parameters of a family.
 
-    The network returns the parameters without defaults in the order of `Params`, one or a tuple of them, or any of the
-    parameters as a dict by their names. One tensor for a family of `loc` and `scale` is split in two by
-    `parameters.normal_params`. For a pytree of families it returns the pytree of these, for a chain what the functions
-    of its heads take. The step writes them, by their names, under "params"; what has another shape is a `Sequential` of
-    steps, of which this is made too.
+    The network returns the parameters that have no default, in the order of `Params`: one tensor or a tuple of tensors.
+    Or it returns a dict with any of the parameters. If the family needs `loc` and `scale` and the network returns one
+    tensor, `parameters.normal_params` splits it in two. For a pytree of families the network returns the pytree of
+    these; for a chain it returns what the functions of the heads take. The step writes the parameters by their names
+    under "params". For other structures build a `Sequential` of steps, which is what this function returns.
 
     Args:
-        network: A module, taken apart as by `from_module`; or a pair of parameters and a function
+        network: A module, which is taken apart as by `from_module`; or a pair of parameters and a function
             `fn(params, *inputs)`.
-        family: A family, what `bind` gives, or a composite.
-        in_keys: Of the network's inputs.
-        out_keys: Of the action. For a composite one key, below which the actions go by their paths, or one for each.
+        family: A family, a bound family or a composite.
+        in_keys: The keys of the network's inputs.
+        out_keys: The key of the action. For a composite: one key, below which the actions go by their paths, or one key
+            for each action.
         data_keys: The keys of parameters that are in the data instead, such as `{"mask": "action_mask"}`; for a pytree
-            of families a dict of such dicts; for a chain those of further entries of the dict that the network returns.
-        spec: The space of the actions: of gymnasium or of torchrl, a composite or that of the first action. Outcome k
-            of a discrete family is the action `start + k`.
-        safe: Whether to project actions outside of the spec onto it, those in the data too. The log-probability is
-            that of the action which is stored.
-        mask_keys: With `safe`, the keys of masks of valid actions: one, for the first action, or a dict by action key.
-        default_interaction_type: What is played where neither the call nor a context says. Default: a draw, as in
-            TorchRL's ProbabilisticActor; that of `ProbabilisticModule` is "mode", as in TorchRL's class of that name.
-        return_log_prob: Whether to write the log-probability too.
-        log_prob_key: Where.
-        log_prob_of: What is scored: "value", the action as stored, whose first PPO ratio is 1; or "noise", what it was
-            drawn from, for losses that differentiate through the step (SAC).
-        keep_pretanh: Whether to write the values before the squashing too, under ("pretanh", *key of the action), and
-            to score these, which serves both.
-        cache_dist: Whether to write a copy of the parameters under "dist_params", which the scores leave alone.
-        n_empirical_estimate: How many draws stand for a mean that the family does not have.
-        num_samples: Of how many draws to write, as leading axes.
-        skip_existing: Whether to leave actions that are in the data already.
+            of families a dict of such dicts. For a chain: the keys of further entries for the dict that the network
+            returns.
+        spec: The action space, of gymnasium or of torchrl: a composite, or the space of the first action. Outcome k of
+            a discrete family is the action `start + k`.
+        safe: Whether to project actions outside the spec onto it, including actions that are in the data already. The
+            log-probability is that of the stored action.
+        mask_keys: With `safe`, the keys of the masks of valid actions: one key, for the first action, or a dict by
+            action key.
+        default_interaction_type: What to play if neither the call nor a context says. Default: a draw, as in TorchRL's
+            ProbabilisticActor. (`ProbabilisticModule` plays the mode by default, as TorchRL's class of that name does.)
+        options: Other options of `ProbabilisticModule`: `return_log_prob`, `log_prob_key`, `log_prob_of`,
+            `keep_pretanh`, `cache_dist`, `params_key`, `n_empirical_estimate`, `num_samples` and `skip_existing`.
 
     Returns:
-        The parameters, an entry for each step; and the step.
+        The parameters, a tuple with an entry for each step; and the actor.
 
     Raises:
-        TypeError: something is no family, no key or no spec.
+        TypeError: an argument is not a family, a key or a spec.
         ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family.
 
     >>> import torch
@@ -91,111 +80,93 @@ def actor(
     >>> act.log_prob(params, data).shape, act.entropy(params, data).shape
     (torch.Size([256]), torch.Size([256]))
     """
-    names, extra_keys = _flat_data_keys(data_keys or {})
+    # By the path of the head, then the name of the parameter.
+    from_data = leaves_as_written(data_keys or {}, lambda node: not isinstance(node, Mapping))
+    extra_keys = map(keys.as_key, from_data.values())
     weights, function = without_tensors(network) if isinstance(network, nn.Module) else network
     input_keys = keys.as_keys(in_keys)
     to_params = FunctionModule(
-        _Parameters(function, family, len(input_keys), names), (*input_keys, *extra_keys), ["params"]
+        _NetworkParameters(function, family, len(input_keys), tuple(from_data)), (*input_keys, *extra_keys), ["params"]
     )
     act = ProbabilisticModule(
         family,
         "params",
         _action_keys(family, out_keys),
         default_interaction_type=default_interaction_type,
-        return_log_prob=return_log_prob,
-        log_prob_key=log_prob_key,
-        log_prob_of=log_prob_of,
-        keep_pretanh=keep_pretanh,
         spec=spec,
         safe=safe,
         mask_keys=mask_keys,
-        cache_dist=cache_dist,
-        n_empirical_estimate=n_empirical_estimate,
-        num_samples=num_samples,
-        skip_existing=skip_existing,
+        **options,
     )
     if not safe:
         return (weights, ()), Sequential(to_params, act)
-    # What is drawn is projected before it is scored; this projects actions that are in the data already.
+    # `act` projects what it draws before it scores it; the last step projects actions that were in the data already.
     return (weights, (), ()), Sequential(to_params, act, project(spec, act.action_keys, act.mask_keys))
 
 
 def _action_keys(family: Any, out_keys: Any) -> Any:
-    if layout.is_single(family) or isinstance(out_keys, Mapping):
+    if is_single(family) or isinstance(out_keys, Mapping):
         return out_keys
     flat = keys.as_keys(out_keys)
-    if len(flat) > 1:
-        return flat
-    return [keys.as_key((*flat, *map(str, path))) for path in layout.value_paths(family)]
+    return flat if len(flat) > 1 else [keys.as_key((*flat, *map(str, path))) for path in heads(family)]
 
 
 # --------------------------------------------------------------------------------------------------------- parameters
-_Names = tuple[tuple[Any, ...], ...]  # for each parameter in the data its head's path and its own name
-
-
-def _flat_data_keys(data_keys: Mapping[str, Any], path: layout.Path = ()) -> tuple[_Names, list[keys.Key]]:
-    names: list[tuple[Any, ...]] = []
-    found: list[keys.Key] = []
-    for name, entry in data_keys.items():
-        if isinstance(entry, Mapping):
-            inner = _flat_data_keys(entry, (*path, name))
-            names += inner[0]
-            found += inner[1]
-        else:
-            names.append((*path, name))
-            found.append(keys.as_key(entry))
-    return tuple(names), found
-
-
 @dataclass(frozen=True, eq=False)
-class _Parameters:
-    """The function of the first step: runs the network, and names what it puts out.
+class _NetworkParameters:
+    """The function of the first step: it runs the network, and names the parameters.
 
     network: `fn(params, *inputs)`.
-    family: The family or composite whose parameters it puts out.
-    inputs: How many of the arguments are the network's; the others are parameters from the data ...
-    names: ... whose paths and names are these.
+    family: The family or composite whose parameters the network returns.
+    inputs: The number of arguments that are inputs of the network. The others are parameters from the data.
+    paths: The paths of the parameters from the data: of the head, then the name of the parameter.
     """
 
     network: Callable[..., Any]
     family: Any
     inputs: int
-    names: _Names
+    paths: tuple[Path, ...]
 
     def __call__(self, params: Any, *arguments: Any) -> Any:
         output = self.network(params, *arguments[: self.inputs])
-        given: dict[str, Any] = {}
-        for path, value in zip(self.names, arguments[self.inputs :], strict=True):
-            node = given
-            for name in path[:-1]:
-                node = node.setdefault(name, {})
-            node[path[-1]] = value
-        return _named(self.family, output, given)
+        return _named(self.family, output, dict(zip(self.paths, arguments[self.inputs :], strict=True)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.network, layout.to_pickle(self.family), self.inputs, self.names)
+        return _unpickled, (self.network, families_to_pickle(self.family), self.inputs, self.paths)
 
 
-def _again(network: Callable[..., Any], family: Any, inputs: int, names: _Names) -> _Parameters:
-    return _Parameters(network, layout.from_pickle(family), inputs, names)
+def _unpickled(network: Callable[..., Any], family: Any, inputs: int, paths: tuple[Path, ...]) -> _NetworkParameters:
+    return _NetworkParameters(network, families_from_pickle(family), inputs, paths)
 
 
-def _named(family: Any, output: Any, given: Mapping[Any, Any]) -> Any:
-    """Return what the network put out for `family` as dicts by names, together with what the data gave."""
-    if layout.is_single(family):
-        return {**_named_parameters(family, output, given), **given}
+def _named(family: Any, output: Any, given: dict[Path, Any]) -> Any:
+    """Return the network's output for `family` as dicts by the names of parameters, with what the data gave."""
+    if is_single(family):
+        given_names = {name: value for (name,), value in given.items()}
+        return {**_named_parameters(family, output, given_names), **given_names}
     if isinstance(family, Chain):
-        if not isinstance(output, Mapping):
-            if given:
-                raise TypeError(f"data_keys of a chain add to a dict, and the network put out {type(output).__name__}")
-            return output
-        own = {name: head.family for name, head in family.heads if head.params is None}
-        taken = {name: given.get(name, {}) for name in own}
-        named = {name: _named(own[name], part, taken[name]) if name in own else part for name, part in output.items()}
-        return {**named, **{name: value for name, value in given.items() if name not in own}}
-    if isinstance(family, Mapping):
-        return {name: _named(part, output[name], given.get(name, {})) for name, part in family.items()}
-    return [_named(part, one, given.get(i, {})) for i, (part, one) in enumerate(zip(family, output, strict=True))]
+        return _named_of_chain(family, output, given)
+    paths, heads, structure = optree.tree_flatten_with_path(family, is_leaf=is_head, namespace="torch")
+    outputs = parts(family, paths, "the network's output", output)
+    named = [_named(head, own, _below(given, path)) for path, head, own in zip(paths, heads, outputs, strict=True)]
+    return optree.tree_unflatten(structure, named)
+
+
+def _named_of_chain(chain: Chain, output: Any, given: dict[Path, Any]) -> Any:
+    if not isinstance(output, Mapping):
+        if given:
+            raise TypeError(f"data_keys of a chain add to a dict, and the network returned {type(output).__name__}")
+        return output
+    own = {name: head.family for name, head in chain.heads if head.params is None}
+    named = {
+        name: _named(own[name], value, _below(given, (name,))) if name in own else value
+        for name, value in output.items()
+    }
+    return {**named, **{path[0]: value for path, value in given.items() if path[0] not in own}}
+
+
+def _below(given: dict[Path, Any], above: Path) -> dict[Path, Any]:
+    return {path[len(above) :]: value for path, value in given.items() if path[: len(above)] == above}
 
 
 def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +175,7 @@ def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dic
     defaults = family.Params._field_defaults
     names = [name for name in family.Params._fields if name not in given and name not in defaults]
     if isinstance(output, Tensor):
-        output = parameters.normal_params(output) if names == ["loc", "scale"] else (output,)
+        output = normal_params(output) if names == ["loc", "scale"] else (output,)
     if len(output) != len(names):
-        raise ValueError(f"the network must put out {names}, or a dict by the names of parameters, got {len(output)}")
+        raise ValueError(f"the network must put out {names}, or a dict with names of parameters, got {len(output)}")
     return dict(zip(names, output, strict=True))

@@ -1,4 +1,4 @@
-"""What a probabilistic step plays: a draw, or a point of the distribution; said by an argument or by a context."""
+"""What a probabilistic step plays, a draw or a point of the distribution: set by an argument or by a context."""
 
 import contextlib
 import enum
@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["InteractionType", "interaction_type", "resolve", "set_interaction_type"]
-
 
 class InteractionType(enum.Enum):
-    """What is played: a draw (`RANDOM`), or the point of the distribution that has this name.
+    """What to play: a draw (`RANDOM`), or the point of the distribution with this name.
 
     >>> InteractionType("Mode")
     <InteractionType.MODE: 'mode'>
@@ -34,7 +32,7 @@ _BY_NAME = {member.name: member for member in InteractionType}
 
 
 def as_type(given: Any) -> InteractionType:
-    """Return the InteractionType that is meant by a name in any case, or by a member of another enum of that name."""
+    """Return the InteractionType for a name in any case, or for a member of another enum with the same name."""
     if isinstance(given, InteractionType):
         return given
     name = given.name if isinstance(given, enum.Enum) else given
@@ -44,7 +42,11 @@ def as_type(given: Any) -> InteractionType:
 
 
 class _Process:
-    """What compiled code sees: dynamo cannot read a ContextVar, and does not notice that a thread-local changed."""
+    """The contexts of all threads, for compiled code: dynamo cannot read a ContextVar, nor guard a thread-local.
+
+    type: The type of the context that was entered last.
+    threads_disagree: Whether threads are in contexts of different types.
+    """
 
     def __init__(self) -> None:
         self.type: InteractionType | None = None
@@ -68,18 +70,18 @@ class _Process:
         self.threads_disagree = len(set(dict(self.entered).values())) > 1
 
 
-_own: ContextVar[InteractionType | None] = ContextVar("interaction_type", default=None)
+_context: ContextVar[InteractionType | None] = ContextVar("interaction_type", default=None)
 _process = _Process()
 
 
 class set_interaction_type(contextlib.ContextDecorator):
-    """Have the steps inside of the context play this, those aside that are told by argument.
+    """Set what steps play: steps inside the context use this, unless given `interaction_type=`.
 
-    The context is that of a thread or of an asynchronous task. Compiled code sees the one that was entered last in the
-    process, and refuses to be compiled while threads disagree.
+    The context belongs to a thread or to an asynchronous task. Compiled code uses the context that was entered last in
+    the process. Compilation raises an error while threads are in contexts of different types.
 
     Args:
-        type: An InteractionType, its name, or None, for the steps' own defaults.
+        type: An `InteractionType` or its name. None: each step uses its own default.
 
     Raises:
         ValueError: there is no such type.
@@ -99,42 +101,39 @@ class set_interaction_type(contextlib.ContextDecorator):
             self._before.append(_process.type)
             _process.type = self.type
         else:
-            self._tokens.append(_own.set(self.type))
+            self._tokens.append(_context.set(self.type))
             _process.enter((threading.get_ident(), self.type))
 
     def __exit__(self, *error: object) -> None:
         if torch.compiler.is_compiling():
             _process.type = self._before.pop()
         else:
-            _own.reset(self._tokens.pop())
+            _context.reset(self._tokens.pop())
             _process.leave((threading.get_ident(), self.type))
 
 
 def interaction_type() -> InteractionType | None:
-    """Return what the context says, tensordict's where ours says nothing; None where neither does.
+    """Return the type that the context sets, else the type that tensordict's context sets, else None.
 
     >>> interaction_type() is None
     True
     """
-    own = _seen_by_compiled_code() if torch.compiler.is_compiling() else _own.get()
-    if own is not None:
-        return own
+    found = _type_for_compiled_code() if torch.compiler.is_compiling() else _context.get()
     tensordict = sys.modules.get("tensordict.nn.probabilistic")
-    theirs = None if tensordict is None else tensordict.interaction_type()
-    return None if theirs is None else as_type(theirs)
+    if found is None and tensordict is not None:
+        found = tensordict.interaction_type()
+    return None if found is None else as_type(found)
 
 
-def _seen_by_compiled_code() -> InteractionType | None:
+def _type_for_compiled_code() -> InteractionType | None:
     if _process.threads_disagree:
         raise RuntimeError(
-            "set_interaction_type is in force in several threads, which compiled code cannot tell apart: "
-            "pass interaction_type= to the step"
+            "threads are in contexts of set_interaction_type with different types, which compiled code cannot tell "
+            "apart: pass interaction_type= to the step"
         )
     return _process.type
 
 
 def resolve(given: Any, default: InteractionType) -> InteractionType:
-    """Return the type of a call: the argument, else the context, else the step's default."""
-    if given is not None:
-        return as_type(given)
-    return interaction_type() or default
+    """Return the type of a call: that of the argument, else of the context, else the step's default."""
+    return as_type(given) if given is not None else interaction_type() or default

@@ -1,15 +1,13 @@
-"""Entries of nested data by their keys, the same for dicts and for TensorDicts; nothing is written in place."""
+"""Entries of nested data by their keys, for dicts and TensorDicts alike; nothing is written in place."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-__all__ = ["Key", "as_key", "as_keys", "find", "get", "name_of", "path_of", "put"]
 
 Key = str | tuple[str, ...]
 
 
 def as_key(given: Any) -> Key:
-    """Return a key in its one form: a string, or a flat tuple of at least two.
+    """Return the normal form of a key: a string, or a flat tuple of at least two strings.
 
     >>> as_key(["agents", ("arm", "loc")]), as_key(("loc",))
     (('agents', 'arm', 'loc'), 'loc')
@@ -23,7 +21,7 @@ def as_key(given: Any) -> Key:
 
 
 def as_keys(given: Any) -> tuple[Key, ...]:
-    """Return keys, of which a single string is one.
+    """Return the normal forms of several keys; a string is one key.
 
     >>> as_keys("loc"), as_keys(["loc", ("arm", "scale")])
     (('loc',), ('loc', ('arm', 'scale')))
@@ -32,17 +30,12 @@ def as_keys(given: Any) -> tuple[Key, ...]:
 
 
 def path_of(key: Key) -> tuple[str, ...]:
-    """Return a key as a tuple, whatever its depth."""
+    """Return a key as a tuple of strings."""
     return (key,) if isinstance(key, str) else key
 
 
-def name_of(key: Key) -> str:
-    """Return the last part of a key."""
-    return key if isinstance(key, str) else key[-1]
-
-
 def find(data: Any, key: Key) -> Any:
-    """Return the entry of `data`, or None.
+    """Return the entry of `data` at a key, or None.
 
     >>> find({"arm": {"loc": 1}}, ("arm", "loc"))
     1
@@ -57,10 +50,10 @@ def find(data: Any, key: Key) -> Any:
 
 
 def get(data: Any, key: Key) -> Any:
-    """Return the entry of `data`.
+    """Return the entry of `data` at a key.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such entry.
     """
     found = find(data, key)
     if found is None:
@@ -69,7 +62,7 @@ def get(data: Any, key: Key) -> Any:
 
 
 def put(data: Any, entries: Iterable[tuple[Key, Any]]) -> Any:
-    """Return `data` with these entries; what is nested is copied along the paths that are written, and only there.
+    """Return `data` with these entries; only the dicts on the way to an entry are copied.
 
     >>> before = {"arm": {"loc": 1}}
     >>> put(before, [(("arm", "scale"), 2)]), before

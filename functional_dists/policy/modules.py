@@ -1,4 +1,4 @@
-"""A `torch.nn.Module` as a step: its tensors become the step's parameters, and what is left has no state."""
+"""A `torch.nn.Module` as a step: its tensors become the parameters of a pure function."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -11,24 +11,22 @@ from torch.func import functional_call
 
 from functional_dists.policy.steps import FunctionModule
 
-__all__ = ["from_module", "without_tensors"]
-
 
 def from_module(
     module: nn.Module, in_keys: Sequence[Any], out_keys: Sequence[Any]
 ) -> tuple[dict[str, Tensor], FunctionModule]:
-    """Take a module apart into its tensors and a step that is a pure function of them.
+    """Split a module into its tensors and a step that is a pure function of them.
 
     Args:
-        module: A module that takes the inputs by position and returns a value, or as many as there are `out_keys`. What
-            it is in (`train` or `eval`) it stays in the step; in training it must not update buffers, as a batch norm
-            does, nor draw, as a dropout does.
-        in_keys: Of the inputs.
-        out_keys: Of the values.
+        module: A module that takes the inputs by position. It returns one value, or one for each of the `out_keys`. The
+            step keeps its mode, `train` or `eval`. In training mode the module must not update buffers, as batch norm
+            does, nor draw, as dropout does.
+        in_keys: The keys of the inputs.
+        out_keys: The keys of the values.
 
     Returns:
-        The parameters and buffers of the module by name, the same tensors and not copies of them, so that an optimiser
-        of the module's parameters serves the step; and the step.
+        The parameters and buffers of the module by name, and the step. The tensors are not copies, so an optimiser of
+        the module's parameters also trains the step.
 
     >>> params, step = from_module(torch.nn.Linear(3, 2), ["observation"], ["loc"])
     >>> step(params, None, {"observation": torch.zeros(5, 3)})["loc"].shape
@@ -39,9 +37,9 @@ def from_module(
 
 
 def without_tensors(module: nn.Module) -> tuple[dict[str, Tensor], Callable[..., Any]]:
-    """Return the tensors of a module by name, and the function `(params, *inputs)` that is left of it."""
+    """Return the tensors of a module by name, and the module as a function `(params, *inputs)`."""
     params = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return params, _Stateless(_skeleton(module))
+    return params, _Stateless(_on_meta(module))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +52,11 @@ class _Stateless:
         return functional_call(self.module, params, inputs)
 
 
-def _skeleton(module: nn.Module) -> nn.Module:
-    """Copy a module, but for its tensors, in whose place are ones without storage."""
-    empty: dict[int, Any] = {}
+def _on_meta(module: nn.Module) -> nn.Module:
+    """Return a copy of a module whose tensors are on the meta device, so that they hold no numbers."""
+    memo: dict[int, Any] = {}
     for tensor in (*module.parameters(), *module.buffers()):
-        hollow = torch.empty_like(tensor, device="meta", requires_grad=False)
+        meta = torch.empty_like(tensor, device="meta", requires_grad=False)
         is_parameter = isinstance(tensor, nn.Parameter)
-        empty[id(tensor)] = nn.Parameter(hollow, requires_grad=False) if is_parameter else hollow
-    return copy.deepcopy(module, empty)
+        memo[id(tensor)] = nn.Parameter(meta, requires_grad=False) if is_parameter else meta
+    return copy.deepcopy(module, memo)

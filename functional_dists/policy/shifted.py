@@ -1,4 +1,4 @@
-"""A discrete family whose values are actions: outcome k as `start + k`."""
+"""A discrete family whose values are actions: outcome k is the action `start + k`."""
 
 import functools
 from collections.abc import Callable
@@ -10,15 +10,13 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists.family import from_pickle, to_pickle, verbs
 
-__all__ = ["Shifted"]
-
 _SCORES = ("log_prob", "cdf", "log_cdf", "survival", "log_survival")
 _DRAWS = ("sample", "rsample", "icdf", "mode", "deterministic", "median", "mean")
 _PAIRS = ("sample_and_log_prob", "rsample_and_log_prob")
 
 
 class Shifted:
-    """A family whose outcomes are moved by `start`, a number or one for each element of the last axis.
+    """A family whose outcomes are shifted by `start`, one integer or one for each element of the last axis.
 
     >>> from functional_dists import categorical
     >>> Shifted(categorical, -1).mode(torch.tensor([5.0, 1.0, 1.0]))
@@ -27,7 +25,7 @@ class Shifted:
 
     def __init__(self, family: Any, start: int | tuple[int, ...]) -> None:
         self.family, self.start, self.Params = family, start, family.Params
-        vars(self).update({name: self._of_actions(name, verb) for name, verb in verbs(family).items()})
+        vars(self).update({name: self._shifted_verb(name, verb) for name, verb in verbs(family).items()})
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self!r} has no {name}")
@@ -36,9 +34,9 @@ class Shifted:
         return f"Shifted({getattr(self.family, '__name__', self.family)}, {self.start})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (to_pickle(self.family), self.start)
+        return _unpickled, (to_pickle(self.family), self.start)
 
-    def _of_actions(self, name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
+    def _shifted_verb(self, name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         def score(*arguments: Any, **options: Any) -> Any:
             if "value" not in options:
                 *arguments, options["value"] = arguments  # type: ignore[assignment]
@@ -55,9 +53,9 @@ class Shifted:
         def constraint(*arguments: Any, **options: Any) -> Any:
             return _ShiftedConstraint(verb(*arguments, **options), self._start)
 
-        for names, moved in ((_SCORES, score), (_DRAWS, draw), (_PAIRS, draw_and_score), (("support",), constraint)):
+        for names, shifted in ((_SCORES, score), (_DRAWS, draw), (_PAIRS, draw_and_score), (("support",), constraint)):
             if name in names:
-                return functools.wraps(verb)(moved)
+                return functools.wraps(verb)(shifted)
         return verb
 
     def _start(self, like: Tensor) -> Any:
@@ -67,7 +65,7 @@ class Shifted:
 
 
 class _ShiftedConstraint(Constraint):
-    """The actions whose outcomes lie in a set."""
+    """The actions whose outcomes satisfy a constraint."""
 
     def __init__(self, outcomes: Constraint, start: Callable[[Tensor], Any]) -> None:
         self.outcomes, self._start = outcomes, start
@@ -84,5 +82,5 @@ class _ShiftedConstraint(Constraint):
         return self.outcomes.check(value - self._start(value))
 
 
-def _again(family: Any, start: int | tuple[int, ...]) -> Shifted:
+def _unpickled(family: Any, start: int | tuple[int, ...]) -> Shifted:
     return Shifted(from_pickle(family), start)

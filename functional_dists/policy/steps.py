@@ -1,4 +1,4 @@
-"""Steps: functions of parameters, a key and data that give the data with some entries more; and their composition."""
+"""Steps: functions of parameters, a key and data, which return the data with more entries; and sequences of steps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +11,13 @@ from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
 from functional_dists.random import Source
 
-__all__ = ["FunctionModule", "Sequential", "Step"]
-
 
 class Step(Protocol):
-    """What is asked of a step: it reads `in_keys` of the data and returns data that have `out_keys` too.
+    """The interface of a step: it reads `in_keys` of the data, and returns data that also have `out_keys`.
 
-    A step is immutable and hashable, and leaves the data that it is given as they are. `params` is `()` where it has
-    none, `key` may be None where nothing is drawn. A step that holds a distribution also has `dist_params`, `log_prob`,
-    `entropy` and `dist`, functions of (params, data) that score the actions which are in the data.
+    A step is immutable and hashable, and does not change its input. `params` is `()` for a step without parameters, and
+    `key` may be None if nothing is drawn. A step that holds a distribution also has `dist_params`, `log_prob`,
+    `entropy` and `dist`. They are functions of (params, data), and score the actions in the data.
     """
 
     @property
@@ -36,12 +34,12 @@ class Step(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FunctionModule:
-    """A step that is a function of its parameters and of some entries of the data.
+    """A step that applies a function to its parameters and to some entries of the data.
 
     Args:
-        fn: `fn(params, *inputs)`, which returns a value, or as many as there are `out_keys`.
-        in_keys: Of the inputs; a key is a string, or a tuple of strings for a nested entry.
-        out_keys: Of the values.
+        fn: `fn(params, *inputs)`, which returns one value, or one for each of the `out_keys`.
+        in_keys: The keys of the inputs. A key is a string, or a tuple of strings for a nested entry.
+        out_keys: The keys of the values.
 
     >>> double = FunctionModule(lambda params, x: 2 * x, ["x"], [("twice", "x")])
     >>> double((), None, {"x": torch.ones(1)})
@@ -69,7 +67,7 @@ class FunctionModule:
 
 
 class _Scored(NamedTuple):
-    """A step that holds a distribution, with what it sees when a sequence is run again."""
+    """A step that holds a distribution, with its parameters and the data that it reads."""
 
     step: Any
     params: Any
@@ -78,16 +76,17 @@ class _Scored(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sequential:
-    """Steps one after the other; several of them may draw.
+    """A sequence of steps; several of them may draw.
 
-    `params` is a tuple with an entry for each step. Every step gets the whole key and derives its own of its out_keys,
-    so further steps change no draw. The scores run the deterministic steps again and take the actions of the data.
+    `params` is a tuple with an entry for each step. Every step gets the whole key and folds a hash of its out_keys into
+    it, so a further step changes no draw. `log_prob` and `entropy` run the deterministic steps again, and take the
+    actions from the data.
 
     Args:
         steps: The steps.
 
     Raises:
-        ValueError: two steps that draw write the same keys.
+        ValueError: two steps that draw write the same key.
 
     >>> from functional_dists import independent_normal, random
     >>> from functional_dists.policy import ProbabilisticModule
@@ -125,17 +124,17 @@ class Sequential:
         object.__setattr__(self, "drawn_keys", tuple(drawn))
 
     def __call__(self, params: Any, key: Source | None, data: Any, *, interaction_type: Any = None) -> Any:
-        """Return the data with what all of the steps write."""
+        """Return the data with the entries of all steps."""
         for step, own in self._paired(params):
             data = step(own, key, data, interaction_type=interaction_type)
         return data
 
     def dist_params(self, params: Any, data: Any) -> Any:
-        """Return the parameters of the distribution; of several, a tuple in the order of the steps."""
+        """Return the parameters of the distribution; for several distributions a tuple, in the order of the steps."""
         return _one_or_all([step.dist_params(own, seen) for step, own, seen in self._scored(params, data)])
 
     def dist(self, params: Any, data: Any) -> Any:
-        """Return the distribution as an object; of several, a tuple in the order of the steps."""
+        """Return the distribution as an object; for several distributions a tuple, in the order of the steps."""
         return _one_or_all([step.dist(own, seen) for step, own, seen in self._scored(params, data)])
 
     def log_prob(self, params: Any, data: Any) -> Tensor:
@@ -143,7 +142,7 @@ class Sequential:
         return _total([step.log_prob(own, seen) for step, own, seen in self._scored(params, data)])
 
     def entropy(self, params: Any, data: Any) -> Tensor:
-        """Return the sum of the entropies, each given the actions in `data` of the steps before."""
+        """Return the sum of the entropies, each conditional on the actions of the earlier steps in `data`."""
         return _total([step.entropy(own, seen) for step, own, seen in self._scored(params, data)])
 
     def _paired(self, params: Any) -> Any:
@@ -159,7 +158,7 @@ class Sequential:
         return scored
 
     def _replayed(self, params: Any, data: Any) -> tuple[list[_Scored], Any]:
-        """Run the deterministic steps again; what the others drew is in the data already."""
+        """Run the deterministic steps again; the data already have what the other steps drew."""
         scored: list[_Scored] = []
         for step, own in self._paired(params):
             if isinstance(step, Sequential):
@@ -173,7 +172,7 @@ class Sequential:
 
 
 def _overlap(one: Key, other: Key) -> bool:
-    """Say whether one of two keys lies within the other, or is it."""
+    """Say whether two keys are the same, or one is below the other."""
     return all(a == b for a, b in zip(keys.path_of(one), keys.path_of(other), strict=False))
 
 
@@ -187,7 +186,7 @@ def _total(scores: list[Tensor]) -> Tensor:
         if score.shape != total.shape:
             raise ValueError(
                 f"the steps' scores have shapes {[tuple(s.shape) for s in scores]}, which are not added up; "
-                "one step with a composite family sums over the axes that its heads do not share"
+                "use one step with a composite family, which sums over the axes that its heads do not share"
             )
         total = total + score
     return total

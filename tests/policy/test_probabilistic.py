@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -261,6 +262,44 @@ def test_the_distribution_of_a_composite_is_a_composite_distribution():
     values = TensorDict({"unit": after["unit"], "arm": after["arm"]}, [4])
     with set_composite_lp_aggregate(True):
         torch.testing.assert_close(joint.dist((), after).log_prob(values), joint.log_prob((), after))
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+def test_named_tuples_of_heads():
+    families = Pair(TORQUE, {"b": categorical, "a": independent_normal})
+    own = {"left": ["loc", "scale"], "right": {"a": ["loc", "scale"], "b": "labels"}}
+    step = ProbabilisticModule(families, Pair(**own), default_interaction_type="random", cache_dist=True)
+    assert step.action_keys == ("0", ("1", "b"), ("1", "a"))
+    normal = {"loc": DATA["loc"], "scale": DATA["scale"]}
+    data = {**normal, "labels": {"logits": DATA["loc"]}}
+    after = step((), KEY, data)
+    params = step.dist_params((), data)
+    assert params == Pair(TORQUE.Params(**normal), {"b": categorical.Params(DATA["loc"]), "a": params.right["a"]})
+    assert after["dist_params"]["1"]["b"]["logits"] is DATA["loc"]
+    joint = step.dist((), data)
+    assert list(joint) == ["0", ("1", "b"), ("1", "a")]
+    assert joint.batch_shape == (4,)
+    under_one_key = ProbabilisticModule(families, "params", default_interaction_type="random")
+    by_name = TensorDict({"params": {"left": normal, "right": {"a": normal, "b": {"logits": DATA["loc"]}}}}, [4])
+    assert list(under_one_key.dist((), by_name)) == list(joint)
+    assert torch.equal(under_one_key((), KEY, by_name)["1", "a"], after["1"]["a"])
+
+
+@pytest.mark.parametrize(
+    ("out_keys", "message"),
+    [
+        ({"unit": "u"}, "must have keys for .'arm/0', 'arm/1'."),
+        ({"unit": "u", "arm": ["a"]}, "out_keys at 'arm' must be 2, one for each value, got 1"),
+        ({"unit": "u", "arm": ["a", "b"], "leg": "c"}, "out_keys at 'leg' must be 0"),
+    ],
+)
+def test_nested_out_keys_that_do_not_fit(out_keys, message):
+    with pytest.raises(ValueError, match=message):
+        ProbabilisticModule(FAMILIES, "params", out_keys)
 
 
 CHAIN = composite.chain(
