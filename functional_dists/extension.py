@@ -1,6 +1,6 @@
 """The functions of `_kernels.c`, where the package was installed with a C compiler at hand; else `kernels` is None.
 
-They are given addresses of memory: see `random.cpu` and `special.kernels`, which alone call them.
+They are given addresses of memory: see `random.cpu` and `kernels`, which alone call them.
 """
 
 import functools

@@ -10,7 +10,7 @@ import optree
 import torch
 from torch import Tensor
 
-from functional_dists import docs, random
+from functional_dists import docs, kernels, random
 from functional_dists.random import Source, keys, reuse
 from functional_dists.special.constant import goes_with_plain, remembered, scalar
 from functional_dists.special.vectorized import sum_event
@@ -205,9 +205,10 @@ def _decorated(
     signature = (_Signature.of_pair if is_pair else _Signature.of)(function, params, fit, keeps_dtypes)
 
     def lifted(event_dims: int | None) -> Callable[..., Any]:
+        kernel = kernels.find(function, event_dims)
         if is_pair:
-            return _lift_pair(function, params, signature, event_dims)
-        return _lift(function, signature, confine, event_dims)
+            return _lift_pair(function, params, signature, event_dims, kernel)
+        return _lift(function, signature, confine, event_dims, kernel)
 
     decorated = functools.update_wrapper(lifted(event_dims), function)
     decorated.__doc__ = docs.complete(function, params)
@@ -235,6 +236,7 @@ def _lift(
     signature: _Signature,
     confine: Callable[..., Tensor] | None,
     default_event_dims: int | None,
+    kernel: Callable[..., Any] | None,
 ) -> Callable[..., Any]:
     count = signature.draws + len(signature.names)
     bounds = [signature.names.index(name) for name in positional_names(confine)[1:]] if confine else []
@@ -265,6 +267,10 @@ def _lift(
         tensors, dtype = _to_one_dtype(signature, arguments)
         return on_tensors(key, tensors, options, dtype)
 
+    def on_leaf_by_kernel(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        result = kernel(*key, *arguments, **options) if kernel and kernels.can_be_used() else NotImplemented
+        return on_leaf(key, arguments, options) if result is NotImplemented else result
+
     draws, kinds = signature.draws, signature.kinds
     # What others wrote may return its bounds, or write into them; a support holds them.
     is_own = function.__module__.startswith(__package__ + ".") and function.__name__ != "support"
@@ -276,19 +282,27 @@ def _lift(
         if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
             shape = random.size_of(options["sample_shape"], f"{signature.function}: sample_shape")
             options = {**options, "sample_shape": shape}
+        if kernel is not None and kernels.can_be_used():
+            result = kernel(*arguments, **options)
+            if result is not NotImplemented:
+                return result
         key, arguments = (arguments[:1], arguments[1:]) if draws else ((), arguments)
         ready = _ready(kinds, is_shared, arguments)
         if ready is not None:
             return on_tensors(key, ready, options)
         if _has_tree(arguments):
-            return _over_leaves(signature, on_leaf, key, arguments, options)
+            return _over_leaves(signature, on_leaf if kernel is None else on_leaf_by_kernel, key, arguments, options)
         return on_leaf(key, arguments, options)
 
     return lifted
 
 
 def _lift_pair(
-    function: Callable[..., Any], params: Any, signature: _Signature, default_event_dims: int | None
+    function: Callable[..., Any],
+    params: Any,
+    signature: _Signature,
+    default_event_dims: int | None,
+    kernel: Callable[..., Any] | None,
 ) -> Callable[..., Any]:
     """Lift f(p, q): the fields of the two `Params` are lifted side by side."""
     size = len(params._fields)
@@ -296,7 +310,7 @@ def _lift_pair(
     def on_fields(*tensors: Tensor, **options: Any) -> Any:
         return function(params(*tensors[:size]), params(*tensors[size:]), **options)
 
-    on_arguments = _lift(on_fields, signature, None, default_event_dims)
+    on_arguments = _lift(on_fields, signature, None, default_event_dims, kernel)
 
     def lifted(p: Any, q: Any, **options: Any) -> Any:
         return on_arguments(*as_params(params, p), *as_params(params, q), **options)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from functional_dists import extension, normal, tanh_normal
-from functional_dists.special import gaussian, kernels
+from functional_dists import normal, tanh_normal
+from functional_dists.special import gaussian
 
 F64 = torch.float64
 LOC = torch.linspace(-2, 2, 12, dtype=F64).reshape(4, 3)
@@ -228,24 +228,3 @@ def test_float32_scores_are_the_same_to_a_unit_in_the_last_place_in_every_mode(f
     mapped = torch.vmap(lambda *row: family.log_prob(*row[:2], value=row[2], event_dims=1))(loc, scale, value)
     for got in (score(loc, scale, value), tracked, compiled, mapped):
         assert ((got - wanted).abs() <= 2.0**-23 * wanted.abs()).all()
-
-
-NETWORK = torch.linspace(-1, 1, 8 * 12).reshape(8, 12)
-LOCS = {"a table": NETWORK[:, :6].contiguous(), "a chunk": NETWORK.chunk(2, -1)[0]}
-SCALES = {"a table": torch.full((8, 6), 0.5), "a number": 0.5, "a row": torch.full((6,), 0.5)}
-
-
-@pytest.mark.skipif(extension.kernels is None, reason="the extension is not built")
-@pytest.mark.parametrize("is_tracked", [False, True])
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("loc", LOCS)
-def test_a_kernel_scores_what_a_network_puts_out(
-    loc: str, scale: str, is_tracked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted, score = [], kernels.log_density_at
-    monkeypatch.setattr(kernels, "log_density_at", lambda *given: counted.append(given) or score(*given))
-    given = LOCS[loc].clone().requires_grad_() if is_tracked else LOCS[loc]
-    value = torch.full((8, 6), 0.25)
-    normal.log_prob(given, SCALES[scale], value)
-    tanh_normal.log_prob(given, SCALES[scale], -2.0, 3.0, value)
-    assert len(counted) == 2

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special import kernels
 from functional_dists.special.constant import are_numbers, are_tracked, is_constant, literal, literals, once_per_number
 from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
@@ -34,17 +33,6 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     mirrored = span.half.detach() * torch.tanh(x.detach())
     known = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
     return known if constant else known + (value - value.detach())
-
-
-def squashed_pair(
-    noise: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int
-) -> tuple[Tensor, Tensor] | None:
-    """Return squash(loc + scale noise) and its log-density, summed over the event, where a kernel serves; else None."""
-    span = _span(low, high)
-    if span.half_number is None or not kernels.serve(noise, loc, scale):
-        return None
-    x, log_prob = kernels.squashed_pair(noise, loc, scale, span.half_number, event_dims)
-    return _squash_mirrored(x, span) if span.is_mirrored else squash(x, low, high), log_prob
 
 
 def _squash_mirrored(x: Tensor, span: "_Span") -> Tensor:
