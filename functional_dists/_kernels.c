@@ -12,7 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__)
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__) && \
+    !defined(__SANITIZE_ADDRESS__)
 /* Made once for every width of vectors; the processor's is taken when the module is loaded. */
 #define EXACT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
