@@ -295,8 +295,7 @@ def chosen(logits: Tensor, mask: Tensor | None, shares: Tensor, samples: int) ->
     for some_shares, some in zip(shares.split(samples), outcome.split(samples), strict=True):
         extension.kernels.categories(
             logits.shape,
-            operands.layout(logits),
-            operands.layout(mask),
+            *operands.layouts(logits, mask),
             samples,
             some_shares.data_ptr(),
             choice.unit_of(logits.shape[-1]),
@@ -600,7 +599,7 @@ def test_a_chosen_logit_of_minus_infinity_has_no_gradient() -> None:
 @needs_kernels
 def test_c_functions_refuse_what_would_crash_them() -> None:
     k, x, words = extension.kernels, torch.ones(4, 4), torch.zeros(64, dtype=torch.int64)
-    at, room = operands.layout(x), words.data_ptr()
+    (at,), room = operands.layouts(x), words.data_ptr()
     for shape in ((0, 4), (4, 0), (-5, 4), (4, -5), (), [4, 4], (1,) * 9, (4, "4"), (4, 5)):
         with pytest.raises((ValueError, TypeError)):
             k.entropies(shape, at, None, room)
@@ -620,7 +619,7 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
             k.philox_words(room, rows, num, room)
     calls = {
         "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
-        "category_slopes": ((4, 4), at, None, 0, operands.layout(x[0]), 0),
+        "category_slopes": ((4, 4), at, None, 0, operands.layouts(x[0])[0], 0),
         "divergences": ((4, 4), at, None, at, None, 0),
         "draws_of_noise": ((4, 4), 1, at, at, at, None, None, 0, 0, 0),
         "entropies": ((4, 4), at, None, 0),

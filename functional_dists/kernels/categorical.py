@@ -7,7 +7,7 @@ from torch import Tensor
 
 from functional_dists import extension, random
 from functional_dists.kernels import gradients, operands
-from functional_dists.kernels.operands import address, is_readable, layout, new
+from functional_dists.kernels.operands import address, is_readable, layouts, new
 from functional_dists.random import Source
 from functional_dists.special.choice import unit_of
 
@@ -147,7 +147,8 @@ def _entropy(logits: Any, mask: Any) -> Any:
     if shape is None or not _can_be_differentiated(logits, mask):
         return NotImplemented
     entropy = new(logits, shape[:-1])
-    extension.kernels.entropies(shape, layout(logits), layout(mask), entropy.data_ptr())
+    at_logits, at_mask = layouts(logits, mask)
+    extension.kernels.entropies(shape, at_logits, at_mask, entropy.data_ptr())
     return _tracked(logits, mask, None, entropy, shape)
 
 
@@ -159,9 +160,8 @@ def _kl(p_logits: Any, p_mask: Any, q_logits: Any, q_mask: Any) -> Any:
     if shape is None or not operands.is_small(shape):
         return NotImplemented
     divergence = new(p_logits, shape[:-1])
-    extension.kernels.divergences(
-        shape, layout(p_logits), layout(p_mask), layout(q_logits), layout(q_mask), divergence.data_ptr()
-    )
+    at_p, at_p_mask, at_q, at_q_mask = layouts(p_logits, p_mask, q_logits, q_mask)
+    extension.kernels.divergences(shape, at_p, at_p_mask, at_q, at_q_mask, divergence.data_ptr())
     return divergence
 
 
@@ -173,10 +173,11 @@ def _categories(
     outcome: Tensor,
     log_prob: Tensor | None,
 ) -> None:
+    at_logits, at_mask = layouts(logits, mask)
     extension.kernels.categories(
         shape,
-        layout(logits),
-        layout(mask),
+        at_logits,
+        at_mask,
         outcome.numel() // shape[:-1].numel(),
         address(share),
         unit_of(shape[-1]),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import extension
-from functional_dists.kernels.operands import address, is_readable, layout, layout_of_events, new, summed_to
+from functional_dists.kernels.operands import address, is_readable, layout_of_events, layouts, new, summed_to
 from functional_dists.special import softmax
 from functional_dists.special.constant import is_plain
 from functional_dists.special.density import log_normal_density_at, log_tanh_normal_density_at
@@ -47,15 +47,16 @@ class Pathwise(torch.autograd.Function):
         noise, loc, scale, low, high, x = _saved(ctx)
         if _are_final(by_value, by_density):
             by_loc, by_scale = (new(noise, noise.shape) if needed else None for needed in ctx.needs_input_grad[1:3])
+            at_noise, at_loc, at_scale, at_low, at_high, at_slope = layouts(noise, loc, scale, low, high, by_value)
             extension.kernels.draw_slopes(
                 noise.shape,
-                layout(noise),
+                at_noise,
                 address(x),
-                layout(loc),
-                layout(scale),
-                layout(low),
-                layout(high),
-                layout(by_value),
+                at_loc,
+                at_scale,
+                at_low,
+                at_high,
+                at_slope,
                 None if by_density is None else layout_of_events(by_density, ctx.event_dims),
                 address(by_loc),
                 address(by_scale),
@@ -114,12 +115,13 @@ class AtDraw(torch.autograd.Function):
         noise, loc, scale = _saved(ctx)
         if _are_final(slope):
             by_loc, by_scale = (new(noise, noise.shape) if needed else None for needed in ctx.needs_input_grad[1:3])
+            at_noise, at_loc, at_scale = layouts(noise, loc, scale)
             extension.kernels.log_density_slopes(
                 noise.shape,
-                layout(noise),
+                at_noise,
                 True,
-                layout(loc),
-                layout(scale),
+                at_loc,
+                at_scale,
                 None,
                 None,
                 layout_of_events(slope, ctx.event_dims),
@@ -158,14 +160,15 @@ class AtValue(torch.autograd.Function):
         needed = ctx.needs_input_grad[:5]
         if _are_final(slope) and needed[1:3] != (False, False) and not (needed[0] or needed[3] or needed[4]):
             by_loc, by_scale = (new(slope, ctx.shape) if is_needed else None for is_needed in needed[1:3])
+            at_value, at_loc, at_scale, at_low, at_high = layouts(value, loc, scale, low, high)
             extension.kernels.log_density_slopes(
                 ctx.shape,
-                layout(value),
+                at_value,
                 False,
-                layout(loc),
-                layout(scale),
-                layout(low),
-                layout(high),
+                at_loc,
+                at_scale,
+                at_low,
+                at_high,
                 layout_of_events(slope, ctx.event_dims),
                 address(by_loc),
                 address(by_scale),
@@ -209,12 +212,13 @@ class OfRows(torch.autograd.Function):
         logits, mask, outcome = ctx.saved_tensors
         if _are_final(slope) and (outcome is None or outcome.shape == ctx.shape[:-1]):
             by_logits = new(logits, ctx.shape)
+            at_logits, at_mask, at_slope = layouts(logits, mask, slope)
             extension.kernels.category_slopes(
                 ctx.shape,
-                layout(logits),
-                layout(mask),
+                at_logits,
+                at_mask,
                 address(outcome),
-                layout(slope),
+                at_slope,
                 by_logits.data_ptr(),
             )
             return summed_to(logits, by_logits), None, None, None, None

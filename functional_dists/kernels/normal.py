@@ -7,7 +7,7 @@ from torch import Tensor
 
 from functional_dists import extension, random
 from functional_dists.kernels import gradients, operands
-from functional_dists.kernels.operands import address, layout, new
+from functional_dists.kernels.operands import address, layouts, new
 from functional_dists.random import Source
 
 
@@ -108,7 +108,7 @@ def draw_and_score(
 def _shape(parameters: tuple[Any, ...], sample_shape: tuple[int, ...], is_tracked: bool) -> torch.Size | None:
     """Return the shape of the parameters, None where no kernel draws from them."""
     shape = operands.common_shape(*parameters)
-    if shape is None or not operands.is_small((*sample_shape, *shape)):
+    if shape is None or not operands.has_tensor(*parameters) or not operands.is_small((*sample_shape, *shape)):
         return None
     if is_tracked and (operands.are_tracked(*parameters[2:]) or not operands.can_be_saved(*parameters)):
         return None
@@ -126,20 +126,21 @@ def _noise(key: Source, sample_shape: tuple[int, ...], shape: torch.Size) -> Ten
 def _of_noise(noise: Tensor, parameters: tuple[Any, ...], event_dims: int | None) -> Drawn:
     """Return the values that noise makes, with their log-densities if `event_dims` says what an event is."""
     kernels, shape = extension.kernels, noise.shape
-    loc, scale, low, high = _with_bounds(parameters)
+    low, high = parameters[2:] or (None, None)
     x, log_density, end = new(noise, shape), None, None
     if event_dims is not None:
         log_density = new(noise, shape[: noise.ndim - event_dims])
     if low is not None and (isinstance(low, Tensor) or isinstance(high, Tensor) or low != -high):
         end = new(noise, shape)
-    bounds = (layout(low), layout(high))
+    at_noise, at_loc, at_scale, at_low, at_high = layouts(noise, *_with_bounds(parameters))
     are_mirrored = kernels.draws_of_noise(
         shape,
         event_dims or 0,
-        layout(noise),
-        layout(loc),
-        layout(scale),
-        *bounds,
+        at_noise,
+        at_loc,
+        at_scale,
+        at_low,
+        at_high,
         x.data_ptr(),
         address(end),
         address(log_density),
@@ -148,7 +149,7 @@ def _of_noise(noise: Tensor, parameters: tuple[Any, ...], event_dims: int | None
         return Drawn(x, log_density, None)
     value = torch.tanh(x)
     sigmoid = None if are_mirrored or end is None else torch.sigmoid(end)
-    kernels.squash(shape, x.data_ptr(), address(sigmoid), *bounds, value.data_ptr())
+    kernels.squash(shape, x.data_ptr(), address(sigmoid), at_low, at_high, value.data_ptr())
     return Drawn(value, log_density, x)
 
 
@@ -157,24 +158,26 @@ def score(parameters: tuple[Any, ...], value: Any, event_dims: int | None, defau
     """Score values, which have all axes of the parameters and may have more, or are one number."""
     shape = operands.common_shape(*parameters)
     if shape is None:
-        if any(isinstance(parameter, Tensor) for parameter in parameters):
-            return NotImplemented
-        shape = torch.Size(())
+        return NotImplemented
     whole = shape
     if isinstance(value, Tensor):
-        whole = value.shape if value.ndim else shape
-        if whole != shape and whole[len(whole) - len(shape) :] != shape:
+        if not operands.is_readable(value, torch.float32):
             return NotImplemented
+        whole = value.shape if value.ndim else shape
+    elif not operands.is_number(value) or not operands.has_tensor(*parameters):
+        return NotImplemented
+    if whole != shape and whole[len(whole) - len(shape) :] != shape:
+        return NotImplemented
     dims = _resolved(event_dims, default, shape)
-    if dims is None or operands.common_shape(value, *parameters) is None or not operands.is_small(whole):
+    if dims is None or not operands.is_small(whole):
         return NotImplemented
     is_tracked = operands.are_tracked(value, *parameters)
     if is_tracked and not operands.can_be_saved(value, *parameters):
         return NotImplemented
     log_density = torch.empty(whole[: len(whole) - dims], dtype=torch.float32, device="cpu")
     given = _with_bounds(parameters)
-    loc, scale, low, high = [layout(operand) for operand in given]
-    extension.kernels.log_density_at(whole, dims, layout(value), loc, scale, low, high, log_density.data_ptr())
+    at_value, at_loc, at_scale, at_low, at_high = layouts(value, *given)
+    extension.kernels.log_density_at(whole, dims, at_value, at_loc, at_scale, at_low, at_high, log_density.data_ptr())
     if is_tracked:
         return cast(Any, gradients.AtValue).apply(value, *given, (log_density,), dims, whole)
     return log_density

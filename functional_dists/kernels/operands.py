@@ -20,26 +20,46 @@ _has_storage = torch._C._has_storage
 
 
 def common_shape(*operands: Any) -> torch.Size | None:
-    """Return the shape to which float32 operands broadcast, None if there is none, or a kernel cannot read one.
+    """Return the shape to which float32 operands broadcast, None if they do not, or a kernel cannot read one.
 
     >>> common_shape(torch.zeros(3, 2), torch.zeros(2), 1.0), common_shape(torch.zeros(2, dtype=torch.float64), 1.0)
     (torch.Size([3, 2]), None)
     """
-    shape = None
+    shape = torch.Size(())
     for operand in operands:
         if isinstance(operand, Tensor):
-            if not is_readable(operand, _FLOAT32):
+            # What `is_readable` asks, without a call for each operand.
+            if type(operand) not in _PLAIN_TENSORS or operand.dtype is not _FLOAT32 or not operand.is_cpu:
+                return None
+            if not _has_storage(operand) or operand.is_neg():
                 return None
             of_operand = operand.shape
-            if shape is None:
-                shape = of_operand
-            elif of_operand != shape:
-                shape = broadcast(shape, of_operand)
-                if shape is None:
+            if of_operand != shape:
+                both = of_operand if not shape else broadcast(shape, of_operand)
+                if both is None:
                     return None
-        elif type(operand) not in _NUMBERS or _LARGEST < abs(operand) < math.inf:
+                shape = both
+        elif not is_number(operand):
             return None
     return shape
+
+
+def is_number(operand: Any) -> bool:
+    """Say whether an operand is a number that float32 holds.
+
+    >>> is_number(1), is_number(True), is_number(1e300)
+    (True, False, False)
+    """
+    return type(operand) in _NUMBERS and not _LARGEST < abs(operand) < math.inf
+
+
+def has_tensor(*operands: Any) -> bool:
+    """Say whether there is a tensor among operands, which a verb asks for.
+
+    >>> has_tensor(1.0, torch.zeros(2)), has_tensor(1.0, 2.0)
+    (True, False)
+    """
+    return any(isinstance(operand, Tensor) for operand in operands)
 
 
 def is_readable(tensor: Any, dtype: torch.dtype) -> bool:
@@ -111,13 +131,18 @@ def can_be_saved(*operands: Any) -> bool:
     )
 
 
-def layout(operand: Any) -> Any:
-    """Return an operand as the C functions take it.
+def layouts(*operands: Any) -> list[Any]:
+    """Return operands as the C functions take them.
 
-    >>> layout(torch.zeros(2, 3).t())[1:], layout(1.0)
+    >>> tensor, number = layouts(torch.zeros(2, 3).t(), 1.0)
+    >>> tensor[1:], number
     ((torch.Size([3, 2]), (1, 3)), 1.0)
     """
-    return (operand.data_ptr(), operand.shape, operand.stride()) if isinstance(operand, Tensor) else operand
+    given = list(operands)
+    for i, operand in enumerate(operands):
+        if isinstance(operand, Tensor):
+            given[i] = operand.data_ptr(), operand.shape, operand.stride()
+    return given
 
 
 def layout_of_events(per_event: Tensor, event_dims: int) -> Any:
