@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from functional_dists.special import softmax
-from functional_dists.special.constant import is_plain, literal
+from functional_dists.special.constant import is_plain
 
 # The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
 LONG, BLOCK = 1024, 256
@@ -71,7 +71,7 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     """
     count = weights.shape[-1]
     weights = torch.where(weights <= 1, weights, 1.0) if torch.compiler.is_compiling() else weights.nan_to_num(1.0, 1.0)
-    integers = torch.floor(weights * literal(unit_of(count), weights))  # exact in the dtype of the weights
+    integers = torch.floor(weights * unit_of(count))  # exact in the dtype of the weights
     size = _block_size(weights, share)
     if size is None:
         sums = integers.cumsum(-1, dtype=torch.float64)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant, literal
+from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.vectorized import argmax, picked, quick_mask
 
@@ -108,7 +108,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
 def _quick_rest(weights: Tensor) -> Tensor:
     """Return the sum of the weights less 1, that of the largest; 0 in a row without support."""
     total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
-    return (total - literal(1.0, total)).clamp(min=0)
+    return (total - 1.0).clamp(min=0)
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -168,10 +168,9 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     """
     index = index.long()
     parts = shift(logits, mask)
-    zero = literal(0, index)
-    exists = (index >= zero) & (index < literal(parts.logits.shape[-1], index))
-    log_prob = log_prob_at(parts, torch.where(exists, index, zero))
-    return torch.where(exists | parts.top.isnan(), log_prob, literal(-math.inf, log_prob))
+    exists = (index >= 0) & (index < parts.logits.shape[-1])
+    log_prob = log_prob_at(parts, torch.where(exists, index, 0))
+    return torch.where(exists | parts.top.isnan(), log_prob, -math.inf)
 
 
 def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
