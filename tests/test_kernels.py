@@ -17,6 +17,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from functional_dists import (
+    bind,
     categorical,
     distributions,
     extension,
@@ -490,9 +491,18 @@ def test_pipelines_use_kernels(counted: Counted) -> None:
         dist.log_prob(dist.sample())
         distributions.MaskedCategorical(logits=raw[:, :9], mask=MASK[10:18]).entropy()
 
-    def act() -> None:
-        policy.actor(independent_normal, lambda raw: parameters.normal_params(raw))(KEY, raw)
+    torque = bind(tanh_normal, low=low, high=high)
+    weights, step = policy.actor(torch.nn.Linear(3, 12), torque, in_keys=["observation"], return_log_prob=True)
+    data = {"observation": torch.ones(8, 3)}
 
+    def act() -> None:
+        step(weights, KEY, data)
+
+    def learn() -> None:
+        step.log_prob(weights, {**data, "action": torch.zeros(8, 6)}).sum().backward()
+
+    assert counted.during(act) == {"draws_of_noise": 1, "squash": 1, "log_density_at": 1}
+    assert counted.during(learn) == {"log_density_at": 1, "log_density_slopes": 1}
     assert counted.during(sac) == {"draws_of_noise": 1, "squash": 1, "draw_slopes": 1}
     assert counted.during(ppo) == {"log_density_at": 1, "log_density_slopes": 1}
     assert counted.during(tree) == {"draws_of_noise": 2, "squash": 2}
