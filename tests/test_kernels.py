@@ -22,6 +22,7 @@ from functional_dists import (
     distributions,
     extension,
     independent_normal,
+    llm_masked_categorical,
     masked_categorical,
     normal,
     one_hot_categorical,
@@ -468,6 +469,24 @@ def test_categories_of_any_layout(logits: str, mask: str | None, is_tracked: boo
         assert_kernels_agree(counted, lambda call=pair: with_slopes(call), used)
     if not is_tracked:
         assert_kernels_agree(counted, lambda: family.kl(parameters, others), {"divergences"})
+
+
+@pytest.mark.parametrize("mask", [MASK[:8], MASK[:8, 0]], ids=["tokens", "positions"])
+def test_tokens(mask: Tensor, counted: Counted) -> None:
+    logits = WANTED_LOGITS["split"].clone()
+    logits[~mask] = math.nan
+
+    def entropy() -> tuple[Tensor, Tensor]:
+        tracked = _tracked(logits)
+        entropy = llm_masked_categorical.entropy(tracked, mask)
+        return entropy, *torch.autograd.grad(entropy.sum(), tracked)
+
+    for shape in ((), (3,)):
+        call = functools.partial(llm_masked_categorical.sample, KEY, logits, mask, sample_shape=shape)
+        assert_kernels_agree(counted, call, {"categories"}, 0)
+    assert_kernels_agree(counted, entropy, {"entropies", "category_slopes"})
+    pair = functools.partial(llm_masked_categorical.sample_and_log_prob, KEY, logits, mask)
+    assert_kernels_agree(counted, pair, {"categories"})
 
 
 def test_pipelines_use_kernels(counted: Counted) -> None:

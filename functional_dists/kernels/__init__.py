@@ -24,6 +24,8 @@ _KERNELS: dict[str, Callable[..., Any]] = {
     "categorical.log_prob": categorical.log_prob,
     "categorical.sample": categorical.sample,
     "categorical.sample_and_log_prob": categorical.sample_and_log_prob,
+    "llm_masked_categorical.entropy": categorical.token_entropy,
+    "llm_masked_categorical.sample": categorical.tokens,
     "masked_categorical.entropy": categorical.masked_entropy,
     "masked_categorical.kl": categorical.masked_kl,
     "masked_categorical.log_prob": categorical.masked_log_prob,

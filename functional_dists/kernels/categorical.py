@@ -64,6 +64,31 @@ def masked_kl(p_logits: Any, p_mask: Any, q_logits: Any, q_mask: Any) -> Any:
     return NotImplemented if p_mask is None or q_mask is None else _kl(p_logits, p_mask, q_logits, q_mask)
 
 
+def tokens(key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...] = (), ignore_index: int = -100) -> Any:
+    """Do what `llm_masked_categorical.sample` does."""
+    mask = _token_mask(logits, mask)
+    if mask is None:
+        return NotImplemented
+    is_of_positions = mask.shape != logits.shape
+    drawn = _sample(key, logits, None if is_of_positions else mask, sample_shape)
+    return drawn if drawn is NotImplemented or not is_of_positions else torch.where(mask[..., 0], drawn, ignore_index)
+
+
+def token_entropy(logits: Any, mask: Any) -> Any:
+    """Do what `llm_masked_categorical.entropy` does."""
+    mask = _token_mask(logits, mask)
+    return NotImplemented if mask is None else _entropy(logits, mask)
+
+
+def _token_mask(logits: Any, mask: Any) -> Tensor | None:
+    """Return a mask of tokens, or of positions with an axis of tokens; None where it is neither."""
+    if not is_readable(logits, torch.float32) or not is_readable(mask, torch.bool):
+        return None
+    if mask.shape == logits.shape:
+        return mask
+    return mask[..., None] if logits.ndim and mask.shape == logits.shape[:-1] and logits.shape[-1] > 1 else None
+
+
 # -------------------------------------------------------------------------------- with a mask, or None where all counts
 def _table_shape(logits: Any, mask: Any) -> torch.Size | None:
     """Return the shape of logits with their mask, None where a kernel cannot read them."""
