@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow lint format bench accuracy notebooks clean
+.PHONY: demo test test-slow sanitize lint format bench accuracy notebooks clean
 
 .venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -21,6 +21,16 @@ test: lint  ## lint, types and tests
 
 test-slow: .venv/installed  ## the tests that take minutes, which `make test` leaves out
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# A copy of the package with an extension that stops at the first wrong address or undefined operation.
+SANITIZED := build/sanitized
+sanitize: .venv/installed  ## the tests of the C functions, with the sanitizers of addresses and of undefined behaviour
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED) && cp -r functional_dists tests pyproject.toml $(SANITIZED)
+	$(CC) -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-math-errno -fno-trapping-math \
+		-ffp-contract=off -shared -fPIC -I$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('include'))") \
+		functional_dists/_kernels.c -lm -o $(SANITIZED)/functional_dists/_kernels.abi3.so
+	cd $(SANITIZED) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=. $(SERIAL) $(abspath $(BIN))/python -m pytest -q tests/test_kernels.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

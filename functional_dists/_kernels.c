@@ -1,8 +1,8 @@
-/* What eager code on a CPU does in one pass: draws by keys, for random/cpu.py, and what becomes of float32 batches, for
-   special/kernels.py, which alone call this.
+/* What eager code on a CPU does in one pass: draws from keys, for random/cpu.py, and float32 verbs of families, for the
+   modules of kernels/. Nothing else calls this.
 
-   Numbers are computed in double precision, but for what draws depend on. Their formulas are told where PyTorch's
-   operations compute the same: in cpu.py, softmax.py, choice.py and gaussian.py. */
+   All is computed in double precision, except values that decide a draw. The formulas are explained where PyTorch's
+   operations compute the same: in cpu.py, softmax.py, choice.py, density.py and interval.py. */
 
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
@@ -12,11 +12,20 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__)
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__) && \
+    !defined(__SANITIZE_ADDRESS__)
 /* Made once for every width of vectors; the processor's is taken when the module is loaded. */
-#define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define EXACT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
-#define VECTORIZED
+#define EXACT
+#endif
+
+/* Floats are rounded as PyTorch's operations round them, as the file is compiled with -ffp-contract=off; but polynomials
+   in double take a product and a sum at once, in a third less time. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define VECTORIZED EXACT __attribute__((optimize("fp-contract=fast")))
+#else
+#define VECTORIZED EXACT
 #endif
 
 #if defined(__GNUC__)
@@ -30,7 +39,9 @@
 #endif
 
 #define LANES 8
-#define PIECE 4096 /* elements that are worked on at a time */
+#define PIECE 4096 /* logits that are worked on at a time */
+#define SHORT_PIECE 1024 /* elements of normals, of which there are several operands: the nearest cache holds all */
+#define MOST_AXES 8
 #define LOG_2 0.693147180559945309417
 #define HALF_LOG_2PI 0.918938533204672741780
 #define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: the lowest bits of a sum with it are an integer */
@@ -133,6 +144,62 @@ INLINE void cos_and_sin(double x, double *cosine, double *sine) {
 }
 
 INLINE double log_normal_density(double z) { return -0.5 * z * z - HALF_LOG_2PI; }
+
+/* ----------------------------------------------------------------------------------------------------------- operands
+   Tensors of any layout that broadcast to one shape, and numbers. A piece of one is a contiguous array: the tensor's own
+   memory where that is contiguous, or else a copy. */
+
+typedef struct {
+    Py_ssize_t axes, size, sizes[MOST_AXES]; /* `size` elements */
+} Shape;
+
+typedef struct {
+    const void *data; /* NULL if absent */
+    float number;     /* to which `data` points if it is a number */
+    Py_ssize_t axes, sizes[MOST_AXES], strides[MOST_AXES]; /* the innermost first, of which the longest runs are made */
+} Operand;
+
+INLINE int is_contiguous(const Operand *operand) {
+    return operand->axes == 0 || (operand->axes == 1 && operand->strides[0] == 1);
+}
+
+/* Copy the elements [first, first + num) of an operand, in the order of the shape to which it broadcasts. */
+#define DEFINE_READ(name, type)                                                                                       \
+    static void copy_##name(const Operand *operand, Py_ssize_t first, Py_ssize_t num, type *restrict room) {          \
+        Py_ssize_t position[MOST_AXES], offset = 0, rest = first, period = 1;                                         \
+        for (Py_ssize_t axis = 0; axis < operand->axes; axis++) {                                                     \
+            position[axis] = rest % operand->sizes[axis];                                                             \
+            rest /= operand->sizes[axis];                                                                             \
+            offset += position[axis] * operand->strides[axis];                                                        \
+            if (axis < operand->axes - 1) period *= operand->sizes[axis];                                             \
+        }                                                                                                             \
+        const int repeats = operand->strides[operand->axes - 1] == 0 && num > period;                                 \
+        const Py_ssize_t copied = repeats ? period : num;                                                             \
+        for (Py_ssize_t done = 0; done < copied;) {                                                                   \
+            const type *run = (const type *)operand->data + offset;                                                   \
+            const Py_ssize_t stride = operand->strides[0], left = operand->sizes[0] - position[0];                    \
+            const Py_ssize_t length = left < copied - done ? left : copied - done;                                    \
+            if (stride == 1)                                                                                          \
+                for (Py_ssize_t i = 0; i < length; i++) room[done + i] = run[i];                                      \
+            else                                                                                                      \
+                for (Py_ssize_t i = 0; i < length; i++) room[done + i] = run[i * stride];                             \
+            done += length, offset += length * stride, position[0] += length;                                         \
+            for (Py_ssize_t axis = 0; axis < operand->axes && position[axis] == operand->sizes[axis]; axis++) {       \
+                offset -= operand->sizes[axis] * operand->strides[axis], position[axis] = 0;                          \
+                if (axis + 1 < operand->axes) offset += operand->strides[axis + 1], position[axis + 1]++;             \
+            }                                                                                                         \
+        }                                                                                                             \
+        for (Py_ssize_t done = copied; done < num; done *= 2) /* a multiple of the period */                          \
+            memcpy(room + done, room, (done < num - done ? done : num - done) * sizeof(type));                        \
+    }                                                                                                                 \
+    /* Return a piece of an operand, contiguous: its own memory, or `room` to which it is copied. */                  \
+    INLINE const type *read_##name(const Operand *operand, Py_ssize_t first, Py_ssize_t num, type *room) {            \
+        if (is_contiguous(operand)) return (const type *)operand->data + first;                                       \
+        copy_##name(operand, first, num, room);                                                                       \
+        return room;                                                                                                  \
+    }
+DEFINE_READ(floats, float)
+DEFINE_READ(bools, unsigned char)
 
 /* ------------------------------------------------------------------------------------------------------------- Philox
    Words of keys, and uniforms and normals made of them: see random/philox.py and random/cpu.py. */
@@ -309,6 +376,8 @@ typedef struct {
     const unsigned char *mask; /* or NULL */
     float *weights;            /* exp of the logits less the largest: 0 outside the support, NaN of NaN */
     float top[PIECE];          /* the largest, a number in a row without support */
+    float *logits_room;        /* as long as `weights` ... */
+    unsigned char *mask_room;  /* ... for what is not contiguous */
 } Piece;
 
 INLINE void weigh(Piece *piece) {
@@ -337,13 +406,23 @@ INLINE int is_allowed(const Piece *piece, Py_ssize_t i) { return piece->mask == 
 INLINE Py_ssize_t rows_at_once(Py_ssize_t count) { return count < PIECE ? PIECE / count : 1; }
 
 /* The rows from `first` on of logits (rows, count), weighed. */
-INLINE void take(Piece *piece, const float *logits, const unsigned char *mask, Py_ssize_t first, Py_ssize_t rows,
+INLINE void take(Piece *piece, const Operand *logits, const Operand *mask, Py_ssize_t first, Py_ssize_t rows,
                  Py_ssize_t count) {
     piece->rows = rows - first < rows_at_once(count) ? rows - first : rows_at_once(count);
     piece->count = count;
-    piece->logits = logits + first * count;
-    piece->mask = mask == NULL ? NULL : mask + first * count;
+    piece->logits = read_floats(logits, first * count, piece->rows * count, piece->logits_room);
+    piece->mask = mask->data ? read_bools(mask, first * count, piece->rows * count, piece->mask_room) : NULL;
     weigh(piece);
+}
+
+/* Room for a piece of rows of `count` logits; it begins at its weights. */
+static int begin_piece(Piece *piece, Py_ssize_t count) {
+    const size_t size = count < PIECE ? PIECE : (size_t)count;
+    piece->weights = PyMem_Malloc(size * (2 * sizeof(float) + 1));
+    if (piece->weights == NULL) return PyErr_NoMemory(), 0;
+    piece->logits_room = piece->weights + size;
+    piece->mask_room = (unsigned char *)(piece->logits_room + size);
+    return 1;
 }
 
 /* The sum of a row's logits less the largest, each times its weight. */
@@ -360,38 +439,70 @@ INLINE double sum_shifted(const Piece *piece, Py_ssize_t row) {
     return sum;
 }
 
+/* Add up the units of a row's weights; return whether none is NaN. The sums are those of `chosen_of`. */
+INLINE int add_units(const float *weights, Py_ssize_t count, float unit, double *restrict sums) {
+    double sum = 0.0;
+    for (Py_ssize_t i = 0; i < count; i++) sums[i] = sum += units_of(weights[i], unit);
+    return !isnan(sum);
+}
+
+/* The first sum above a share of the last, as `chosen_of` finds it. */
+INLINE Py_ssize_t first_above(const double *sums, Py_ssize_t count, double share) {
+    const double target = share * sums[count - 1];
+    Py_ssize_t low = 0, high = count; /* the first sum above the target lies in [low, high] */
+    while (low < high) {
+        const Py_ssize_t middle = low + (high - low) / 2;
+        if (sums[middle] > target)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < count ? low : 0;
+}
+
+INLINE int has_nan(const Piece *piece, Py_ssize_t row) {
+    for (Py_ssize_t i = row * piece->count; i < (row + 1) * piece->count; i++)
+        if (is_allowed(piece, i) && isnan(piece->logits[i])) return 1;
+    return 0;
+}
+
 /* Choose outcomes at shares of the weights if there are shares, and score them, or else those given, if there is room
-   for log-probs: choice.choose_and_score, softmax.log_prob. `share` and `log_prob` may be NULL; `weights` has room for
-   PIECE numbers, and for a row. */
-VECTORIZED static void categories(const float *logits, const unsigned char *mask, Py_ssize_t rows, Py_ssize_t count,
-                                  const double *share, float unit, int64_t *outcome, float *log_prob, float *weights) {
-    Piece piece;
-    piece.weights = weights;
-    for (Py_ssize_t first = 0; first < rows; first += piece.rows) {
-        take(&piece, logits, mask, first, rows, count);
-        for (Py_ssize_t row = 0; row < piece.rows; row++) {
-            const float *of_row = weights + row * count;
-            if (share != NULL) outcome[first + row] = chosen_of(of_row, count, share[first + row], unit);
-            if (log_prob == NULL) continue;
-            const int64_t i = outcome[first + row];
-            const int counts = i >= 0 && i < count && is_allowed(&piece, row * count + i);
-            const double logit = counts ? piece.logits[row * count + i] : -INFINITY;
-            log_prob[first + row] = (float)(logit - piece.top[row] - log1p_of(rest_of(of_row, count)));
+   for log-probs: choice.choose_and_score, softmax.log_prob. Shares, outcomes and log-probs are (samples, rows); `share`,
+   `log_prob` and `sums` may be NULL; `sums` has room for a row, and is needed to choose several outcomes of one. */
+VECTORIZED static void categories(const Operand *logits, const Operand *mask, Py_ssize_t rows, Py_ssize_t count,
+                                  Py_ssize_t samples, const double *share, float unit, int64_t *outcome,
+                                  float *log_prob, Piece *piece, double *sums) {
+    for (Py_ssize_t first = 0; first < rows; first += piece->rows) {
+        take(piece, logits, mask, first, rows, count);
+        for (Py_ssize_t row = 0; row < piece->rows; row++) {
+            const float *of_row = piece->weights + row * count;
+            const int is_summed = share != NULL && sums != NULL && add_units(of_row, count, unit, sums);
+            const double log_total = log_prob != NULL ? log1p_of(rest_of(of_row, count)) : 0.0;
+            for (Py_ssize_t at = first + row; at < samples * rows; at += rows) {
+                if (share != NULL)
+                    outcome[at] = is_summed ? first_above(sums, count, share[at])
+                                            : chosen_of(of_row, count, share[at], unit);
+                if (log_prob == NULL) continue;
+                const int64_t i = outcome[at];
+                const int counts = i >= 0 && i < count && is_allowed(piece, row * count + i);
+                const double logit = counts ? piece->logits[row * count + i] : -INFINITY;
+                /* Beside an infinite logit, whose log-prob is NaN, an outcome that does not exist stays impossible. */
+                const int is_usual = counts || piece->top[row] < INFINITY || has_nan(piece, row);
+                log_prob[at] = is_usual ? (float)(logit - piece->top[row] - log_total) : -INFINITY;
+            }
         }
     }
 }
 
 /* softmax.entropy */
-VECTORIZED static void entropies(const float *logits, const unsigned char *mask, Py_ssize_t rows, Py_ssize_t count,
-                                 float *entropy, float *weights) {
-    Piece piece;
-    piece.weights = weights;
-    for (Py_ssize_t first = 0; first < rows; first += piece.rows) {
-        take(&piece, logits, mask, first, rows, count);
-        for (Py_ssize_t row = 0; row < piece.rows; row++) {
-            const float *of_row = weights + row * count;
+VECTORIZED static void entropies(const Operand *logits, const Operand *mask, Py_ssize_t rows, Py_ssize_t count,
+                                 float *entropy, Piece *piece) {
+    for (Py_ssize_t first = 0; first < rows; first += piece->rows) {
+        take(piece, logits, mask, first, rows, count);
+        for (Py_ssize_t row = 0; row < piece->rows; row++) {
+            const float *of_row = piece->weights + row * count;
             const double rest = rest_of(of_row, count);
-            entropy[first + row] = (float)(log1p_of(rest) - sum_shifted(&piece, row) / (1.0 + rest));
+            entropy[first + row] = (float)(log1p_of(rest) - sum_shifted(piece, row) / (1.0 + rest));
         }
     }
 }
@@ -416,7 +527,8 @@ INLINE double expm1_minus_of(double x) {
 
 /* One row of logits, with all digits of a double: in divergences next to 0 nothing else is left. */
 typedef struct {
-    float *logits;   /* -inf outside the support */
+    float *logits, *room; /* -inf outside the support; for logits that are not contiguous */
+    unsigned char *mask_room;
     double *weights; /* exp of the logits less the largest */
     double top, rest;
 } Row;
@@ -431,13 +543,16 @@ INLINE double sum_of(const double *numbers, Py_ssize_t count) {
     return sum;
 }
 
-INLINE void weigh_row(Row *row, const float *restrict logits, const unsigned char *restrict mask, Py_ssize_t count) {
+INLINE void weigh_row(Row *row, const Operand *logits_of, const Operand *mask_of, Py_ssize_t first, Py_ssize_t count) {
     float *restrict masked = row->logits;
     double *restrict weights = row->weights;
-    if (mask == NULL)
+    const float *restrict logits = read_floats(logits_of, first, count, row->room);
+    if (mask_of->data == NULL) {
         memcpy(masked, logits, count * sizeof(float));
-    else
+    } else {
+        const unsigned char *restrict mask = read_bools(mask_of, first, count, row->mask_room);
         for (Py_ssize_t i = 0; i < count; i++) masked[i] = mask[i] ? logits[i] : -INFINITY;
+    }
     const float largest = largest_of(masked, count);
     const double top = largest == -INFINITY ? -FLT_MAX : largest;
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -451,12 +566,12 @@ INLINE void weigh_row(Row *row, const float *restrict logits, const unsigned cha
 }
 
 /* KL(p || q) of every row, whose terms are those of softmax.kl; there is room for `count` numbers of each kind. */
-VECTORIZED static void divergences(const float *p_logits, const unsigned char *p_mask, const float *q_logits,
-                                   const unsigned char *q_mask, Py_ssize_t rows, Py_ssize_t count, float *divergence,
-                                   Row p, Row q, double *restrict terms) {
+VECTORIZED static void divergences(const Operand *p_logits, const Operand *p_mask, const Operand *q_logits,
+                                   const Operand *q_mask, Py_ssize_t rows, Py_ssize_t count, float *divergence, Row p,
+                                   Row q, double *restrict terms) {
     for (Py_ssize_t row = 0; row < rows; row++) {
-        weigh_row(&p, p_logits + row * count, p_mask == NULL ? NULL : p_mask + row * count, count);
-        weigh_row(&q, q_logits + row * count, q_mask == NULL ? NULL : q_mask + row * count, count);
+        weigh_row(&p, p_logits, p_mask, row * count, count);
+        weigh_row(&q, q_logits, q_mask, row * count, count);
         /* log p - log q is this and the difference of the logits. */
         const double offset = (q.top - p.top) + (log1p_of(q.rest) - log1p_of(p.rest));
         const double p_sum = 1.0 + p.rest, q_sum = 1.0 + q.rest;
@@ -479,29 +594,28 @@ VECTORIZED static void divergences(const float *p_logits, const unsigned char *p
 
 /* The derivatives of log-probs by the logits, or where there are no outcomes of entropies, times `slope`, those of a
    result by these; 0 where a logit does not count, and where a log-prob is -inf. All that count are NaN beside a NaN. */
-VECTORIZED static void category_slopes(const float *logits, const unsigned char *mask, Py_ssize_t rows,
-                                       Py_ssize_t count, const int64_t *outcome, const float *slope, float *by_logits,
-                                       float *weights) {
-    Piece piece;
-    piece.weights = weights;
-    for (Py_ssize_t first = 0; first < rows; first += piece.rows) {
-        take(&piece, logits, mask, first, rows, count);
-        for (Py_ssize_t row = 0; row < piece.rows; row++) {
-            const float *of_row = weights + row * count, *logit = piece.logits + row * count;
+VECTORIZED static void category_slopes(const Operand *logits, const Operand *mask, Py_ssize_t rows, Py_ssize_t count,
+                                       const int64_t *outcome, const Operand *slopes, float *by_logits, Piece *piece) {
+    for (Py_ssize_t first = 0; first < rows; first += piece->rows) {
+        float room[PIECE];
+        take(piece, logits, mask, first, rows, count);
+        const float *slope = read_floats(slopes, first, piece->rows, room);
+        for (Py_ssize_t row = 0; row < piece->rows; row++) {
+            const float *of_row = piece->weights + row * count, *logit = piece->logits + row * count;
             float *restrict by_logit = by_logits + (first + row) * count;
-            const double rest = rest_of(of_row, count), share = slope[first + row] / (1.0 + rest);
+            const double rest = rest_of(of_row, count), share = slope[row] / (1.0 + rest);
             if (isnan(rest)) {
-                for (Py_ssize_t i = 0; i < count; i++) by_logit[i] = is_allowed(&piece, row * count + i) ? NAN : 0.0f;
+                for (Py_ssize_t i = 0; i < count; i++) by_logit[i] = is_allowed(piece, row * count + i) ? NAN : 0.0f;
                 continue;
             }
             if (outcome == NULL) {
-                const double top = piece.top[row], mean = sum_shifted(&piece, row) / (1.0 + rest);
+                const double top = piece->top[row], mean = sum_shifted(piece, row) / (1.0 + rest);
                 for (Py_ssize_t i = 0; i < count; i++)
                     by_logit[i] = of_row[i] == 0.0f ? 0.0f : (float)(of_row[i] * share * (mean - (logit[i] - top)));
                 continue;
             }
             const int64_t chosen = outcome[first + row];
-            const int exists = chosen >= 0 && chosen < count && is_allowed(&piece, row * count + chosen);
+            const int exists = chosen >= 0 && chosen < count && is_allowed(piece, row * count + chosen);
             if (!exists || logit[chosen] == -INFINITY) {
                 memset(by_logit, 0, count * sizeof(float));
                 continue;
@@ -539,109 +653,228 @@ INLINE void add(RowSums *rows, const double *elements, Py_ssize_t num) {
 }
 
 /* How many elements to work on at a time: whole rows, if one is not more than a piece. */
-INLINE Py_ssize_t step_of(Py_ssize_t count) { return count < PIECE ? PIECE / count * count : PIECE; }
+INLINE Py_ssize_t step_of(Py_ssize_t count) { return count < SHORT_PIECE ? SHORT_PIECE / count * count : SHORT_PIECE; }
 
-/* x = loc + scale noise, and the log-density of squash(x) between bounds that are 2 `half_width` apart. The log of the
-   slope, log(half_width (1 - tanh(x)^2)), is 2 (log 2 - |x| - log(1 + exp(-2 |x|))) but for the width; the logarithms
-   that are left are one. */
-VECTORIZED static void squashed_pair(const float *restrict noise, const float *restrict loc,
-                                     const float *restrict scale, double half_width, Py_ssize_t rows, Py_ssize_t count,
-                                     float *restrict x, float *restrict log_density) {
+typedef struct {
+    Operand loc, scale, low, high; /* bounds that are absent make a normal of a tanh-normal */
+} Parameters;
+
+/* A piece of them, and room for it. */
+typedef struct {
+    const float *loc, *scale, *low, *high;
+    float room[4][SHORT_PIECE];
+} ParameterPiece;
+
+INLINE void read_parameters(const Parameters *parameters, Py_ssize_t first, Py_ssize_t num, ParameterPiece *piece) {
+    piece->loc = read_floats(&parameters->loc, first, num, piece->room[0]);
+    piece->scale = read_floats(&parameters->scale, first, num, piece->room[1]);
+    if (parameters->low.data == NULL) return;
+    piece->low = read_floats(&parameters->low, first, num, piece->room[2]);
+    piece->high = read_floats(&parameters->high, first, num, piece->room[3]);
+}
+
+/* The log of the slope of squash at x, log(half_width (1 - tanh(x)^2)), is 2 (log 2 - |x| - log(1 + exp(-2 |x|))) but
+   for the width; the logarithms that are left are one, with that of the scale. */
+INLINE double log_density_of_noise(double noise, double x, double scale, double half_width) {
+    const double size = fabs(x), limited = size < 100.0 ? size : 100.0;
+    const double growth = 1.0 + exp_of(-2.0 * limited);
+    const double product = scale * half_width / (growth * growth);
+    return log_normal_density(noise) - log_of_any(product) + 2.0 * (size - LOG_2);
+}
+
+EXACT static void add_noise(const float *restrict noise, const float *restrict loc, const float *restrict scale,
+                            Py_ssize_t num, float *restrict x) {
+    for (Py_ssize_t i = 0; i < num; i++) x[i] = loc[i] + scale[i] * noise[i];
+}
+
+/* x = loc + scale noise and, if there is room, its log-density, or with bounds that of squash(x) and -2 |x|, which
+   `squash` asks for unless all bounds are a number and its negative: return whether they are. */
+VECTORIZED static int draws_of_noise(const Operand *noise_of, const Parameters *parameters, Py_ssize_t size,
+                                     Py_ssize_t count, float *restrict x, float *restrict end,
+                                     float *restrict log_density) {
     RowSums sums = {log_density, count, 0, 0.0};
-    double piece[PIECE];
+    const int has_bounds = parameters->low.data != NULL;
     const Py_ssize_t step = step_of(count);
-    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += step, left -= step) {
-        const Py_ssize_t num = left < step ? left : step;
-        /* In two loops, as a product and a sum that are rounded once are not those of PyTorch. */
-        for (Py_ssize_t i = first; i < first + num; i++) x[i] = scale[i] * noise[i];
-        for (Py_ssize_t i = first; i < first + num; i++) x[i] = loc[i] + x[i];
-        for (Py_ssize_t i = 0; i < num; i++) {
-            const double size = fabs((double)x[first + i]), limited = size < 100.0 ? size : 100.0;
-            const double growth = 1.0 + exp_of(-2.0 * limited);
-            const double product = scale[first + i] * half_width / (growth * growth);
-            piece[i] = log_normal_density(noise[first + i]) - log_of_any(product) + 2.0 * (size - LOG_2);
+    ParameterPiece piece;
+    float noise_room[SHORT_PIECE];
+    double densities[SHORT_PIECE];
+    int are_mirrored = 1;
+    for (Py_ssize_t first = 0; first < size; first += step) {
+        const Py_ssize_t num = size - first < step ? size - first : step;
+        read_parameters(parameters, first, num, &piece);
+        const float *restrict noise = read_floats(noise_of, first, num, noise_room);
+        const float *restrict loc = piece.loc, *restrict scale = piece.scale;
+        add_noise(noise, loc, scale, num, x + first);
+        if (has_bounds) {
+            for (Py_ssize_t i = 0; i < num; i++) are_mirrored &= piece.low[i] == -piece.high[i];
         }
-        add(&sums, piece, num);
+        if (log_density == NULL) continue;
+        if (has_bounds)
+            for (Py_ssize_t i = 0; i < num; i++) {
+                const double half_width = 0.5 * ((double)piece.high[i] - (double)piece.low[i]);
+                densities[i] = log_density_of_noise(noise[i], x[first + i], scale[i], half_width);
+            }
+        else
+            for (Py_ssize_t i = 0; i < num; i++) /* NaN of a location that is infinite or NaN */
+                densities[i] = log_normal_density(noise[i]) - log_of_any(scale[i]) + 0.0 * (double)loc[i];
+        add(&sums, densities, num);
+    }
+    if (!are_mirrored && end != NULL)
+        for (Py_ssize_t i = 0; i < size; i++) end[i] = -2.0f * fabsf(x[i]);
+    return are_mirrored;
+}
+
+/* The next larger float of one that is not infinite. */
+INLINE float above(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = x == 0.0f ? 1 : x > 0.0f ? bits + 1 : bits - 1;
+    float next;
+    memcpy(&next, &bits, sizeof next);
+    return x < INFINITY ? next : x; /* inf and NaN stay */
+}
+
+/* interval.squash and interval.strictly_inside, from tanh(x) and where bounds are not mirrored sigmoid(-2 |x|), which
+   else is NULL; the result takes the place of tanh(x). */
+EXACT static void squash(const float *restrict x, const float *restrict sigmoid, const Operand *low_of,
+                              const Operand *high_of, Py_ssize_t size, float *restrict tanh) {
+    float low_room[SHORT_PIECE], high_room[SHORT_PIECE];
+    for (Py_ssize_t first = 0; first < size; first += SHORT_PIECE) {
+        const Py_ssize_t num = size - first < SHORT_PIECE ? size - first : SHORT_PIECE;
+        const float *restrict low = read_floats(low_of, first, num, low_room);
+        const float *restrict high = read_floats(high_of, first, num, high_room);
+        float *restrict value = tanh + first;
+        if (sigmoid == NULL)
+            for (Py_ssize_t i = 0; i < num; i++) value[i] = 0.5f * (high[i] - low[i]) * value[i];
+        else
+            for (Py_ssize_t i = 0; i < num; i++) {
+                const float width = high[i] - low[i], half = 0.5f * width, scaled = half * value[i];
+                const float from_end = width * sigmoid[first + i];
+                const float tail = x[first + i] < 0.0f ? low[i] + from_end : high[i] - from_end;
+                const float whole = fabsf(x[first + i]) < 0.5f ? (low[i] + half) + scaled : tail;
+                value[i] = low[i] == -high[i] ? scaled : whole;
+            }
+        for (Py_ssize_t i = 0; i < num; i++) {
+            const float least = above(low[i]), largest = -above(-high[i]);
+            const float raised = value[i] < least ? least : value[i]; /* NaN stays */
+            value[i] = raised > largest ? largest : raised;
+        }
+    }
+}
+
+/* What `draws_of_noise` gives has these derivatives by loc and scale, times those of a result by the value and by the
+   log-density, of which either may be absent, as may be one of the results. */
+VECTORIZED static void draw_slopes(const Operand *noise_of, const float *restrict x, const Parameters *parameters,
+                                   const Operand *by_value_of, const Operand *by_density_of, Py_ssize_t size,
+                                   float *restrict by_loc, float *restrict by_scale) {
+    ParameterPiece piece;
+    float noise_room[SHORT_PIECE], value_room[SHORT_PIECE], density_room[SHORT_PIECE], by_x[SHORT_PIECE];
+    const int has_bounds = parameters->low.data != NULL;
+    memset(value_room, 0, sizeof value_room), memset(density_room, 0, sizeof density_room);
+    for (Py_ssize_t first = 0; first < size; first += SHORT_PIECE) {
+        const Py_ssize_t num = size - first < SHORT_PIECE ? size - first : SHORT_PIECE;
+        read_parameters(parameters, first, num, &piece);
+        const float *restrict noise = read_floats(noise_of, first, num, noise_room);
+        const float *restrict scale = piece.scale;
+        const float *by_value = value_room, *by_density = density_room;
+        if (by_value_of->data != NULL) by_value = read_floats(by_value_of, first, num, value_room);
+        if (by_density_of->data != NULL) by_density = read_floats(by_density_of, first, num, density_room);
+        if (has_bounds)
+            for (Py_ssize_t i = 0; i < num; i++) {
+                const double at = x[first + i], distance = fabs(at), limited = distance < 100.0 ? distance : 100.0;
+                const double decay = exp_of(-2.0 * limited), growth = 1.0 + decay;
+                const double far = (1.0 - decay) / growth, size_of_tanh = distance < 1e-4 ? distance : far;
+                const double slope = 2.0 * ((double)piece.high[i] - (double)piece.low[i]) * decay / (growth * growth);
+                const double of_tanh = at < 0.0 ? -size_of_tanh : size_of_tanh;
+                by_x[i] = (float)(by_value[i] * slope + by_density[i] * 2.0 * of_tanh + 0.0 * at);
+            }
+        else
+            for (Py_ssize_t i = 0; i < num; i++) by_x[i] = by_value[i];
+        if (by_loc != NULL) memcpy(by_loc + first, by_x, num * sizeof(float));
+        if (by_scale != NULL)
+            for (Py_ssize_t i = 0; i < num; i++)
+                by_scale[first + i] = (float)((double)by_x[i] * noise[i] - by_density[i] / (double)scale[i]);
     }
 }
 
 /* How many standard deviations is a value from the mean of the normal that it was, or is the pre-image of one under
-   squash? Bounds of -inf and inf stand for none. Outside of the bounds it is infinite; NaN of NaN. */
-typedef struct {
-    double low, high;
-} Bounds;
+   squash? Outside of the bounds it is infinite; NaN of NaN. */
+INLINE double deviation(double value, double loc, double scale) { return (value - loc) / scale; }
 
-INLINE double deviation(double value, double loc, double scale, const Bounds *bounds, double *slope) {
-    double x = value;
-    *slope = 1.0;
-    if (bounds != NULL) {
-        const double below = value - bounds->low, above = bounds->high - value;
-        const int is_outside = below <= 0.0 || above <= 0.0;
-        const double first = is_outside ? 1.0 : below, second = is_outside ? 1.0 : above;
-        *slope = first * 2.0 * second / (bounds->high - bounds->low);
-        x = is_outside ? (bounds->high - bounds->low) * INFINITY : 0.5 * log_of_any(first / second); /* NaN of NaN */
-    }
-    return (x - loc) / scale;
+INLINE double squashed_deviation(double value, double loc, double scale, double low, double high, double *slope) {
+    const double below = value - low, above = high - value, width = high - low;
+    const int is_outside = below <= 0.0 || above <= 0.0;
+    const double first = is_outside ? 1.0 : below, second = is_outside ? 1.0 : above;
+    *slope = first * 2.0 * second / width;
+    const double x = is_outside ? width * INFINITY : 0.5 * log_of_any(first / second); /* NaN of NaN */
+    return deviation(x, loc, scale);
+}
+
+INLINE double log_density_of(double z, double sigma, double slope) {
+    const double density = log_normal_density(z) - log_of_any(sigma * slope);
+    return z * z >= FLT_MAX ? -INFINITY : density; /* NaN of NaN */
 }
 
 /* density.log_normal_density_at, and with bounds log_tanh_normal_density_at. */
-INLINE void add_log_densities(const float *restrict value, const float *restrict loc, const float *restrict scale,
-                              const Bounds *bounds, Py_ssize_t rows, Py_ssize_t count, float *restrict log_density) {
+VECTORIZED static void log_density_at(const Operand *value_of, const Parameters *parameters, Py_ssize_t size,
+                                      Py_ssize_t count, float *restrict log_density) {
     RowSums sums = {log_density, count, 0, 0.0};
-    double piece[PIECE];
     const Py_ssize_t step = step_of(count);
-    for (Py_ssize_t first = 0, left = rows * count; left > 0; first += step, left -= step) {
-        const Py_ssize_t num = left < step ? left : step;
-        for (Py_ssize_t i = 0; i < num; i++) {
-            const double sigma = scale[first + i];
-            double slope;
-            const double z = deviation(value[first + i], loc[first + i], sigma, bounds, &slope);
-            const double density = log_normal_density(z) - log_of_any(sigma * slope);
-            piece[i] = z * z >= FLT_MAX ? -INFINITY : density; /* NaN of NaN */
-        }
-        add(&sums, piece, num);
+    ParameterPiece piece;
+    float value_room[SHORT_PIECE];
+    double densities[SHORT_PIECE];
+    for (Py_ssize_t first = 0; first < size; first += step) {
+        const Py_ssize_t num = size - first < step ? size - first : step;
+        read_parameters(parameters, first, num, &piece);
+        const float *restrict value = read_floats(value_of, first, num, value_room);
+        const float *restrict loc = piece.loc, *restrict scale = piece.scale;
+        if (parameters->low.data == NULL)
+            for (Py_ssize_t i = 0; i < num; i++)
+                densities[i] = log_density_of(deviation(value[i], loc[i], scale[i]), scale[i], 1.0);
+        else
+            for (Py_ssize_t i = 0; i < num; i++) {
+                double slope;
+                const double z = squashed_deviation(value[i], loc[i], scale[i], piece.low[i], piece.high[i], &slope);
+                densities[i] = log_density_of(z, scale[i], slope);
+            }
+        add(&sums, densities, num);
     }
 }
 
-VECTORIZED static void log_density_at(const float *value, const float *loc, const float *scale, const Bounds *bounds,
-                                      Py_ssize_t rows, Py_ssize_t count, float *log_density) {
-    if (bounds == NULL) {
-        add_log_densities(value, loc, scale, NULL, rows, count, log_density);
-    } else {
-        const Bounds fixed = *bounds;
-        add_log_densities(value, loc, scale, &fixed, rows, count, log_density);
-    }
-}
-
-/* The derivatives of that by loc and scale, times `slope`, those of a result by the log-densities of the rows. */
-INLINE void write_slopes(const float *restrict value, const float *restrict loc, const float *restrict scale,
-                         const Bounds *bounds, const float *restrict slope, Py_ssize_t rows, Py_ssize_t count,
-                         float *restrict by_loc, float *restrict by_scale) {
-    for (Py_ssize_t row = 0; row < rows; row++)
-        for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) by_loc[i] = slope[row];
-    for (Py_ssize_t i = 0; i < rows * count; i++) {
+/* The derivatives of log-densities by loc and by scale, times those of a result by the log-densities; either may be
+   NULL. What is given as values may be noise instead, z itself. */
+VECTORIZED static void log_density_slopes(const Operand *value_of, int is_noise, const Parameters *parameters,
+                                          const Operand *slope_of, Py_ssize_t size, float *restrict by_loc,
+                                          float *restrict by_scale) {
+    ParameterPiece piece;
+    float value_room[SHORT_PIECE], slope_room[SHORT_PIECE];
+    double z[SHORT_PIECE];
+    for (Py_ssize_t first = 0; first < size; first += SHORT_PIECE) {
+        const Py_ssize_t num = size - first < SHORT_PIECE ? size - first : SHORT_PIECE;
+        read_parameters(parameters, first, num, &piece);
+        const float *restrict value = read_floats(value_of, first, num, value_room);
+        const float *restrict slope = read_floats(slope_of, first, num, slope_room);
+        const float *restrict loc = piece.loc, *restrict scale = piece.scale;
         double unused;
-        const double z = deviation(value[i], loc[i], scale[i], bounds, &unused);
-        const double by_shift = by_loc[i] / (double)scale[i];
-        const int is_outside = z * z >= FLT_MAX;
-        by_loc[i] = is_outside ? 0.0f : (float)(by_shift * z);
-        by_scale[i] = is_outside ? 0.0f : (float)(by_shift * (z * z - 1.0));
-    }
-}
-
-VECTORIZED static void log_density_slopes(const float *value, const float *loc, const float *scale,
-                                          const Bounds *bounds, const float *slope, Py_ssize_t rows, Py_ssize_t count,
-                                          float *by_loc, float *by_scale) {
-    if (bounds == NULL) {
-        write_slopes(value, loc, scale, NULL, slope, rows, count, by_loc, by_scale);
-    } else {
-        const Bounds fixed = *bounds;
-        write_slopes(value, loc, scale, &fixed, slope, rows, count, by_loc, by_scale);
+        if (is_noise)
+            for (Py_ssize_t i = 0; i < num; i++) z[i] = value[i] + 0.0 * (double)loc[i];
+        else if (parameters->low.data == NULL)
+            for (Py_ssize_t i = 0; i < num; i++) z[i] = deviation(value[i], loc[i], scale[i]);
+        else
+            for (Py_ssize_t i = 0; i < num; i++)
+                z[i] = squashed_deviation(value[i], loc[i], scale[i], piece.low[i], piece.high[i], &unused);
+        for (Py_ssize_t i = 0; i < num; i++) {
+            const double by_shift = slope[i] / (double)scale[i];
+            const int is_outside = z[i] * z[i] >= FLT_MAX;
+            if (by_loc != NULL) by_loc[first + i] = is_outside ? 0.0f : (float)(by_shift * z[i]);
+            if (by_scale != NULL) by_scale[first + i] = is_outside ? 0.0f : (float)(by_shift * (z[i] * z[i] - 1.0));
+        }
     }
 }
 
 /* -------------------------------------------------------------------------------------------------------- for Python
-   Addresses, counts and numbers, of which the callers know that they fit together. */
+   An operand is given as a number, as (address, shape, strides) of a tensor, or as None; results as addresses, 0 for
+   those that nobody asks for. Callers answer for addresses, dtypes and the sizes of results; all else is checked. */
 
 typedef PyObject *const *Arguments;
 
@@ -658,13 +891,101 @@ static void *address(PyObject *argument) {
     return found;
 }
 
-static Py_ssize_t size(PyObject *argument) { return PyLong_AsSsize_t(argument); }
+/* A positive number of things. */
+static Py_ssize_t size(PyObject *argument) {
+    const Py_ssize_t found = PyLong_AsSsize_t(argument);
+    if (found < 1 && !PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "a size must be positive, got %zd", found);
+    return found;
+}
+
+/* The shape to which operands broadcast. */
+static int shape_of(PyObject *given, Shape *shape) {
+    if (!PyTuple_Check(given)) return PyErr_SetString(PyExc_TypeError, "a shape must be a tuple"), 0;
+    shape->axes = PyTuple_Size(given), shape->size = 1;
+    if (shape->axes > MOST_AXES) return PyErr_SetString(PyExc_ValueError, "a shape has too many axes"), 0;
+    for (Py_ssize_t axis = 0; axis < shape->axes; axis++) {
+        shape->sizes[axis] = size(PyTuple_GetItem(given, axis));
+        if (PyErr_Occurred()) return 0;
+        shape->size *= shape->sizes[axis];
+    }
+    return 1;
+}
+
+/* Take the innermost axes away; return of how many elements they are, or 0. */
+static Py_ssize_t take_axes(Shape *shape, PyObject *given) {
+    const Py_ssize_t axes = PyLong_AsSsize_t(given);
+    Py_ssize_t count = 1;
+    if (PyErr_Occurred()) return 0;
+    if (axes < 0 || axes > shape->axes) return PyErr_SetString(PyExc_ValueError, "a shape has too few axes"), 0;
+    for (Py_ssize_t axis = 0; axis < axes; axis++) count *= shape->sizes[--shape->axes];
+    shape->size /= count;
+    return count;
+}
+
+static int tensor_operand(PyObject *given, const Shape *shape, Operand *operand) {
+    PyObject *sizes = PyTuple_GetItem(given, 1), *strides = sizes ? PyTuple_GetItem(given, 2) : NULL;
+    if (strides == NULL) return 0;
+    operand->data = address(PyTuple_GetItem(given, 0));
+    if (operand->data == NULL) return 0;
+    const Py_ssize_t axes = PyTuple_Size(sizes), missing = shape->axes - axes;
+    if (axes < 0 || PyTuple_Size(strides) != axes || missing < 0)
+        return PyErr_SetString(PyExc_ValueError, "an operand has too many axes"), 0;
+    for (Py_ssize_t axis = shape->axes - 1; axis >= 0; axis--) {
+        const Py_ssize_t wanted = shape->sizes[axis], last = operand->axes - 1;
+        Py_ssize_t stride = 0;
+        if (axis >= missing) {
+            const Py_ssize_t found = PyLong_AsSsize_t(PyTuple_GetItem(sizes, axis - missing));
+            if (found == wanted) stride = PyLong_AsSsize_t(PyTuple_GetItem(strides, axis - missing));
+            if (PyErr_Occurred()) return 0;
+            if (found != wanted && found != 1)
+                return PyErr_SetString(PyExc_ValueError, "an operand does not broadcast to the shape"), 0;
+        }
+        if (wanted == 1) continue;
+        if (last >= 0 && stride == operand->strides[last] * operand->sizes[last]) {
+            operand->sizes[last] *= wanted; /* one run */
+        } else {
+            operand->sizes[operand->axes] = wanted, operand->strides[operand->axes] = stride;
+            operand->axes++;
+        }
+    }
+    return 1;
+}
+
+static int operand_or_none(PyObject *given, const Shape *shape, Operand *operand) {
+    operand->data = NULL, operand->axes = 0;
+    if (given == Py_None) return 1;
+    if (PyTuple_Check(given)) return tensor_operand(given, shape, operand);
+    const double number = PyFloat_AsDouble(given);
+    if (PyErr_Occurred()) return 0;
+    operand->number = (float)number;
+    if (isinf(operand->number) && !isinf(number))
+        return PyErr_SetString(PyExc_OverflowError, "a number is too large for float32"), 0;
+    operand->data = &operand->number;
+    if (shape->size > 1) operand->axes = 1, operand->sizes[0] = shape->size, operand->strides[0] = 0;
+    return 1;
+}
+
+static int operand(PyObject *given, const Shape *shape, Operand *operand) {
+    if (given == Py_None) return PyErr_SetString(PyExc_TypeError, "an operand is missing"), 0;
+    return operand_or_none(given, shape, operand);
+}
+
+static int parameters_of(Arguments given, const Shape *shape, Parameters *parameters) {
+    if ((given[2] == Py_None) != (given[3] == Py_None))
+        return PyErr_SetString(PyExc_TypeError, "a bound is missing"), 0;
+    return operand(given[0], shape, &parameters->loc) && operand(given[1], shape, &parameters->scale) &&
+           operand_or_none(given[2], shape, &parameters->low) && operand_or_none(given[3], shape, &parameters->high);
+}
 
 static PyObject *call_philox(Arguments given, Py_ssize_t num_given,
                              void (*philox)(const uint64_t *, Py_ssize_t, Py_ssize_t, void *)) {
     if (!has(num_given, 4)) return NULL;
     const uint64_t *keys = address(given[0]);
-    const Py_ssize_t rows = size(given[1]), num = size(given[2]);
+    if (PyErr_Occurred()) return NULL;
+    const Py_ssize_t rows = size(given[1]);
+    if (PyErr_Occurred()) return NULL;
+    const Py_ssize_t num = size(given[2]);
+    if (PyErr_Occurred()) return NULL;
     void *numbers = address(given[3]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
@@ -689,129 +1010,198 @@ static PyObject *call_philox_normals(PyObject *module, Arguments given, Py_ssize
     return call_philox(given, num, philox_normals);
 }
 
-static float *room_for_weights(Py_ssize_t count) {
-    float *weights = PyMem_Malloc((count < PIECE ? PIECE : count) * sizeof(float));
-    if (weights == NULL) PyErr_NoMemory();
-    return weights;
+/* A table of logits with its mask: (*batch, count). */
+typedef struct {
+    Shape batch;
+    Py_ssize_t count;
+    Operand logits, mask;
+} Table;
+
+static int table_of(PyObject *given_shape, PyObject *logits, PyObject *mask, Table *table) {
+    if (!shape_of(given_shape, &table->batch)) return 0;
+    if (!operand(logits, &table->batch, &table->logits) || !operand_or_none(mask, &table->batch, &table->mask)) return 0;
+    if (table->batch.axes == 0) return PyErr_SetString(PyExc_ValueError, "logits have no axis"), 0;
+    table->count = table->batch.sizes[--table->batch.axes];
+    table->batch.size /= table->count;
+    return 1;
 }
 
 static PyObject *call_categories(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 8)) return NULL;
-    const float *logits = address(given[0]);
-    const unsigned char *mask = address_or_null(given[1]);
-    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
+    Table table;
+    if (!table_of(given[0], given[1], given[2], &table)) return NULL;
+    const Py_ssize_t samples = size(given[3]);
+    if (PyErr_Occurred()) return NULL;
     const double *share = address_or_null(given[4]);
+    if (PyErr_Occurred()) return NULL;
     const double unit = PyFloat_AsDouble(given[5]);
+    if (PyErr_Occurred()) return NULL;
     int64_t *outcome = address(given[6]);
+    if (PyErr_Occurred()) return NULL;
     float *log_prob = address_or_null(given[7]);
     if (PyErr_Occurred()) return NULL;
-    float *weights = room_for_weights(count);
-    if (weights == NULL) return NULL;
+    Piece piece;
+    if (!begin_piece(&piece, table.count)) return NULL;
+    double *sums = samples > 1 && share != NULL ? PyMem_Malloc(table.count * sizeof(double)) : NULL;
     Py_BEGIN_ALLOW_THREADS;
-    categories(logits, mask, rows, count, share, (float)unit, outcome, log_prob, weights);
+    categories(&table.logits, &table.mask, table.batch.size, table.count, samples, share, (float)unit, outcome,
+               log_prob, &piece, sums);
     Py_END_ALLOW_THREADS;
-    PyMem_Free(weights);
+    PyMem_Free(sums);
+    PyMem_Free(piece.weights);
     Py_RETURN_NONE;
 }
 
 static PyObject *call_entropies(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 5)) return NULL;
-    const float *logits = address(given[0]);
-    const unsigned char *mask = address_or_null(given[1]);
-    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
-    float *entropy = address(given[4]);
+    if (!has(num, 4)) return NULL;
+    Table table;
+    if (!table_of(given[0], given[1], given[2], &table)) return NULL;
+    float *entropy = address(given[3]);
     if (PyErr_Occurred()) return NULL;
-    float *weights = room_for_weights(count);
-    if (weights == NULL) return NULL;
+    Piece piece;
+    if (!begin_piece(&piece, table.count)) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    entropies(logits, mask, rows, count, entropy, weights);
+    entropies(&table.logits, &table.mask, table.batch.size, table.count, entropy, &piece);
     Py_END_ALLOW_THREADS;
-    PyMem_Free(weights);
+    PyMem_Free(piece.weights);
     Py_RETURN_NONE;
 }
 
 static PyObject *call_divergences(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 7)) return NULL;
-    const float *p_logits = address(given[0]), *q_logits = address(given[2]);
-    const unsigned char *p_mask = address_or_null(given[1]), *q_mask = address_or_null(given[3]);
-    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
-    float *divergence = address(given[6]);
+    if (!has(num, 6)) return NULL;
+    Table of_p, of_q;
+    if (!table_of(given[0], given[1], given[2], &of_p) || !table_of(given[0], given[3], given[4], &of_q)) return NULL;
+    float *divergence = address(given[5]);
     if (PyErr_Occurred()) return NULL;
-    void *room = PyMem_Malloc(count * (3 * sizeof(double) + 2 * sizeof(float)));
+    const Py_ssize_t count = of_p.count;
+    void *room = PyMem_Malloc(count * (3 * sizeof(double) + 4 * sizeof(float) + 2));
     if (room == NULL) return PyErr_NoMemory();
     double *numbers = room;
-    Row p = {.weights = numbers, .logits = (float *)(numbers + 3 * count)};
-    Row q = {.weights = numbers + count, .logits = p.logits + count};
+    float *floats = (float *)(numbers + 3 * count);
+    unsigned char *masks = (unsigned char *)(floats + 4 * count);
+    Row p = {.weights = numbers, .logits = floats, .room = floats + count, .mask_room = masks};
+    Row q = {.weights = numbers + count,
+             .logits = floats + 2 * count,
+             .room = floats + 3 * count,
+             .mask_room = masks + count};
     Py_BEGIN_ALLOW_THREADS;
-    divergences(p_logits, p_mask, q_logits, q_mask, rows, count, divergence, p, q, numbers + 2 * count);
+    divergences(&of_p.logits, &of_p.mask, &of_q.logits, &of_q.mask, of_p.batch.size, count, divergence, p, q,
+                numbers + 2 * count);
     Py_END_ALLOW_THREADS;
     PyMem_Free(room);
     Py_RETURN_NONE;
 }
 
 static PyObject *call_category_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 7)) return NULL;
-    const float *logits = address(given[0]);
-    const unsigned char *mask = address_or_null(given[1]);
-    const Py_ssize_t rows = size(given[2]), count = size(given[3]);
-    const int64_t *outcome = address_or_null(given[4]);
-    const float *slope = address(given[5]);
-    float *by_logits = address(given[6]);
+    if (!has(num, 6)) return NULL;
+    Table table;
+    Operand slope;
+    if (!table_of(given[0], given[1], given[2], &table) || !operand(given[4], &table.batch, &slope)) return NULL;
+    const int64_t *outcome = address_or_null(given[3]);
     if (PyErr_Occurred()) return NULL;
-    float *weights = room_for_weights(count);
-    if (weights == NULL) return NULL;
+    float *by_logits = address(given[5]);
+    if (PyErr_Occurred()) return NULL;
+    Piece piece;
+    if (!begin_piece(&piece, table.count)) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    category_slopes(logits, mask, rows, count, outcome, slope, by_logits, weights);
+    category_slopes(&table.logits, &table.mask, table.batch.size, table.count, outcome, &slope, by_logits, &piece);
     Py_END_ALLOW_THREADS;
-    PyMem_Free(weights);
+    PyMem_Free(piece.weights);
     Py_RETURN_NONE;
 }
 
-static PyObject *call_squashed_pair(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 8)) return NULL;
-    const float *noise = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
-    const double half_width = PyFloat_AsDouble(given[3]);
-    const Py_ssize_t rows = size(given[4]), count = size(given[5]);
-    float *x = address(given[6]), *log_density = address(given[7]);
+static PyObject *call_draws_of_noise(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 10)) return NULL;
+    Shape shape;
+    Operand noise;
+    Parameters parameters;
+    if (!shape_of(given[0], &shape)) return NULL;
+    if (!operand(given[2], &shape, &noise) || !parameters_of(given + 3, &shape, &parameters)) return NULL;
+    const Py_ssize_t elements = shape.size, count = take_axes(&shape, given[1]);
+    if (PyErr_Occurred()) return NULL;
+    float *x = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    float *end = address_or_null(given[8]);
+    if (PyErr_Occurred()) return NULL;
+    float *log_density = address_or_null(given[9]);
+    if (PyErr_Occurred()) return NULL;
+    int are_mirrored;
+    Py_BEGIN_ALLOW_THREADS;
+    are_mirrored = draws_of_noise(&noise, &parameters, elements, count, x, end, log_density);
+    Py_END_ALLOW_THREADS;
+    return PyBool_FromLong(are_mirrored);
+}
+
+static PyObject *call_squash(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 6)) return NULL;
+    Shape shape;
+    Operand low, high;
+    if (!shape_of(given[0], &shape)) return NULL;
+    if (!operand(given[3], &shape, &low) || !operand(given[4], &shape, &high)) return NULL;
+    const float *x = address(given[1]);
+    if (PyErr_Occurred()) return NULL;
+    const float *sigmoid = address_or_null(given[2]);
+    if (PyErr_Occurred()) return NULL;
+    float *tanh = address(given[5]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    squashed_pair(noise, loc, scale, half_width, rows, count, x, log_density);
+    squash(x, sigmoid, &low, &high, shape.size, tanh);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
-/* Numbers for the bounds, or None for no bounds. */
-static const Bounds *bounds_of(PyObject *low, PyObject *high, Bounds *bounds) {
-    if (low == Py_None) return NULL;
-    bounds->low = PyFloat_AsDouble(low), bounds->high = PyFloat_AsDouble(high);
-    return bounds;
+static PyObject *call_draw_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 11)) return NULL;
+    Shape shape;
+    Operand noise, by_value, by_density;
+    Parameters parameters;
+    if (!shape_of(given[0], &shape)) return NULL;
+    if (!operand(given[1], &shape, &noise) || !parameters_of(given + 3, &shape, &parameters)) return NULL;
+    if (!operand_or_none(given[7], &shape, &by_value) || !operand_or_none(given[8], &shape, &by_density)) return NULL;
+    const float *x = parameters.low.data == NULL ? NULL : address(given[2]);
+    if (PyErr_Occurred()) return NULL;
+    float *by_loc = address_or_null(given[9]);
+    if (PyErr_Occurred()) return NULL;
+    float *by_scale = address_or_null(given[10]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    draw_slopes(&noise, x, &parameters, &by_value, &by_density, shape.size, by_loc, by_scale);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
 }
 
 static PyObject *call_log_density_at(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 8)) return NULL;
-    const float *value = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
-    Bounds room;
-    const Bounds *bounds = bounds_of(given[3], given[4], &room);
-    const Py_ssize_t rows = size(given[5]), count = size(given[6]);
+    Shape shape;
+    Operand value;
+    Parameters parameters;
+    if (!shape_of(given[0], &shape)) return NULL;
+    if (!operand(given[2], &shape, &value) || !parameters_of(given + 3, &shape, &parameters)) return NULL;
+    const Py_ssize_t elements = shape.size, count = take_axes(&shape, given[1]);
+    if (PyErr_Occurred()) return NULL;
     float *log_density = address(given[7]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    log_density_at(value, loc, scale, bounds, rows, count, log_density);
+    log_density_at(&value, &parameters, elements, count, log_density);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
 static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 10)) return NULL;
-    const float *value = address(given[0]), *loc = address(given[1]), *scale = address(given[2]);
-    Bounds room;
-    const Bounds *bounds = bounds_of(given[3], given[4], &room);
-    const float *slope = address(given[5]);
-    const Py_ssize_t rows = size(given[6]), count = size(given[7]);
-    float *by_loc = address(given[8]), *by_scale = address(given[9]);
+    Shape shape;
+    Operand value, slope;
+    Parameters parameters;
+    if (!shape_of(given[0], &shape)) return NULL;
+    if (!operand(given[1], &shape, &value) || !parameters_of(given + 3, &shape, &parameters)) return NULL;
+    if (!operand(given[7], &shape, &slope)) return NULL;
+    const int is_noise = PyObject_IsTrue(given[2]);
+    float *by_loc = address_or_null(given[8]);
+    if (PyErr_Occurred()) return NULL;
+    float *by_scale = address_or_null(given[9]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    log_density_slopes(value, loc, scale, bounds, slope, rows, count, by_loc, by_scale);
+    log_density_slopes(&value, is_noise, &parameters, &slope, shape.size, by_loc, by_scale);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
@@ -826,7 +1216,9 @@ static PyMethodDef methods[] = {
     METHOD(entropies),
     METHOD(divergences),
     METHOD(category_slopes),
-    METHOD(squashed_pair),
+    METHOD(draws_of_noise),
+    METHOD(squash),
+    METHOD(draw_slopes),
     METHOD(log_density_at),
     METHOD(log_density_slopes),
     {NULL, NULL, 0, NULL},

@@ -1,42 +1,84 @@
-"""What `_kernels.c` offers: functions of addresses, counts and numbers, the addresses of results last."""
+"""What `_kernels.c` offers, addresses of results last; these are contiguous, and 0 where a result is not wanted.
+
+An operand is a number, a tensor as (address, shape, strides), or None; it broadcasts to the shape that comes first.
+"""
+
+from collections.abc import Sequence
+
+_Operand = float | tuple[int, Sequence[int], Sequence[int]]
+_Optional = _Operand | None
+_Shape = tuple[int, ...]
 
 def philox_words(keys: int, rows: int, num: int, words: int, /) -> None: ...
 def philox_uniforms(keys: int, rows: int, num: int, uniforms: int, /) -> None: ...
 def philox_double_uniforms(keys: int, rows: int, num: int, uniforms: int, /) -> None: ...
 def philox_normals(keys: int, rows: int, num: int, normals: int, /) -> None: ...
 def categories(
-    logits: int, mask: int, rows: int, count: int, share: int, unit: float, outcome: int, log_prob: int, /
+    shape: _Shape,
+    logits: _Operand,
+    mask: _Optional,
+    samples: int,
+    share: int,
+    unit: float,
+    outcome: int,
+    log_prob: int,
+    /,
 ) -> None: ...
-def entropies(logits: int, mask: int, rows: int, count: int, entropy: int, /) -> None: ...
+def entropies(shape: _Shape, logits: _Operand, mask: _Optional, entropy: int, /) -> None: ...
 def divergences(
-    p_logits: int, p_mask: int, q_logits: int, q_mask: int, rows: int, count: int, divergence: int, /
+    shape: _Shape, p_logits: _Operand, p_mask: _Optional, q_logits: _Operand, q_mask: _Optional, divergence: int, /
 ) -> None: ...
 def category_slopes(
-    logits: int, mask: int, rows: int, count: int, outcome: int, slope: int, by_logits: int, /
+    shape: _Shape, logits: _Operand, mask: _Optional, outcome: int, slope: _Operand, by_logits: int, /
 ) -> None: ...
-def squashed_pair(
-    noise: int, loc: int, scale: int, half_width: float, rows: int, count: int, x: int, log_density: int, /
+def draws_of_noise(
+    shape: _Shape,
+    event_dims: int,
+    noise: _Operand,
+    loc: _Operand,
+    scale: _Operand,
+    low: _Optional,
+    high: _Optional,
+    x: int,
+    end: int,
+    log_density: int,
+    /,
+) -> bool: ...
+def squash(shape: _Shape, x: int, sigmoid: int, low: _Operand, high: _Operand, tanh: int, /) -> None: ...
+def draw_slopes(
+    shape: _Shape,
+    noise: _Operand,
+    x: int,
+    loc: _Operand,
+    scale: _Operand,
+    low: _Optional,
+    high: _Optional,
+    by_value: _Optional,
+    by_density: _Optional,
+    by_loc: int,
+    by_scale: int,
+    /,
 ) -> None: ...
 def log_density_at(
-    value: int,
-    loc: int,
-    scale: int,
-    low: float | None,
-    high: float | None,
-    rows: int,
-    count: int,
+    shape: _Shape,
+    event_dims: int,
+    value: _Operand,
+    loc: _Operand,
+    scale: _Operand,
+    low: _Optional,
+    high: _Optional,
     log_density: int,
     /,
 ) -> None: ...
 def log_density_slopes(
-    value: int,
-    loc: int,
-    scale: int,
-    low: float | None,
-    high: float | None,
-    slope: int,
-    rows: int,
-    count: int,
+    shape: _Shape,
+    value: _Operand,
+    is_noise: bool,
+    loc: _Operand,
+    scale: _Operand,
+    low: _Optional,
+    high: _Optional,
+    slope: _Operand,
     by_loc: int,
     by_scale: int,
     /,

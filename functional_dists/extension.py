@@ -1,6 +1,6 @@
 """The functions of `_kernels.c`, where the package was installed with a C compiler at hand; else `kernels` is None.
 
-They are given addresses of memory: see `random.cpu` and `special.kernels`, which alone call them.
+They are given addresses of memory: see `random.cpu` and `kernels`, which alone call them.
 """
 
 import functools
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 try:
-    from functional_dists import _kernels as kernels
+    import functional_dists._kernels as kernels
 except ImportError:
     kernels = None  # type: ignore[assignment]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import extension, masked_categorical, normal, random, special, tanh_normal, truncated_normal
-from functional_dists.family import Real, verb
+from functional_dists.family import Real, define
 from functional_dists.special import constant, quadrature
 from tests.families import VERBS, call_of
 
@@ -252,6 +252,9 @@ class Params(NamedTuple):
     high: Real = 3.0
 
 
+verb = define(Params)
+
+
 @verb
 def lowest(loc: Real, low: Real, high: Real) -> Tensor:
     return low
@@ -361,31 +364,34 @@ class Special(Tensor):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace. is:DeprecationWarning")
-def test_literals_belong_to_no_mode() -> None:
+def test_what_is_remembered_belongs_to_no_mode() -> None:
     forget()
     x = torch.ones(2)
-    seen = []
 
     def use(x: Tensor) -> Tensor:
-        seen.append(constant.literal(0.3, x))
         return (constant.operand(0.3, x) * x).sum()
+
+    def remembered() -> int:
+        return constant.remembered.cache_info().currsize
 
     torch.vmap(use)(x[None])
     torch.func.grad(use)(x)
     torch.fx.experimental.proxy_tensor.make_fx(use)(x)
-    assert seen == [0.3] * 3
+    torch.fx.experimental.proxy_tensor.make_fx(use, pre_dispatch=True)(x)
+    torch.jit.trace(use, (x,), check_trace=False)
+    constant.operand(0.3, x.as_subclass(Special))
+    assert remembered() == 0
     with torch.inference_mode():
-        assert constant.literal(0.3, x) is constant.literal(0.3, x)
-    assert constant.literal(0.3, x.as_subclass(Special)) == 0.3
-    assert isinstance(constant.literal(0.3, torch.nn.Parameter(x)), Tensor)
+        known = constant.operand(0.3, x)
+        assert constant.operand(0.3, x) is known
+    assert constant.operand(0.3, torch.nn.Parameter(x)) is known
+    assert constant.operand(0.3, x.as_subclass(Special)) is not known
     tracked = x.clone().requires_grad_()
     use(tracked).backward()  # needs 0.3, which inference mode would not let it keep
     assert torch.equal(tracked.grad, torch.full((2,), 0.3))
-    seen.clear()
-    torch.func.grad(use)(x)
-    torch.fx.experimental.proxy_tensor.make_fx(use, pre_dispatch=True)(x)
-    torch.jit.trace(use, (x,), check_trace=False)
-    assert not any(isinstance(number, Tensor) for number in seen)  # as if 0.3 had not been met before
+    seen = []
+    torch.func.grad(lambda x: seen.append(constant.operand(0.3, x)) or use(x))(x)  # as if 0.3 had not been met before
+    assert seen[0] is not known
     assert torch.equal(torch.compile(use, backend="aot_eager", fullgraph=True)(x), use(x))
 
 
@@ -407,7 +413,7 @@ def test_bounds_alone_have_their_derivatives(verb: str, bounds: tuple[float, flo
 def test_numbers_are_forgotten_before_they_are_too_many() -> None:
     x = torch.ones(2)
     for i in range(2 * constant.remembered.cache_info().maxsize):
-        constant.literal(float(i), x)
+        constant.operand(float(i), x)
         _doubled(torch.tensor(float(i)))
     for cache in (constant.remembered, constant._result):
         assert cache.cache_info().currsize == cache.cache_info().maxsize
@@ -417,7 +423,7 @@ def test_a_tensor_is_not_taken_for_one_that_was_there_before() -> None:
     x = torch.ones(2)
     for _ in range(20):
         forget()
-        known = {id(constant.literal(float(i), x)) for i in range(50)}
+        known = {id(constant.operand(float(i), x)) for i in range(50)}
         forget()
         made = [torch.tensor(7.0) for _ in range(50)]
         for tensor in made:

@@ -1,15 +1,13 @@
-"""The log-densities whose derivatives eager code has by hand are those that autograd would find."""
+"""Log-densities of values, and their derivatives, of which eager code has some from kernels."""
 
-import functools
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from functional_dists import extension, normal, tanh_normal
-from functional_dists.special import gaussian, kernels
+from functional_dists import normal, tanh_normal
+from functional_dists.extension import without_kernels
 
 F64 = torch.float64
 LOC = torch.linspace(-2, 2, 12, dtype=F64).reshape(4, 3)
@@ -33,69 +31,32 @@ ARGUMENTS = {
     "more values": (LOC[0], SCALE, VALUE),
     "outside": (LOC, SCALE, OUTSIDE),
 }
-Score = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@pytest.fixture
-def plain_formula(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], Score]:
-    """Make a score that leaves all derivatives to autograd."""
-
-    def of(score: Score) -> Score:
-        @functools.wraps(score)
-        def call(*arguments: Tensor) -> Tensor:
-            with monkeypatch.context() as patch:
-                patch.setattr(gaussian, "_are_asked_alone", lambda *tensors: False)
-                return score(*arguments)
-
-        return call
-
-    return of
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
-@pytest.mark.parametrize("score", SCORES)
-def test_values_and_derivatives_are_those_of_autograd(score: str, arguments: str, plain_formula) -> None:
-    *parameters, value = ARGUMENTS[arguments]
-
-    def results(function: Score) -> list[Tensor]:
+@pytest.mark.parametrize("score", [score for score in SCORES if "far out" not in score])  # which float32 has not
+def test_values_and_derivatives_of_kernels_are_those_of_formulas(score: str, arguments: str) -> None:
+    def results(dtype: torch.dtype) -> list[Tensor]:
+        *parameters, value = (argument.float().to(dtype) for argument in ARGUMENTS[arguments])
         tracked = [parameter.clone().requires_grad_() for parameter in parameters]
-        scores = function(*tracked, value)
-        weighted = (
-            scores.nan_to_num(neginf=0.0) * torch.linspace(1, 2, scores.numel(), dtype=F64).view_as(scores)
-        ).sum()
+        scores = SCORES[score](*tracked, value)
+        weights = torch.linspace(1, 2, scores.numel(), dtype=dtype).view_as(scores)
+        weighted = (scores.nan_to_num(neginf=0.0) * weights).sum()
+        alone = torch.autograd.grad(weighted, tracked, retain_graph=True)
         first = torch.autograd.grad(weighted, tracked, create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in first), tracked)
-        return [scores, *first, *second]
+        return [scores, *alone, *first, *second]
 
-    by_hand = results(SCORES[score])
-    by_autograd = results(plain_formula(SCORES[score]))
-    assert torch.equal(by_hand[0], by_autograd[0])
-    for a, b in zip(by_hand, by_autograd, strict=True):
-        assert not a.isnan().any()
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-
-
-def test_the_derivatives_by_hand_are_used() -> None:
-    names = []
-    for score in SCORES.values():
-        found = score(LOC.clone().requires_grad_(), SCALE, VALUE)
-        while found.grad_fn is not None and "LogImageDensity" not in type(found.grad_fn).__name__:
-            found = _Node(found.grad_fn.next_functions[0][0])
-        names.append(type(found.grad_fn).__name__)
-    assert names == ["_LogImageDensityBackward"] * len(SCORES)
-
-
-class _Node:
-    def __init__(self, grad_fn: object) -> None:
-        self.grad_fn = grad_fn
+    for i, (single, double) in enumerate(zip(results(torch.float32), results(F64), strict=True)):
+        assert not single.isnan().any()
+        tolerance = 2e-6 if i < 5 else 1e-5  # of second derivatives, which are sums of several others
+        torch.testing.assert_close(single.double(), double, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("loc", "scale", "value"), [(0.0, 1e-20, 0.5), (1e20, 1.0, 0.5), (1e30, 1e-10, 2.0)])
 @pytest.mark.parametrize("score", ["normal", "tanh_normal"])
-def test_no_gradient_where_the_density_underflows(
-    score: str, loc: float, scale: float, value: float, plain_formula
-) -> None:
-    for function in (SCORES[score], plain_formula(SCORES[score])):
+def test_no_gradient_where_the_density_underflows(score: str, loc: float, scale: float, value: float) -> None:
+    for function in (SCORES[score], without_kernels(SCORES[score])):
         parameters = [torch.tensor([number], requires_grad=True) for number in (loc, scale)]
         scores = function(*parameters, torch.tensor([value]))
         assert scores.item() == -math.inf
@@ -125,7 +86,7 @@ def test_what_was_made_in_inference_mode_may_be_scored(made_in_inference_mode: s
 
 @pytest.mark.parametrize("score", ["normal", "tanh_normal", "tanh_normal, tables"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_value_with_a_gradient_is_scored_to_the_same_bits(score: str, dtype: torch.dtype, plain_formula) -> None:
+def test_a_value_with_a_gradient_is_scored_to_the_same_bits(score: str, dtype: torch.dtype) -> None:
     """What a rollout stores and what a loss differentiates is one number, whatever has a gradient."""
     loc, scale, value = (argument.to(dtype).contiguous() for argument in ARGUMENTS["one shape"])
     expected = SCORES[score](loc, scale, value)
@@ -133,11 +94,11 @@ def test_a_value_with_a_gradient_is_scored_to_the_same_bits(score: str, dtype: t
     for gradients in range(1, 8):
         chosen = [own if gradients >> i & 1 else own.detach() for i, own in enumerate(tracked)]
         assert torch.equal(SCORES[score](*chosen), expected)
-    by_hand, by_autograd = (
+    by_kernels, by_formulas = (
         torch.autograd.grad(function(*tracked).sum(), tracked)
-        for function in (SCORES[score], plain_formula(SCORES[score]))
+        for function in (SCORES[score], without_kernels(SCORES[score]))
     )
-    torch.testing.assert_close(by_hand, by_autograd)
+    torch.testing.assert_close(by_kernels, by_formulas)
     if dtype is F64 and "tables" not in score:  # whose bounds are made of `loc`
         assert torch.autograd.gradcheck(SCORES[score], tracked)
         assert torch.autograd.gradgradcheck(SCORES[score], tracked)
@@ -228,24 +189,3 @@ def test_float32_scores_are_the_same_to_a_unit_in_the_last_place_in_every_mode(f
     mapped = torch.vmap(lambda *row: family.log_prob(*row[:2], value=row[2], event_dims=1))(loc, scale, value)
     for got in (score(loc, scale, value), tracked, compiled, mapped):
         assert ((got - wanted).abs() <= 2.0**-23 * wanted.abs()).all()
-
-
-NETWORK = torch.linspace(-1, 1, 8 * 12).reshape(8, 12)
-LOCS = {"a table": NETWORK[:, :6].contiguous(), "a chunk": NETWORK.chunk(2, -1)[0]}
-SCALES = {"a table": torch.full((8, 6), 0.5), "a number": 0.5, "a row": torch.full((6,), 0.5)}
-
-
-@pytest.mark.skipif(extension.kernels is None, reason="the extension is not built")
-@pytest.mark.parametrize("is_tracked", [False, True])
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("loc", LOCS)
-def test_a_kernel_scores_what_a_network_puts_out(
-    loc: str, scale: str, is_tracked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted, score = [], kernels.log_density_at
-    monkeypatch.setattr(kernels, "log_density_at", lambda *given: counted.append(given) or score(*given))
-    given = LOCS[loc].clone().requires_grad_() if is_tracked else LOCS[loc]
-    value = torch.full((8, 6), 0.25)
-    normal.log_prob(given, SCALES[scale], value)
-    tanh_normal.log_prob(given, SCALES[scale], -2.0, 3.0, value)
-    assert len(counted) == 2

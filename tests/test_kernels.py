@@ -1,30 +1,40 @@
 """Compiled kernels give what PyTorch's operations give: the same draws, the same numbers to a few ulp."""
 
+import functools
 import importlib.util
+import itertools
 import math
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from functional_dists import (
+    bind,
     categorical,
+    distributions,
     extension,
     independent_normal,
+    llm_masked_categorical,
     masked_categorical,
     normal,
     one_hot_categorical,
     ordinal,
+    parameters,
+    policy,
     random,
     tanh_normal,
 )
 from functional_dists.extension import without_kernels
-from functional_dists.special import choice, kernels, softmax
+from functional_dists.kernels import can_be_used, operands
+from functional_dists.special import choice
 
 KEY = random.key(11)
 EPS = torch.finfo(torch.float32).eps
@@ -149,14 +159,18 @@ OTHER_LOGITS = {
 OTHER_MASKS = {"no mask": (None, None), "one mask": (MASK, MASK), "wider": (MASK, MASK | (table(160, 9) > 0))}
 
 
+def divergence(p: Tensor, p_mask: Tensor | None, q: Tensor, q_mask: Tensor | None) -> Tensor:
+    return categorical.kl((p,), (q,)) if p_mask is None else masked_categorical.kl((p, p_mask), (q, q_mask))
+
+
 @needs_kernels
 @pytest.mark.parametrize("masks", OTHER_MASKS)
 @pytest.mark.parametrize("other", OTHER_LOGITS)
 def test_divergences_are_the_same(other: str, masks: str) -> None:
     p_mask, q_mask = OTHER_MASKS[masks]
     for p, q in ((LOGITS, OTHER_LOGITS[other]), (OTHER_LOGITS[other], LOGITS)):
-        by_kernel = softmax.kl(p, p_mask, q, q_mask)
-        exact = without_kernels(softmax.kl)(p.double(), p_mask, q.double(), q_mask)
+        by_kernel = divergence(p, p_mask, q, q_mask)
+        exact = without_kernels(divergence)(p.double(), p_mask, q.double(), q_mask)
         assert (by_kernel >= 0).all()
         torch.testing.assert_close(by_kernel.double(), exact, rtol=EPS, atol=1e-16)
 
@@ -192,7 +206,7 @@ def test_slopes_keep_their_digits(count: int) -> None:
     weights = torch.exp((logits - logits.amax(-1, keepdim=True)).double())
     rest = torch.where(torch.arange(count) == top[:, None], 0.0, weights).sum(-1)
     for outcome in (top, torch.zeros_like(top)):
-        got = kernels.category_slopes(logits, None, outcome, torch.ones(60))
+        (got,) = torch.autograd.grad(categorical.log_prob(tracked := _tracked(logits), outcome).sum(), tracked)
         probs = weights / (1 + rest[:, None])
         wanted = torch.where(torch.arange(count) == outcome[:, None], 1 - probs, -probs)
         wanted = torch.where((outcome == top)[:, None] & (wanted >= 0), (rest / (1 + rest))[:, None], wanted)
@@ -238,14 +252,13 @@ def test_logits_that_are_no_numbers(count: int, monkeypatch: pytest.MonkeyPatch)
     logits[2, 0], logits[3, -1], logits[4] = math.inf, math.nan, 3e38
     logits[5], mask[5, 0] = math.nan, False
     logits[6, 0] = -math.inf
-    share = random.uniform(KEY, (8,), dtype=torch.float64)
     outcomes = torch.tensor([-1, 0, count - 1, count])[:, None].expand(4, 8)
     results = []
     for module in (extension.kernels, None):
         monkeypatch.setattr(extension, "kernels", module)
-        chosen, log_prob = choice.choose_and_score(logits, mask, share)
-        assert torch.equal(chosen, choice.choose_by_logits(logits, mask, share))
-        scores = [softmax.log_prob(logits, mask, outcome) for outcome in outcomes]
+        chosen, log_prob = masked_categorical.sample_and_log_prob(KEY, logits, mask)
+        assert torch.equal(chosen, masked_categorical.sample(KEY, logits, mask))
+        scores = [masked_categorical.log_prob(logits, mask, outcome) for outcome in outcomes]
         results.append([chosen, log_prob, *scores])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=4 * EPS, atol=4 * EPS, equal_nan=True)
@@ -257,7 +270,7 @@ def test_log_probs_of_categories_are_exact_to_an_ulp() -> None:
     outcomes = logits.argmax(-1)  # whose log-prob is next to 0 where others hardly count
     for outcome in (outcomes, torch.zeros_like(outcomes)):
         exact = logits.double().log_softmax(-1).gather(-1, outcome[:, None]).squeeze(-1)
-        got = kernels.score(logits, None, outcome)
+        got = categorical.log_prob(logits, outcome)
         torch.testing.assert_close(got.double(), exact, rtol=EPS, atol=1e-15)
 
 
@@ -271,85 +284,322 @@ def test_choices_are_the_same(count: int) -> None:
     shares = random.uniform(KEY, (50, 32), dtype=torch.float64)
     shares[0], shares[1] = 0, 1 - 2.0**-53
     logits, mask = weights.log(), weights > 0
-    for given in (None, mask):
-        by_kernels = [choice.choose_by_logits(logits, given, share) for share in shares]
-        by_operations = [without_kernels(choice.choose_by_logits)(logits, given, share) for share in shares]
-        assert torch.equal(torch.stack(by_kernels), torch.stack(by_operations))
-        assert mask.gather(-1, torch.stack(by_kernels).T)[mask.any(-1)].all()
+    for given, samples in itertools.product((None, mask), (1, 50)):
+        by_kernels = chosen(logits, given, shares, samples)
+        by_operations = torch.stack([choice.choose_by_logits(logits, given, share) for share in shares])
+        assert torch.equal(by_kernels, by_operations)
+        assert mask.gather(-1, by_kernels.T)[mask.any(-1)].all()
 
 
-# -------------------------------------------------------------------------------------------------------- whom to serve
+def chosen(logits: Tensor, mask: Tensor | None, shares: Tensor, samples: int) -> Tensor:
+    """Choose outcomes at shares, so many of a row at a time, by the kernel itself."""
+    outcome = torch.empty(shares.shape, dtype=torch.int64)
+    for some_shares, some in zip(shares.split(samples), outcome.split(samples), strict=True):
+        extension.kernels.categories(
+            logits.shape,
+            *operands.layouts(logits, mask),
+            samples,
+            some_shares.data_ptr(),
+            choice.unit_of(logits.shape[-1]),
+            some.data_ptr(),
+            0,
+        )
+    return outcome
+
+
+# ----------------------------------------------------------------------------------------------- when kernels are used
+NETWORK = table(8, 12)  # what a network puts out
+LAYOUTS = {
+    "contiguous": NETWORK[:, :6].contiguous(),
+    "chunk": NETWORK.chunk(2, -1)[1],
+    "columns": NETWORK[:, ::2],
+    "transposed": table(6, 8).t(),
+    "row": NETWORK[0, :6],
+    "expanded": NETWORK[0, :6].expand(8, 6),
+    "column": NETWORK[:, :1],
+    "no axes": NETWORK[0, 0],
+    "parameter": torch.nn.Parameter(NETWORK[:, :6].clone()),
+}
+SCALES = {name: (tensor.detach().abs() + 0.5) for name, tensor in LAYOUTS.items()} | {"float": 0.5, "int": 2}
+ALL_BOUNDS = {
+    "unit": (-1.0, 1.0),
+    "ints": (-2, 2),
+    "aslant": (-2.0, 3.0),
+    "int and float": (-1, 2.5),
+    "NumPy numbers": (np.float32(-2.0), np.float64(2.0)),
+    "rows": (-torch.arange(1.0, 7.0), torch.tensor([1.0, 5.0, 3.0, 4.0, 2.0, 6.0])),
+    "tables": (-LAYOUTS["columns"].abs() - 1, LAYOUTS["transposed"].abs() + 1),
+    "no axes": (torch.tensor(-1.0), 1),
+}
+VALUES = {
+    "one": torch.tanh(LAYOUTS["columns"]),
+    "many": 0.9 * torch.tanh(table(8, 3, 6)).transpose(0, 1),
+    "number": 0.5,
+}
+WANTED_LOGITS = {
+    "contiguous": table(8, 9),
+    "split": torch.split(table(8, 30), [7, 9, 14], -1)[1],
+    "transposed": table(9, 8).t(),
+    "row": table(9),
+    "expanded": table(9).expand(8, 9),
+}
+MASKS = {"row": MASK[0], "table": MASK[:8], "transposed": MASK[:9, :8].t()}
+
+
+class Counted:
+    """The kernels, which count their calls by name."""
+
+    def __init__(self, built: object) -> None:
+        self.built, self.calls = built, Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            self.calls[name] += 1
+            return getattr(self.built, name)(*arguments)
+
+        return call
+
+    def during(self, function: Callable[..., object], *arguments: object) -> dict[str, int]:
+        """Return how often a call used each of them; those that draw noise do not count."""
+        self.calls.clear()
+        function(*arguments)
+        return {name: count for name, count in self.calls.items() if not name.startswith("philox")}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    if extension.kernels is None:
+        pytest.skip("the kernels are not built")
+    counted = Counted(extension.kernels)
+    monkeypatch.setattr(extension, "kernels", counted)
+    return counted
+
+
+def assert_kernels_agree(counted: Counted, call: Callable[..., object], used: set[str], tolerance: float = 16) -> None:
+    """Assert that a call, and its derivatives by what it returns with it, use kernels, and change no draw."""
+    assert set(counted.during(call)) == used
+    wanted = without_kernels(call)()
+    for got, expected in zip(_parts(call()), _parts(wanted), strict=True):
+        assert got.shape == expected.shape
+        assert got.dtype == expected.dtype
+        assert got.requires_grad == expected.requires_grad
+        torch.testing.assert_close(got, expected, rtol=tolerance * EPS, atol=4 * tolerance * EPS)
+
+
+NORMALS = dict.fromkeys(
+    [
+        *(("chunk", "row", bounds) for bounds in (None, *ALL_BOUNDS)),
+        *((loc, "row", bounds) for loc in LAYOUTS for bounds in (None, "aslant")),
+        *(("chunk", scale, bounds) for scale in SCALES for bounds in (None, "aslant")),
+    ]
+)
+
+
+@pytest.mark.parametrize("is_tracked", [False, True], ids=["plain", "tracked"])
+@pytest.mark.parametrize(("loc", "scale", "bounds"), NORMALS)
+def test_normals_of_any_layout(loc: str, scale: str, bounds: str | None, is_tracked: bool, counted: Counted) -> None:
+    family = normal if bounds is None else tanh_normal
+    first = LAYOUTS[loc].clone().requires_grad_() if is_tracked else LAYOUTS[loc].detach()
+    second = SCALES[scale]
+    if is_tracked and isinstance(second, Tensor):
+        second = second.clone().requires_grad_()
+    parameters = (first, second) if bounds is None else (first, second, *ALL_BOUNDS[bounds])
+    tracked = [t for t in (first, second) if isinstance(t, Tensor) and t.requires_grad]
+    draw = {"draws_of_noise"} if bounds is None else {"draws_of_noise", "squash"}
+
+    def with_slopes(call: Callable[[], object]) -> tuple[Tensor, ...]:
+        parts = _parts(call())
+        result = sum((part * torch.linspace(1, 2, part.numel()).view_as(part)).sum() for part in parts)
+        return parts + (torch.autograd.grad(result, tracked) if result.requires_grad else ())
+
+    for name, sample_shape in itertools.product(("sample", "rsample"), ((), (3,))):
+
+        def sample(name: str = name, sample_shape: tuple[int, ...] = sample_shape) -> Tensor:
+            return getattr(family, name)(KEY, *parameters, sample_shape=sample_shape)
+
+        def pair(name: str = name, sample_shape: tuple[int, ...] = sample_shape) -> tuple[Tensor, ...]:
+            return getattr(family, f"{name}_and_log_prob")(KEY, *parameters, sample_shape=sample_shape)
+
+        if loc != "transposed":  # where PyTorch has other last digits for the last elements, in the order of memory
+            assert torch.equal(sample(), without_kernels(sample)())
+        slopes = {"draw_slopes"} if name == "rsample" and tracked else set()
+        assert_kernels_agree(counted, lambda call=sample: with_slopes(call), draw | slopes, 200)
+        slopes = slopes or ({"log_density_slopes"} if tracked else set())
+        assert_kernels_agree(counted, lambda call=pair: with_slopes(call), draw | slopes, 200)
+    if bounds is not None or {loc, scale} & {"contiguous", "chunk", "row"}:
+        shape = torch.broadcast_shapes(first.shape, *(t.shape for t in parameters[1:] if isinstance(t, Tensor)))
+        for value in VALUES.values() if shape == (8, 6) else [VALUES["number"]]:
+
+            def score(value: object = value) -> Tensor:
+                return family.log_prob(*parameters, value)
+
+            slopes = {"log_density_slopes"} if tracked else set()
+            assert_kernels_agree(counted, lambda call=score: with_slopes(call), {"log_density_at"} | slopes, 200)
+
+
+@pytest.mark.parametrize("is_tracked", [False, True], ids=["plain", "tracked"])
+@pytest.mark.parametrize("mask", [None, *MASKS])
+@pytest.mark.parametrize("logits", WANTED_LOGITS)
+def test_categories_of_any_layout(logits: str, mask: str | None, is_tracked: bool, counted: Counted) -> None:
+    family = categorical if mask is None else masked_categorical
+    table = WANTED_LOGITS[logits].clone().requires_grad_() if is_tracked else WANTED_LOGITS[logits]
+    parameters = (table,) if mask is None else (table, MASKS[mask])
+    others = (table.detach().flip(0), *parameters[1:])
+    batch = torch.broadcast_shapes(*(parameter.shape for parameter in parameters))[:-1]
+
+    def with_slopes(call: Callable[[], object]) -> tuple[Tensor, ...]:
+        parts = _parts(call())
+        if not parts[-1].requires_grad:
+            return parts
+        finite = torch.where(parts[-1].isfinite(), parts[-1], 0.0)
+        return parts + torch.autograd.grad((finite * torch.linspace(1, 2, finite.numel()).view_as(finite)).sum(), table)
+
+    slopes = {"category_slopes"} if is_tracked else set()
+    for outcome in (torch.arange(batch.numel()).view(batch) % 9, torch.tensor(3, dtype=torch.int32)):
+        call = functools.partial(with_slopes, lambda outcome=outcome: family.log_prob(*parameters, outcome))
+        assert_kernels_agree(counted, call, {"categories"} | slopes)
+    many = torch.arange(4 * batch.numel()).view(4, *batch) % 9
+    assert_kernels_agree(counted, lambda: with_slopes(lambda: family.log_prob(*parameters, many)), {"categories"})
+    assert_kernels_agree(counted, lambda: with_slopes(lambda: family.entropy(*parameters)), {"entropies"} | slopes)
+    for sample_shape in ((), (5,)):
+        options = {"sample_shape": sample_shape}
+        assert_kernels_agree(counted, lambda o=options: family.sample(KEY, *parameters, **o), {"categories"}, 0)
+        pair = functools.partial(family.sample_and_log_prob, KEY, *parameters, **options)
+        used = {"categories"} | (slopes if not sample_shape else set())
+        assert_kernels_agree(counted, lambda call=pair: with_slopes(call), used)
+    if not is_tracked:
+        assert_kernels_agree(counted, lambda: family.kl(parameters, others), {"divergences"})
+
+
+@pytest.mark.parametrize("mask", [MASK[:8], MASK[:8, 0]], ids=["tokens", "positions"])
+def test_tokens(mask: Tensor, counted: Counted) -> None:
+    logits = WANTED_LOGITS["split"].clone()
+    logits[~mask] = math.nan
+
+    def entropy() -> tuple[Tensor, Tensor]:
+        tracked = _tracked(logits)
+        entropy = llm_masked_categorical.entropy(tracked, mask)
+        return entropy, *torch.autograd.grad(entropy.sum(), tracked)
+
+    for shape in ((), (3,)):
+        call = functools.partial(llm_masked_categorical.sample, KEY, logits, mask, sample_shape=shape)
+        assert_kernels_agree(counted, call, {"categories"}, 0)
+    assert_kernels_agree(counted, entropy, {"entropies", "category_slopes"})
+    pair = functools.partial(llm_masked_categorical.sample_and_log_prob, KEY, logits, mask)
+    assert_kernels_agree(counted, pair, {"categories"})
+
+
+def test_pipelines_use_kernels(counted: Counted) -> None:
+    raw = torch.nn.Parameter(table(8, 12))
+    low, high = -torch.arange(1.0, 7.0), torch.arange(1.0, 7.0)
+
+    def sac() -> None:
+        loc, scale = parameters.normal_params(raw)
+        _, log_prob = tanh_normal.rsample_and_log_prob(KEY, loc, scale, low, high)
+        log_prob.sum().backward()
+
+    def ppo() -> None:
+        loc, scale = parameters.state_independent_scale(raw[:, :6], raw[0, 6:])
+        tanh_normal.log_prob(loc, scale, -2, 2, VALUES["many"]).sum().backward()
+
+    def tree() -> None:
+        tanh_normal.sample(KEY, {"arm": raw[:, :6], "leg": [raw[:, 6:]]}, 1.0, -1.0, 1.0)
+
+    def shim() -> None:
+        dist = distributions.TanhNormal(raw[:, :6], 1.0, low=low, high=high)
+        dist.log_prob(dist.sample())
+        distributions.MaskedCategorical(logits=raw[:, :9], mask=MASK[10:18]).entropy()
+
+    torque = bind(tanh_normal, low=low, high=high)
+    weights, step = policy.actor(torch.nn.Linear(3, 12), torque, in_keys=["observation"], return_log_prob=True)
+    data = {"observation": torch.ones(8, 3)}
+
+    def act() -> None:
+        step(weights, KEY, data)
+
+    def learn() -> None:
+        step.log_prob(weights, {**data, "action": torch.zeros(8, 6)}).sum().backward()
+
+    assert counted.during(act) == {"draws_of_noise": 1, "squash": 1, "log_density_at": 1}
+    assert counted.during(learn) == {"log_density_at": 1, "log_density_slopes": 1}
+    assert counted.during(sac) == {"draws_of_noise": 1, "squash": 1, "draw_slopes": 1}
+    assert counted.during(ppo) == {"log_density_at": 1, "log_density_slopes": 1}
+    assert counted.during(tree) == {"draws_of_noise": 2, "squash": 2}
+    assert counted.during(shim) == {"draws_of_noise": 1, "squash": 1, "log_density_at": 1, "entropies": 1}
+    assert counted.during(ordinal.log_prob, raw, torch.zeros(8, dtype=torch.int64)) == {"categories": 1}
+    assert counted.during(bind(tanh_normal, event_dims=0).log_prob, raw, 1.0, -1.0, 1.0, 0.5) == {"log_density_at": 1}
+
+
 class Subclass(Tensor):
     """Whose elements may lie elsewhere."""
 
 
-@needs_kernels
-def test_only_plain_arrays_are_served() -> None:
-    x = torch.zeros(4, 4)
-    assert kernels.serve(x, x, None, mask=x > 0)
-    assert kernels.serve(torch.nn.Parameter(x).detach())
-    with torch.no_grad():
-        assert kernels.serve(torch.nn.Parameter(x))
+def test_what_kernels_cannot_read_is_left_to_operations(counted: Counted) -> None:
+    x = torch.ones(4, 4)
     with torch.inference_mode():
-        assert kernels.serve(torch.zeros(4))
-    refused = [
-        torch.nn.Parameter(x),
+        made = torch.ones(4, 4)
+    unreadable = [
         x.double(),
         x.half(),
-        x.t().contiguous().t()[:2],
-        x[:, :2],
-        x[0].expand(4, 4),
-        torch.zeros(0, 4),
-        x.to("meta"),
+        torch.ones(0, 4),
         x.as_subclass(Subclass),
-        torch._neg_view(x),
+        torch._neg_view(-x),
     ]
-    assert [kernels.serve(tensor) for tensor in refused] == [False] * len(refused)
-    assert [kernels.serve(x, tensor) for tensor in refused] == [False] * len(refused)
-    assert not kernels.serve(x, mask=x)
-    outcome = torch.zeros(4, dtype=torch.int64)
-    assert kernels.serve(x, outcome=outcome)
-    for wrong in (outcome.int(), outcome[:3], outcome.to("meta"), outcome.as_subclass(Subclass), x.long()[:, 0]):
-        assert not kernels.serve(x, outcome=wrong)
-    assert not kernels.serve(x, mask=(x > 0)[0])
-    assert not kernels.serve(x, mask=(x > 0).t()[:, ::2])
+    for scale in unreadable:
+        assert counted.during(normal.sample, KEY, scale, scale) == {}
+        assert counted.during(normal.log_prob, scale, scale, scale) == {}
+        assert counted.during(categorical.entropy, scale) == {}
+    assert counted.during(normal.log_prob, made, 1.0, 0.0) == {"log_density_at": 1}
+    tracked = _tracked(x)
+    assert counted.during(normal.log_prob, made, tracked, 0.0) == {}
+    assert counted.during(normal.rsample, KEY, made, tracked) == {}
+    assert counted.during(categorical.log_prob, made, torch.zeros(4, dtype=torch.int64)) == {"categories": 1}
+    with torch.inference_mode():
+        assert counted.during(normal.log_prob, x, 1.0, 0.0) == {"log_density_at": 1}
+    assert counted.during(normal.log_prob, x, 1.0, x.double()) == {}
+    assert counted.during(categorical.entropy, x.to("meta")) == {}
+    assert counted.during(tanh_normal.rsample, KEY, tracked, 1.0, _tracked(-x), 1.0) == {}
+    assert counted.during(tanh_normal.sample, KEY, tracked, 1.0, _tracked(-x), 1.0) == {
+        "draws_of_noise": 1,
+        "squash": 1,
+    }
+    assert counted.during(normal.sample, KEY, torch.ones([1] * 9), 1.0) == {}
+    for wrong in (lambda: normal.sample(KEY, x, True), lambda: masked_categorical.sample(KEY, x, None)):
+        with pytest.raises((TypeError, ValueError)):
+            wrong()
+    with pytest.raises(RuntimeError, match="overflow"):
+        normal.sample(KEY, x, 1e300)
 
 
-@needs_kernels
 def test_whom_autograd_may_ask() -> None:
     x, mask = torch.zeros(4, 4, requires_grad=True), torch.ones(4, 4, dtype=torch.bool)
-    assert kernels.serve(x, mask=mask, for_autograd=True)
-    with torch.inference_mode():
-        assert not kernels.serve(x, mask=mask, for_autograd=True)
-        made, made_mask = torch.zeros(4, 4), mask.clone()
-    assert not kernels.serve(made, for_autograd=True)
-    assert not kernels.serve(x, mask=made_mask, for_autograd=True)
     outcome = torch.zeros(4, dtype=torch.int64)
     with torch.inference_mode():
-        made_outcome = outcome.clone()
+        made_mask, made_outcome = mask.clone(), outcome.clone()
     for given in ((mask, outcome), (made_mask, outcome), (mask, made_outcome)):
         masked_categorical.log_prob(x, *given).sum().backward()
     masked_categorical.entropy(x, made_mask).sum().backward()
 
 
-@needs_kernels
 def test_large_tables_are_left_to_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = torch.zeros(kernels.MOST), torch.zeros(kernels.MOST + 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: kernels.FEW_THREADS + 1)
-    assert kernels.serve(small)
-    assert not kernels.serve(large)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: kernels.FEW_THREADS)
-    assert kernels.serve(large)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: operands.FEW_THREADS + 1)
+    assert operands.is_small((operands.MOST,))
+    assert not operands.is_small((operands.MOST, 2))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: operands.FEW_THREADS)
+    assert operands.is_small((operands.MOST, 2))
 
 
-def test_nobody_is_served_in_transforms_and_tracers() -> None:
+@needs_kernels
+def test_kernels_are_not_used_in_transforms_and_tracers() -> None:
     seen = []
 
     def look(x: Tensor) -> Tensor:
-        seen.append(kernels.serve(torch.ones(2)))
+        seen.append(can_be_used())
         return x.sum()
 
     x = torch.ones(3)
+    look(x)
+    assert seen.pop()
     torch.vmap(look)(x[None])
     torch.func.grad(look)(x)
     torch.func.jvp(look, (x,), (x,))
@@ -364,6 +614,57 @@ def test_nobody_is_served_in_transforms_and_tracers() -> None:
         look(x)
     assert seen == [False] * len(seen)
     assert len(seen) == 8
+
+
+@needs_kernels
+def test_a_chosen_logit_of_minus_infinity_has_no_gradient() -> None:
+    logits = torch.tensor([[0.0, -math.inf, 1.0], [-math.inf] * 3], requires_grad=True)
+    log_prob = categorical.log_prob(logits, torch.tensor([1, 0]))
+    (slopes,) = torch.autograd.grad(log_prob, logits, torch.ones(2))
+    assert torch.equal(slopes, torch.zeros(2, 3))
+
+
+# ----------------------------------------------------------------------------------------------------- the C functions
+@needs_kernels
+def test_c_functions_refuse_what_would_crash_them() -> None:
+    k, x, words = extension.kernels, torch.ones(4, 4), torch.zeros(64, dtype=torch.int64)
+    (at,), room = operands.layouts(x), words.data_ptr()
+    for shape in ((0, 4), (4, 0), (-5, 4), (4, -5), (), [4, 4], (1,) * 9, (4, "4"), (4, 5)):
+        with pytest.raises((ValueError, TypeError)):
+            k.entropies(shape, at, None, room)
+        with pytest.raises((ValueError, TypeError)):
+            k.log_density_at(shape, 1, at, at, at, None, None, room)
+    for shape, logits in (((4, 4), (0, (4, 4), (4, 1))), ((4, 4), None), ((4, 4), (room, (4, 4))), ((4,), at)):
+        with pytest.raises((ValueError, TypeError, IndexError)):
+            k.entropies(shape, logits, None, room)
+    for event_dims in (-1, 3):
+        with pytest.raises(ValueError, match="axes"):
+            k.log_density_at((4, 4), event_dims, at, at, at, None, None, room)
+    for samples in (0, -5):
+        with pytest.raises(ValueError, match="positive"):
+            k.categories((4, 4), at, None, samples, 0, 1.0, room, 0)
+    for rows, num in ((0, 4), (4, 0), (-5, 4), (4, -5)):
+        with pytest.raises(ValueError, match="positive"):
+            k.philox_words(room, rows, num, room)
+    calls = {
+        "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
+        "category_slopes": ((4, 4), at, None, 0, operands.layouts(x[0])[0], 0),
+        "divergences": ((4, 4), at, None, at, None, 0),
+        "draws_of_noise": ((4, 4), 1, at, at, at, None, None, 0, 0, 0),
+        "entropies": ((4, 4), at, None, 0),
+        "log_density_at": ((4, 4), 1, at, at, at, None, None, 0),
+        "philox_normals": (room, 4, 4, 0),
+        "squash": ((4, 4), 0, 0, -1.0, 1.0, room),
+    }
+    for name, arguments in calls.items():
+        with pytest.raises(ValueError, match="memory"):
+            getattr(k, name)(*arguments)
+        with pytest.raises(TypeError, match="arguments"):
+            getattr(k, name)(*arguments, 0)
+    with pytest.raises(OverflowError):
+        k.log_density_at((4, 4), 1, at, 1e300, at, None, None, room)
+    with pytest.raises(TypeError, match="bound"):
+        k.log_density_at((4, 4), 1, at, at, at, -1.0, None, room)
 
 
 @pytest.mark.parametrize("pre_dispatch", [False, True])

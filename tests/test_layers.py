@@ -33,11 +33,6 @@ RANKS = {
     "spaces": 5,
 }
 NEVER = {("special", "random")}  # of one rank, but special functions know nothing of randomness
-# To be mended: these still import a room from the root. Take a module out of the set when it no longer does.
-FROM_ROOT = {
-    "extension",
-    "special/kernels",
-}
 MODULES = [str(file.relative_to(PACKAGE).with_suffix("")) for file in sorted(PACKAGE.rglob("*.py"))]
 
 
@@ -61,4 +56,4 @@ def test_imports_run_downwards_and_never_from_the_root(module: str) -> None:
     own = [path for path in paths if path[0] == "functional_dists"]
     higher = [path[1] for path in own if RANKS[path[1]] > RANKS[room] or (room, path[1]) in NEVER]
     assert not higher, f"{room} imports from {higher}, which is higher"
-    assert any(len(path) == 2 for path in own) == (module in FROM_ROOT), "from the root, or FROM_ROOT is out of date"
+    assert not [path for path in own if len(path) == 2], "from the root"

@@ -94,9 +94,6 @@ def sample_and_log_prob(
     tensor(-3.3000)
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
-    quick = special.squashed_pair(noise, loc, scale, low, high, event_dims)
-    if quick is not None:
-        return quick
     x = (loc + scale * noise).detach()
     value, dtype = special.squash(x, low.detach(), high.detach()), x.dtype
     x, noise, loc, scale, low, high = (t.double() for t in (x, noise, loc, scale, low, high))
@@ -125,9 +122,6 @@ def rsample_and_log_prob(
     tensor(-3.3000)
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
-    quick = special.squashed_pair(noise, loc, scale, low, high, event_dims)
-    if quick is not None:
-        return quick
     x = loc + scale * noise
     value, dtype = special.squash(x, low, high), x.dtype
     x, noise, scale, low, high = (t.double() for t in (x, noise, scale, low, high))

@@ -99,7 +99,7 @@ def sample_and_log_prob(
     >>> log_prob
     tensor([-1.3863,  0.0000])
     """
-    value = _draw(key, logits, mask, sample_shape, ignore_index)
+    value = sample(key, logits, mask, sample_shape=sample_shape, ignore_index=ignore_index)
     return value, _score(logits, mask, value, ignore_index)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random  # noqa: F401 (for the examples)
-from functional_dists.discrete.categorical import draw, draw_and_log_prob
+from functional_dists.discrete import categorical
 from functional_dists.family import Index, Real, RowReal, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
@@ -81,7 +81,7 @@ def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 2, 2, 1, 1, 1])
     """
-    return draw(key, logits_of(scores), None, sample_shape)
+    return categorical.sample(key, logits_of(scores), sample_shape=sample_shape)
 
 
 @verb
@@ -92,7 +92,7 @@ def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Shape = ()) 
     >>> log_prob
     tensor(-1.0986)
     """
-    return draw_and_log_prob(key, logits_of(scores), None, sample_shape)
+    return categorical.sample_and_log_prob(key, logits_of(scores), sample_shape=sample_shape)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -103,7 +103,7 @@ def log_prob(scores: Real, value: Index) -> Tensor:
     >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
     tensor([-1.3863, -1.3863,    -inf])
     """
-    return softmax.log_prob(logits_of(scores), None, value)
+    return categorical.log_prob(logits_of(scores), value)
 
 
 @verb
@@ -133,7 +133,7 @@ def entropy(scores: Real) -> Tensor:
     >>> entropy(torch.zeros(4))
     tensor(1.3863)
     """
-    return softmax.entropy(logits_of(scores), None)
+    return categorical.entropy(logits_of(scores))
 
 
 @verb
@@ -153,7 +153,7 @@ def kl(p: Params, q: Params) -> Tensor:
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
     tensor(0.1201)
     """
-    return softmax.kl(logits_of(p.scores), None, logits_of(q.scores), None)
+    return categorical.kl(categorical.Params(logits_of(p.scores)), categorical.Params(logits_of(q.scores)))
 
 
 @verb

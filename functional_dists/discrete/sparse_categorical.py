@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random  # noqa: F401 (for the examples)
-from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
+from functional_dists.discrete import masked_categorical
+from functional_dists.discrete.categorical import check_logits
 from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
 from functional_dists.family import Index, Real, define, require
 from functional_dists.random import Shape, Source
@@ -112,14 +113,14 @@ def sample_and_log_prob(
     tensor(-1.0986)
     """
     table, is_used = listed(logits, indices, padding_value)
-    slot, log_prob = draw_and_log_prob(key, table, is_used, sample_shape)
+    slot, log_prob = masked_categorical.sample_and_log_prob(key, table, is_used, sample_shape=sample_shape)
     return chosen(indices, slot, is_used, padding_value), log_prob
 
 
 def draw_listed(key: Source, logits: Tensor, indices: Tensor, sample_shape: Shape, padding_value: int | None) -> Tensor:
     """Draw an outcome of every row."""
     table, is_used = listed(logits, indices, padding_value)
-    slot = draw(key, table, is_used, sample_shape)
+    slot = masked_categorical.sample(key, table, is_used, sample_shape=sample_shape)
     return chosen(indices, slot, is_used, padding_value)
 
 
@@ -144,7 +145,7 @@ def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: i
     """Return the log-probability of outcomes ``(*S, *B)``."""
     is_it = (indices == value[..., None]) & used_slots(indices, padding_value)
     slot = torch.where(is_it.any(-1), is_it.long().argmax(-1), -1)
-    return softmax.log_prob(*listed(logits, indices, padding_value), slot)
+    return masked_categorical.log_prob(*listed(logits, indices, padding_value), slot)
 
 
 @verb
@@ -174,7 +175,7 @@ def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -
     >>> entropy(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
     tensor(0.6931)
     """
-    return softmax.entropy(*listed(logits, indices, padding_value))
+    return masked_categorical.entropy(*listed(logits, indices, padding_value))
 
 
 @verb
@@ -203,7 +204,8 @@ def kl(p: Params, q: Params, *, padding_value: int | None = None) -> Tensor:
 def divergence(p: Any, q: Any, padding_value: int | None) -> Tensor:
     """Return KL(p || q), over all outcomes."""
     p_mask, q_mask = (mask_from_indices(s.indices, s.logits.shape[-1], padding_value=padding_value) for s in (p, q))
-    return softmax.kl(p.logits, p_mask, q.logits, q_mask)
+    of_p, of_q = masked_categorical.Params(p.logits, p_mask), masked_categorical.Params(q.logits, q_mask)
+    return masked_categorical.kl(of_p, of_q)
 
 
 @verb

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast, overload
 import torch
 from torch import Tensor
 
+import functional_dists.kernels as kernels
 from functional_dists.family import docs
 from functional_dists.family.arguments import as_params, by_position, check_options, ready, to_one_dtype
 from functional_dists.family.kinds import Parameters
@@ -222,6 +223,7 @@ def _signature(
 # --------------------------------------------------------------------------------------------------------- the wrapper
 def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
     """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
+    kernel = kernels.find(function)
     if spec.num_params:
         function = _of_params(function, spec)
     confine = spec.confine
@@ -240,7 +242,7 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
                 shape = checked_shape(spec, tensors)
                 break
         if event_dims is not None:
-            default = options.pop("default_event_dims", event_dims)  # of a bound family
+            default = options.pop("default_event_dims")
             options["event_dims"] = resolved_event_dims(spec, options.get("event_dims"), default, shape)
         result = function(*key, *tensors, **options)
         if dtype is not None:
@@ -251,28 +253,32 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
         return (confine(result[0], *limits), result[1]) if isinstance(result, tuple) else confine(result, *limits)
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
-        tensors, dtype = to_one_dtype(spec, arguments)
+        if kernel is not None and kernels.can_be_used():
+            result = kernel(*key, *arguments, **options)
+            if result is not NotImplemented:
+                return result
+        tensors, dtype = ready(holds, arguments), None
+        if tensors is None:
+            tensors, dtype = to_one_dtype(spec, arguments)
         return on_tensors(key, tensors, dict(options), dtype)
 
-    def lifted(*arguments: Any, **options: Any) -> Any:
+    def verb(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count or isinstance(arguments[draws], spec.params):
             arguments, options = by_position(spec, arguments, options)
         if options:
             check_options(spec, options)
             if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
                 options["sample_shape"] = size_of(options["sample_shape"], f"{spec.name}: sample_shape")
-        key, arguments = arguments[:draws], arguments[draws:]
-        tensors = ready(holds, arguments)
-        if tensors is not None:
-            return on_tensors(key, tensors, options)
-        if has_tree(arguments):
-            return over_leaves(spec, on_leaf, key, arguments, options)
-        return on_leaf(key, arguments, options)
+        if event_dims is not None and "default_event_dims" not in options:  # a bound family has another one
+            options["default_event_dims"] = event_dims
+        if has_tree(arguments[draws:]):
+            return over_leaves(spec, on_leaf, arguments[:draws], arguments[draws:], options)
+        return on_leaf(arguments[:draws], arguments[draws:], options)
 
     def of_pair(p: Any, q: Any, **options: Any) -> Any:
-        return lifted(*as_params(spec.params, p), *as_params(spec.params, q), **options)
+        return verb(*as_params(spec.params, p), *as_params(spec.params, q), **options)
 
-    return of_pair if spec.num_params == 2 else lifted
+    return of_pair if spec.num_params == 2 else verb
 
 
 def _of_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:

@@ -24,7 +24,10 @@ def is_number(argument: Any) -> bool:
 
 def has_tree(arguments: Sequence[Any]) -> bool:
     """Say whether one of the arguments is neither a tensor nor a number."""
-    return any(not isinstance(a, Tensor) and not is_number(a) for a in arguments)
+    for argument in arguments:  # `any` of a generator takes three times as long
+        if not isinstance(argument, Tensor) and type(argument) is not float and not is_number(argument):
+            return True
+    return False
 
 
 def sum_leaves(tree: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
 
-from functional_dists.special import kernels, one_hot, softmax, support, truncated, vectorized
+from functional_dists.special import one_hot, softmax, support, truncated, vectorized
 from functional_dists.special.choice import choose, choose_and_score, choose_by_logits
 from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.density import log_normal_density_at, log_tanh_normal_density_at
@@ -33,7 +33,6 @@ from functional_dists.special.interval import (
     off_bounds,
     pre_image,
     squash,
-    squashed_pair,
     strictly_inside,
     unsquash,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "half_line_rule",
     "is_constant",
     "is_transformed",
-    "kernels",
     "log_growth",
     "log_image_density",
     "log_image_density_at",
@@ -75,7 +73,6 @@ __all__ = [
     "softmax",
     "softplus",
     "squash",
-    "squashed_pair",
     "strictly_inside",
     "support",
     "tanh",

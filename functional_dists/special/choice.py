@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from functional_dists.special import kernels, softmax
-from functional_dists.special.constant import is_plain, literal
+from functional_dists.special import softmax
+from functional_dists.special.constant import is_plain
 
 # The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
 LONG, BLOCK = 1024, 256
@@ -31,9 +31,6 @@ def choose_by_logits(logits: Tensor, mask: Tensor | None, share: Tensor) -> Tens
     >>> choose_by_logits(torch.zeros(2), None, torch.tensor([0.2, 0.7], dtype=torch.float64))
     tensor([0, 1])
     """
-    logits = logits.detach()
-    if _are_served(logits, mask, share):
-        return kernels.choose(logits, mask, share.contiguous(), _unit(logits.shape[-1]))
     return choose(softmax.weights(logits, mask), share)
 
 
@@ -43,18 +40,17 @@ def choose_and_score(logits: Tensor, mask: Tensor | None, share: Tensor) -> tupl
     >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
     (tensor(1), tensor(-0.6931))
     """
-    if _are_served(logits, mask, share):
-        return kernels.choose_and_score(logits, mask, share.contiguous(), _unit(logits.shape[-1]))
     parts = softmax.shift(logits, mask)
     outcome = choose(parts.weights.detach(), share)
     return outcome, softmax.log_prob_at(parts, outcome)
 
 
-def _are_served(logits: Tensor, mask: Tensor | None, share: Tensor) -> bool:
-    return share.shape == logits.shape[:-1] and kernels.serve(logits, mask=mask)
+def unit_of(count: int) -> float:
+    """Return how many units the largest of so many weights has.
 
-
-def _unit(count: int) -> float:
+    >>> unit_of(64) == 2.0**47
+    True
+    """
     return 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
 
 
@@ -75,7 +71,7 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     """
     count = weights.shape[-1]
     weights = torch.where(weights <= 1, weights, 1.0) if torch.compiler.is_compiling() else weights.nan_to_num(1.0, 1.0)
-    integers = torch.floor(weights * literal(_unit(count), weights))  # exact in the dtype of the weights
+    integers = torch.floor(weights * unit_of(count))  # exact in the dtype of the weights
     size = _block_size(weights, share)
     if size is None:
         sums = integers.cumsum(-1, dtype=torch.float64)

@@ -109,27 +109,6 @@ def goes_with_plain(tensor: Tensor) -> bool:
     return tensor.is_cpu and type(tensor) in PLAIN_TENSORS and is_plain()
 
 
-def literal(number: float, like: Tensor) -> Any:
-    """Return a number as what eager code on a CPU combines with `like` in half the time: a tensor without axes.
-
-    >>> torch.ones(2) * literal(0.5, torch.ones(2))
-    tensor([0.5000, 0.5000])
-    """
-    return remembered(number, like.dtype) if goes_with_plain(like) else number
-
-
-def literals(like: Tensor, *numbers: float) -> tuple[Any, ...]:
-    """Return what `literal` returns of each of the numbers.
-
-    >>> literals(torch.ones(2), 0.5, 2.0)
-    (tensor(0.5000), tensor(2.))
-    """
-    if not goes_with_plain(like):
-        return numbers
-    dtype = like.dtype
-    return tuple([remembered(number, dtype) for number in numbers])
-
-
 def operand(number: float, like: Tensor) -> Tensor:
     """Return a number as `scalar` does, in a fifth of the time: it may be remembered.
 

@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import are_tracked, is_plain, literal
 from functional_dists.special.elementary import horner, plus_scaled_square, x_minus_log1p
 from functional_dists.special.vectorized import sum_event
 
@@ -158,7 +156,7 @@ def log_normal_density(z: Tensor) -> Tensor:
     >>> log_normal_density(torch.tensor(0.0))
     tensor(-0.9189)
     """
-    return literal(-0.5, z) * z * z - literal(HALF_LOG_2PI, z)
+    return -0.5 * z * z - HALF_LOG_2PI
 
 
 def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
@@ -167,7 +165,7 @@ def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
     >>> log_image_density(torch.tensor(0.0), torch.tensor(1.0))
     tensor(-1.9189)
     """
-    return plus_scaled_square(literal(-HALF_LOG_2PI, z) - log_slope, z, -0.5)
+    return plus_scaled_square(-HALF_LOG_2PI - log_slope, z, -0.5)
 
 
 def log_image_density_at(
@@ -194,74 +192,11 @@ def log_image_density_at(
     >>> log_image_density_at(torch.tensor([0.0, math.inf]), torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0))
     tensor([-1.9189,    -inf])
     """
-    if _are_asked_alone(x, loc, scale, log_slope):
-        return cast(Tensor, _LogImageDensity.apply(x, loc, scale, log_slope, event_dims, largest))  # type: ignore[no-untyped-call]
-    z, is_outside = _deviation(x, loc, scale, largest)
-    return sum_event(_density_at(z, scale, log_slope, is_outside), event_dims)
-
-
-def _deviation(x: Tensor, loc: Tensor, scale: Tensor, largest: float) -> tuple[Tensor, Tensor]:
-    """Return how many standard deviations x is from the mean, and whether that is too many for a density."""
-    is_outside = _overflows(((x - loc) / scale).detach(), largest)
-    return (torch.where(is_outside, loc.detach(), x) - loc) / scale, is_outside
-
-
-def _are_asked_alone(*tensors: Tensor | None) -> bool:
-    """Say whether autograd, and nothing else, asks for derivatives, and may keep the tensors for them."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    if not are_tracked(*given) or not is_plain() or torch.is_inference_mode_enabled():
-        return False
-    return not any(tensor.is_inference() for tensor in given)
-
-
-def _overflows(z: Tensor, largest: float) -> Tensor:
-    return z.square() >= literal(largest, z)  # False for NaN, whose density is NaN
-
-
-def _density_at(z: Tensor, scale: Tensor, log_slope: Tensor | None, is_outside: Tensor) -> Tensor:
+    is_outside = ((x - loc) / scale).detach().square() >= largest  # False for NaN, whose density is NaN
+    z = (torch.where(is_outside, loc.detach(), x) - loc) / scale
     log_scale = scale.log()
     density = log_image_density(z, log_scale if log_slope is None else log_scale + log_slope)
-    return torch.where(is_outside, literal(-math.inf, density), density)
-
-
-class _LogImageDensity(torch.autograd.Function):
-    """The same with its derivatives in six operations, where autograd takes twenty.
-
-    For eager code alone: `torch.compile` does not trace it under `vmap`, and finds as short ones by itself.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, loc: Tensor, scale: Tensor, log_slope: Tensor | None, event_dims: int, largest: float
-    ) -> Tensor:
-        ctx.save_for_backward(x, loc, scale)
-        ctx.event_dims, ctx.largest = event_dims, largest
-        ctx.slope_shape = x.shape if log_slope is None else log_slope.shape
-        z = (x - loc) / scale
-        ctx.is_outside = _overflows(z, largest)
-        ctx.z = torch.where(ctx.is_outside, literal(0.0, z), z)
-        return sum_event(_density_at(ctx.z, scale, log_slope, ctx.is_outside), event_dims)
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        x, loc, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():  # derivatives of these derivatives are asked for
-            z, is_outside = _deviation(x, loc, scale, ctx.largest)
-        else:
-            z, is_outside = ctx.z, ctx.is_outside
-        slope = slope[(..., *[None] * ctx.event_dims)]
-        slope = torch.where(is_outside, literal(0.0, slope), slope)
-        by_shift = slope * z
-        by_scale = (by_shift * z - slope) / scale if ctx.needs_input_grad[2] else None
-        by_loc = by_shift / scale
-        by_x = _summed_to(x, -by_loc) if ctx.needs_input_grad[0] else None
-        by_log_slope = -slope.expand(z.shape).sum_to_size(ctx.slope_shape) if ctx.needs_input_grad[3] else None
-        return by_x, _summed_to(loc, by_loc), _summed_to(scale, by_scale), by_log_slope, None, None
-
-
-def _summed_to(parameter: Tensor, slope: Tensor | None) -> Tensor | None:
-    """Return the derivatives by a parameter that was broadcast."""
-    return slope if slope is None or slope.shape == parameter.shape else slope.sum_to_size(parameter.shape)
+    return sum_event(torch.where(is_outside, -math.inf, density), event_dims)
 
 
 def ndtr(z: Tensor) -> Tensor:

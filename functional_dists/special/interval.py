@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special import kernels
-from functional_dists.special.constant import are_numbers, are_tracked, is_constant, literal, literals, once_per_number
+from functional_dists.special.constant import are_numbers, are_tracked, is_constant, once_per_number
 from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
 
@@ -22,11 +21,11 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     constant = is_constant(x, low, high) if span.half_number is None else not are_tracked(x)
     if span.is_mirrored and constant:
         return _squash_mirrored(x, span)
-    distance, (zero, half, minus_two) = x.abs(), literals(x, 0.0, 0.5, -2.0)
-    near = distance < half
+    distance = x.abs()
+    near = distance < 0.5
     centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
-    from_end = span.width * torch.sigmoid(minus_two * distance)
-    tail = torch.where(x < zero, low + from_end, high - from_end)
+    from_end = span.width * torch.sigmoid(-2.0 * distance)
+    tail = torch.where(x < 0, low + from_end, high - from_end)
     value = torch.where(near, centre, tail)
     if span.is_mirrored is False or torch.compiler.is_compiling():
         return value
@@ -34,17 +33,6 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     mirrored = span.half.detach() * torch.tanh(x.detach())
     known = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
     return known if constant else known + (value - value.detach())
-
-
-def squashed_pair(
-    noise: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int
-) -> tuple[Tensor, Tensor] | None:
-    """Return squash(loc + scale noise) and its log-density, summed over the event, where a kernel serves; else None."""
-    span = _span(low, high)
-    if span.half_number is None or not kernels.serve(noise, loc, scale):
-        return None
-    x, log_prob = kernels.squashed_pair(noise, loc, scale, span.half_number, event_dims)
-    return _squash_mirrored(x, span) if span.is_mirrored else squash(x, low, high), log_prob
 
 
 def _squash_mirrored(x: Tensor, span: "_Span") -> Tensor:
@@ -111,18 +99,17 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
 def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[Tensor, Tensor]:
     if span.is_power:  # the quotient is exact, and so are its distances to 1 where they are small
         share = value if span.is_unit else value / high
-        return torch.atanh(share.clamp(-1.0, 1.0)), torch.log((high - value) * (literal(1.0, share) + share))
+        return torch.atanh(share.clamp(-1.0, 1.0)), torch.log((high - value) * (1.0 + share))
     below, above, width = value - low, high - value, span.width.detach()
     total, lost = _two_sum(low, high)
-    half, two, four = literals(value, 0.5, 2.0, 4.0)
-    excess = (two * value - total) - lost  # below - above, exact near the centre, where their difference cancels
+    excess = (2.0 * value - total) - lost  # below - above, exact near the centre, where their difference cancels
     nearer, farther = torch.relu(torch.minimum(below, above)), torch.maximum(below, above)
     share = farther / width
-    central = farther < four * nearer
+    central = farther < 4.0 * nearer
     of_excess = torch.log1p(excess.abs() / nearer)
     of_quotient = torch.log(share) - torch.log(nearer / width)  # as good away from the centre, no overflow
-    x = half * torch.copysign(torch.where(central, of_excess, of_quotient), excess)
-    return x, torch.log(two * nearer * share)
+    x = 0.5 * torch.copysign(torch.where(central, of_excess, of_quotient), excess)
+    return x, torch.log(2.0 * nearer * share)
 
 
 @once_per_number

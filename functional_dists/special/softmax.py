@@ -8,13 +8,12 @@ so their derivatives, but for those by a logit outside the support, which are 0 
 """
 
 import math
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from functional_dists.special import kernels
-from functional_dists.special.constant import is_constant, literal
+from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.vectorized import argmax, picked, quick_mask
 
@@ -87,7 +86,8 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     >>> parts.logits, parts.top, parts.largest
     (tensor([1., 3., -inf]), tensor(3.), None)
     """
-    is_quick = logits.dtype == torch.float32 and is_constant(logits)
+    # Eager code scores alike whether a gradient is asked for or not; compiled code need not look for the largest.
+    is_quick = torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits)
     logits = masked(logits, mask)
     if is_quick:
         top = _finite(logits.amax(-1, keepdim=True))
@@ -102,14 +102,14 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
     # Compiled, the lanes of a float64 sum are added up one by one.
     dtype = weights.dtype if torch.compiler.is_compiling() else torch.float64
     rest = torch.where(is_top, 0.0, weights).sum(-1, dtype=dtype)
-    rest = rest + _if_nan(top).squeeze(-1)
+    rest = rest + torch.where(top < math.inf, 0.0, 0.0 * top).squeeze(-1)  # NaN beside a NaN or an infinite logit
     return Shifted(logits, top.squeeze(-1), weights, rest, torch.where(is_empty, -1, largest).squeeze(-1))
 
 
 def _quick_rest(weights: Tensor) -> Tensor:
     """Return the sum of the weights less 1, that of the largest; 0 in a row without support."""
     total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
-    return (total - literal(1.0, total)).clamp(min=0)
+    return (total - 1.0).clamp(min=0)
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -168,38 +168,10 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
     index = index.long()
-    if kernels.serve(logits, mask=mask, outcome=index):
-        return kernels.score(logits, mask, index)
-    if kernels.serve(logits, mask=mask, outcome=index, for_autograd=True):
-        return cast(Tensor, _OfRows.apply(logits, mask, index))  # type: ignore[no-untyped-call]
-    return _log_prob(logits, mask, index)
-
-
-def _log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     parts = shift(logits, mask)
-    zero = literal(0, index)
-    exists = (index >= zero) & (index < literal(parts.logits.shape[-1], index))
-    log_prob = log_prob_at(parts, torch.where(exists, index, zero))
-    return torch.where(exists | parts.top.isnan(), log_prob, literal(-math.inf, log_prob))
-
-
-class _OfRows(torch.autograd.Function):
-    """Log-probabilities of outcomes, or without these entropies, by kernels, and so their derivatives."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, mask: Tensor | None, index: Tensor | None) -> Tensor:
-        ctx.save_for_backward(logits, mask, index)
-        return kernels.entropy(logits, mask) if index is None else kernels.score(logits, mask, index)
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        logits, mask, index = ctx.saved_tensors
-        is_asked_again = torch.is_grad_enabled()
-        if not is_asked_again and kernels.serve(slope := slope.contiguous()):
-            return kernels.category_slopes(logits, mask, index, slope), None, None
-        with torch.enable_grad():
-            of_rows = _entropy(logits, mask) if index is None else _log_prob(logits, mask, index)
-        return *torch.autograd.grad(of_rows, logits, slope, create_graph=is_asked_again), None, None
+    exists = (index >= 0) & (index < parts.logits.shape[-1])
+    log_prob = log_prob_at(parts, torch.where(exists, index, 0))
+    return torch.where(exists | parts.top.isnan(), log_prob, -math.inf)
 
 
 def log_prob_at(parts: Shifted, index: Tensor) -> Tensor:
@@ -251,14 +223,6 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> entropy(torch.zeros(3), torch.tensor([True, True, False]))
     tensor(0.6931)
     """
-    if kernels.serve(logits, mask=mask):
-        return kernels.entropy(logits, mask)
-    if kernels.serve(logits, mask=mask, for_autograd=True):
-        return cast(Tensor, _OfRows.apply(logits, mask, None))  # type: ignore[no-untyped-call]
-    return _entropy(logits, mask)
-
-
-def _entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     parts = softmax(logits, mask)
     mean_shifted = (parts.weights * parts.shifted).sum(-1) / (1 + parts.rest.squeeze(-1))
     return torch.log1p(parts.rest.squeeze(-1)) - mean_shifted
@@ -274,8 +238,6 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     >>> kl(torch.zeros(2), None, torch.tensor([0.0, 1e-3]), None)
     tensor(1.2500e-07)
     """
-    if kernels.serve(p_logits, q_logits, mask=p_mask) and kernels.serve(q_logits, mask=q_mask):
-        return kernels.divergence(p_logits, p_mask, q_logits, q_mask)
     p, q = softmax(p_logits, p_mask), softmax(q_logits, q_mask)
     p_probs, q_probs = probs(p), probs(q)
     both = p.support & q.support

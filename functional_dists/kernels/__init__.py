@@ -1,0 +1,61 @@
+"""The fast paths of eager code: for some verbs of families a kernel, which does the work of ten to twenty operations.
+
+A kernel takes the arguments of its verb as the user gave them, and returns what the verb returns, or NotImplemented
+where it cannot: then the verb's own formula runs, and raises the proper error if an argument is wrong. Draws are the
+same to the bit. Other numbers may differ by a few ulp, as kernels compute in float64 and round once.
+
+The C functions are compiled when the package is installed, if there is a C compiler; see `extension`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import functional_dists.extension as extension
+from functional_dists.kernels import categorical, normal, tanh_normal
+from functional_dists.special.constant import is_plain
+
+__all__ = ["can_be_used", "find"]
+
+_PACKAGE = __name__.partition(".")[0] + "."
+_KERNELS: dict[str, Callable[..., Any]] = {
+    "categorical.entropy": categorical.entropy,
+    "categorical.kl": categorical.kl,
+    "categorical.log_prob": categorical.log_prob,
+    "categorical.sample": categorical.sample,
+    "categorical.sample_and_log_prob": categorical.sample_and_log_prob,
+    "llm_masked_categorical.entropy": categorical.token_entropy,
+    "llm_masked_categorical.sample": categorical.tokens,
+    "masked_categorical.entropy": categorical.masked_entropy,
+    "masked_categorical.kl": categorical.masked_kl,
+    "masked_categorical.log_prob": categorical.masked_log_prob,
+    "masked_categorical.sample": categorical.masked_sample,
+    "masked_categorical.sample_and_log_prob": categorical.masked_sample_and_log_prob,
+    "normal.log_prob": normal.log_prob,
+    "normal.rsample": normal.rsample,
+    "normal.rsample_and_log_prob": normal.rsample_and_log_prob,
+    "normal.sample": normal.sample,
+    "normal.sample_and_log_prob": normal.sample_and_log_prob,
+    "tanh_normal.log_prob": tanh_normal.log_prob,
+    "tanh_normal.rsample": tanh_normal.rsample,
+    "tanh_normal.rsample_and_log_prob": tanh_normal.rsample_and_log_prob,
+    "tanh_normal.sample": tanh_normal.sample,
+    "tanh_normal.sample_and_log_prob": tanh_normal.sample_and_log_prob,
+}
+
+
+def find(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return the kernel for a verb of a family of this package, if there is one.
+
+    It takes a verb's arguments by position and its options by name, and `default_event_dims`, which stands
+    for an `event_dims` that the caller leaves out.
+
+    >>> find(lambda logits: logits) is None
+    True
+    """
+    module, name = function.__module__, function.__name__
+    return _KERNELS.get(f"{module.rpartition('.')[2]}.{name}") if module.startswith(_PACKAGE) else None
+
+
+def can_be_used() -> bool:
+    """Say whether kernels are built, and this is eager code outside of every transform, tracer and mode."""
+    return is_plain() and extension.kernels is not None
