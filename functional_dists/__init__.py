@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from functional_dists import composite, distributions, divergence, parameters, policy, random, special, tree
+    from functional_dists import composite, distributions, divergence, family, parameters, policy, random, special
+    from functional_dists.combinators import (
+        independent,
+        independent_normal,
+        masked_one_hot_categorical,
+        one_hot,
+        one_hot_categorical,
+        one_hot_ordinal,
+        sparse_one_hot_categorical,
+    )
     from functional_dists.continuous import (
         delta,
-        independent_normal,
         normal,
         tanh_delta,
         tanh_normal,
@@ -21,23 +29,22 @@ if TYPE_CHECKING:
         logits,
         logits_from_probs,
         masked_categorical,
-        masked_one_hot_categorical,
-        one_hot_categorical,
-        one_hot_ordinal,
         ordinal,
         sparse_categorical,
-        sparse_one_hot_categorical,
     )
-    from functional_dists.family import Family, bind
+    from functional_dists.family import Family, bind, define
 
 __all__ = [
     "Family",
     "bind",
     "categorical",
     "composite",
+    "define",
     "delta",
     "distributions",
     "divergence",
+    "family",
+    "independent",
     "independent_normal",
     "llm_masked_categorical",
     "logits",
@@ -45,6 +52,7 @@ __all__ = [
     "masked_categorical",
     "masked_one_hot_categorical",
     "normal",
+    "one_hot",
     "one_hot_categorical",
     "one_hot_ordinal",
     "ordinal",
@@ -56,15 +64,22 @@ __all__ = [
     "special",
     "tanh_delta",
     "tanh_normal",
-    "tree",
     "truncated_normal",
 ]
 
 # A folder is imported when something in it is asked for: all of them take three times as long as most programs need.
 _HOMES = {
+    "combinators": (
+        "independent",
+        "independent_normal",
+        "masked_one_hot_categorical",
+        "one_hot",
+        "one_hot_categorical",
+        "one_hot_ordinal",
+        "sparse_one_hot_categorical",
+    ),
     "continuous": (
         "delta",
-        "independent_normal",
         "normal",
         "tanh_delta",
         "tanh_normal",
@@ -76,16 +91,13 @@ _HOMES = {
         "logits",
         "logits_from_probs",
         "masked_categorical",
-        "masked_one_hot_categorical",
-        "one_hot_categorical",
-        "one_hot_ordinal",
         "ordinal",
         "sparse_categorical",
-        "sparse_one_hot_categorical",
     ),
     "family": (
         "Family",
         "bind",
+        "define",
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

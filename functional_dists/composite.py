@@ -18,9 +18,18 @@ import torch
 from torch import Tensor
 
 from functional_dists import divergence, pretanh, random  # noqa: F401 (the last for the examples)
-from functional_dists.family import BoundFamily, from_pickle, to_pickle
+from functional_dists.family import (
+    BoundFamily,
+    as_dicts,
+    as_params,
+    from_pickle,
+    is_tensordict,
+    leaf_key,
+    sample_keys,
+    sum_event,
+    to_pickle,
+)
 from functional_dists.random import Shape, Source, size_of
-from functional_dists.tree import as_dicts, as_params, is_tensordict, leaf_key, sample_keys, sum_event
 
 __all__ = [
     "Chain",

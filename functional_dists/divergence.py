@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from functional_dists.family import BoundFamily
-from functional_dists.tree import as_params
+from functional_dists.family import BoundFamily, as_params
 
 __all__ = ["kl", "register"]
 

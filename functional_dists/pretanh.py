@@ -9,10 +9,9 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
 from functional_dists.continuous.tanh_normal import Params
-from functional_dists.family import BoundFamily
+from functional_dists.family import BoundFamily, Real, define
 from functional_dists.random import Shape, Source
 from functional_dists.special import is_constant
-from functional_dists.tree import Real, verb
 
 __all__ = ["check_options", "has_pretanh", "of_value", "rsample"]
 
@@ -61,7 +60,7 @@ def _bounds(family: Any, params: Any) -> list[Any]:
     return [getattr(params, name) for name in ("low", "high") if name in params._fields]
 
 
-@verb
+@define(Params)
 def _with_gradient(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     """Return a draw of Normal(loc, scale) that is cut from the graph, with its pathwise gradient."""
     if is_constant(loc, scale):

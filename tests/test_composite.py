@@ -22,9 +22,9 @@ from functional_dists import (
     ordinal,
     random,
     tanh_normal,
-    tree,
 )
 from functional_dists.composite import Head, chain, pick
+from functional_dists.family import fnv1a
 
 KEY = random.key(7)
 TORQUE = bind(tanh_normal, low=-2.0, high=3.0)
@@ -131,7 +131,7 @@ def test_every_head_is_its_family_with_the_key_of_its_path() -> None:
         ("rest/0", normal, params["rest"][0], lambda t: t["rest"][0]),
         ("rest/1/grip", one_hot_categorical, params["rest"][1]["grip"], lambda t: t["rest"][1]["grip"]),
     ]:
-        expected = family.sample_and_log_prob(random.fold_in(KEY, tree.fnv1a(path)), *own)
+        expected = family.sample_and_log_prob(random.fold_in(KEY, fnv1a(path)), *own)
         assert_close((at(value), at(log_prob)), expected, rtol=0, atol=0)
         assert_close(at(composite.log_prob(FAMILIES, params, value, aggregate=False)), family.log_prob(*own, at(value)))
     total = composite.log_prob(FAMILIES, params, value)
@@ -514,7 +514,8 @@ def test_compiled() -> None:
     assert_close(compiled(X[0], KEY), run(X[0], KEY))
 
 
-@pytest.mark.parametrize("joint", [pytest.param(1, marks=pytest.mark.slow, id="pytree"), pytest.param(3, id="mixed")])
+@pytest.mark.slow  # `test_compiled_by_inductor` has draws and scores of the mixed one
+@pytest.mark.parametrize("joint", [pytest.param(1, id="pytree"), pytest.param(3, id="mixed")])
 def test_vmap_of_grad_compiled(joint: int) -> None:
     families, params = JOINTS[joint]
     function = vmap(grad(_everything(families, params), has_aux=True))

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from functional_dists import extension, masked_categorical, normal, random, special, tanh_normal, truncated_normal
+from functional_dists.family import Real, verb
 from functional_dists.special import constant, quadrature
-from functional_dists.tree import Real, verb
 from tests.families import VERBS, call_of
 
 KEY = random.key(3)

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from functional_dists import distributions, llm_masked_categorical, tanh_normal, truncated_normal
+from functional_dists.special import chunks
 from tests.families import DISCRETE, DISTINCT, VERBS, call_of
 from tests.test_constants import forget
 
@@ -187,7 +188,7 @@ def test_a_traced_policy_has_its_gradient() -> None:
 @pytest.mark.parametrize("grad_mode", [False, True], ids=["no_grad", "grad"])
 def test_jit_trace_of_many_tokens(monkeypatch: pytest.MonkeyPatch, grad_mode: bool) -> None:
     """Which eager code takes in chunks."""
-    monkeypatch.setattr(llm_masked_categorical, "CHUNK", 8)
+    monkeypatch.setattr(chunks, "CHUNK", 8)
     logits, mask, tokens = torch.linspace(-3, 2, 40).reshape(4, 10), torch.ones(4, 10) > 0, torch.arange(4)
 
     def score(logits: Tensor) -> tuple[Tensor, Tensor]:

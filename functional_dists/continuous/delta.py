@@ -12,36 +12,12 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
+from functional_dists.family import Real, define, require, sum_event
 from functional_dists.options import NOT_NEGATIVE, per_element
 from functional_dists.random import Shape, Source
 from functional_dists.random.entries import consume_entries
 from functional_dists.special import nan_of
 from functional_dists.special import support as supports
-from functional_dists.tree import Real, require, sum_event, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "rsample",
-    "rsample_and_log_prob",
-    "sample",
-    "sample_and_log_prob",
-    "stddev",
-    "support",
-    "survival",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -51,6 +27,9 @@ class Params(NamedTuple):
     """
 
     param: Real
+
+
+verb = define(Params)
 
 
 @verb
@@ -284,14 +263,7 @@ def mode(param: Real) -> Tensor:
     return param.clone()
 
 
-@verb
-def deterministic(param: Real) -> Tensor:
-    """Return what a policy plays when it does not explore: the point.
-
-    >>> deterministic(torch.ones(2))
-    tensor([1., 1.])
-    """
-    return param.clone()
+deterministic = verb.deterministic(mode)
 
 
 @verb

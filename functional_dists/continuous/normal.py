@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
+from functional_dists.family import Real, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import (
     HALF_LOG_2PI,
@@ -22,31 +23,6 @@ from functional_dists.special import (
     plus_scaled,
 )
 from functional_dists.special import support as supports
-from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "rsample",
-    "rsample_and_log_prob",
-    "sample",
-    "sample_and_log_prob",
-    "stddev",
-    "support",
-    "survival",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -58,6 +34,9 @@ class Params(NamedTuple):
 
     loc: Real
     scale: Real
+
+
+verb = define(Params)
 
 
 @verb

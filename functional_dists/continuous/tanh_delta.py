@@ -20,33 +20,9 @@ from functional_dists.continuous.delta import (
     tolerances,
     zeros_of,
 )
+from functional_dists.family import Real, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
-from functional_dists.tree import Real, require, sum_event, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "rsample",
-    "rsample_and_log_prob",
-    "sample",
-    "sample_and_log_prob",
-    "stddev",
-    "support",
-    "survival",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -60,6 +36,9 @@ class Params(NamedTuple):
     param: Real
     low: Real = -1.0
     high: Real = 1.0
+
+
+verb = define(Params)
 
 
 def _point(param: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -268,14 +247,7 @@ def mode(param: Real, low: Real, high: Real) -> Tensor:
     return _point(param, low, high)
 
 
-@verb(confine=special.strictly_inside)
-def deterministic(param: Real, low: Real, high: Real) -> Tensor:
-    """Return what a policy plays when it does not explore: the point.
-
-    >>> deterministic(torch.ones(2), -2.0, 3.0)
-    tensor([2.4040, 2.4040])
-    """
-    return _point(param, low, high)
+deterministic = verb.deterministic(mode)
 
 
 @verb

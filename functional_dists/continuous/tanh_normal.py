@@ -18,40 +18,11 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
 from functional_dists.continuous.normal import reanchored
+from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
 from functional_dists.special import support as supports
 from functional_dists.special.constant import are_numbers
-from functional_dists.tree import Real, as_params, broadcast_shape, require, sum_event, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "inside",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_prob_pretanh",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "rsample",
-    "rsample_and_log_prob",
-    "sample",
-    "sample_and_log_prob",
-    "sample_pretanh",
-    "squash",
-    "stddev",
-    "support",
-    "survival",
-    "unsquash",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -67,6 +38,9 @@ class Params(NamedTuple):
     scale: Real
     low: Real = -1.0
     high: Real = 1.0
+
+
+verb = define(Params)
 
 
 @verb
@@ -193,8 +167,8 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
 def _sparing_integral(general: Any) -> Any:
     """Make a divergence do without its integral where the bounds are equal Python numbers, in compiled code too."""
 
-    @verb(event_dims=general.event_dims)
-    def kl(p: Params, q: Params, *, event_dims: int) -> Tensor:
+    @verb
+    def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
         """Return the divergence of the normals, of which both are images under the same bijection."""
         return sum_event(special.normal_kl(p.loc, p.scale, q.loc, q.scale), event_dims)
 
@@ -204,7 +178,6 @@ def _sparing_integral(general: Any) -> Any:
         is_simple = _are_equal_numbers(p.low, q.low) and _are_equal_numbers(p.high, q.high)
         return (kl if is_simple else general)(p, q, **options)
 
-    either.with_event_dims = lambda dims: _sparing_integral(general.with_event_dims(dims))  # type: ignore[attr-defined]
     return either
 
 

@@ -14,35 +14,11 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random, special
+from functional_dists.family import Real, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
 from functional_dists.special import truncated
 from functional_dists.special.constant import literal
-from functional_dists.tree import Real, broadcast_shape, require, sum_event, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "rsample",
-    "rsample_and_log_prob",
-    "sample",
-    "sample_and_log_prob",
-    "stddev",
-    "support",
-    "survival",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -58,6 +34,9 @@ class Params(NamedTuple):
     scale: Real
     low: Real = -1.0
     high: Real = 1.0
+
+
+verb = define(Params)
 
 
 @verb
@@ -164,9 +143,7 @@ def _is_outside(
     return (value < low) | (value > high) | (deviation.abs() > literal(math.sqrt(torch.finfo(dtype).max), offset))
 
 
-def _log_prob_at(
-    offset: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int
-) -> Tensor:
+def _log_prob_at(offset: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int) -> Tensor:
     """Return the log-density at an offset from the window's anchor, computed in float64 as `log_prob` is."""
     window = truncated.window(loc.double(), scale.double(), low.double(), high.double())
     return sum_event(window.log_density(offset.double(), offset.dtype), event_dims).to(offset.dtype)

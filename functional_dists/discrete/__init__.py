@@ -5,12 +5,8 @@ from functional_dists.discrete import (
     llm_masked_categorical,
     logits,
     masked_categorical,
-    masked_one_hot_categorical,
-    one_hot_categorical,
-    one_hot_ordinal,
     ordinal,
     sparse_categorical,
-    sparse_one_hot_categorical,
 )
 from functional_dists.discrete.logits import logits_from_probs
 
@@ -20,10 +16,6 @@ __all__ = [
     "logits",
     "logits_from_probs",
     "masked_categorical",
-    "masked_one_hot_categorical",
-    "one_hot_categorical",
-    "one_hot_ordinal",
     "ordinal",
     "sparse_categorical",
-    "sparse_one_hot_categorical",
 ]

@@ -12,25 +12,10 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
+from functional_dists.family import Index, Real, broadcast_shape, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import choose_and_score, choose_by_logits, softmax
 from functional_dists.special import support as supports
-from functional_dists.tree import Index, Real, broadcast_shape, require, verb
-
-__all__ = [
-    "Params",
-    "check",
-    "deterministic",
-    "entropy",
-    "kl",
-    "log_prob",
-    "mode",
-    "normalized_logits",
-    "probs",
-    "sample",
-    "sample_and_log_prob",
-    "support",
-]
 
 
 class Params(NamedTuple):
@@ -42,6 +27,9 @@ class Params(NamedTuple):
     """
 
     logits: Real
+
+
+verb = define(Params)
 
 
 @verb
@@ -61,6 +49,11 @@ def check_logits(logits: Tensor, mask: Tensor) -> None:
     logits, mask = torch.broadcast_tensors(logits, mask)
     require(~mask | (logits < math.inf), "logits", "must be numbers below infinity where they count")
     require((mask & (logits != -math.inf)).any(-1), "logits", "must leave a category in every row")
+
+
+def table(logits: Tensor) -> tuple[Tensor, None]:
+    """Return the logits of all outcomes, and None for a mask."""
+    return logits, None
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
@@ -177,11 +170,4 @@ def mode(logits: Real) -> Tensor:
     return softmax.mode(logits, None)
 
 
-@verb
-def deterministic(logits: Real) -> Tensor:
-    """Return what a policy plays when it does not explore: the mode.
-
-    >>> deterministic(torch.tensor([1.0, 3.0, 3.0]))
-    tensor(1)
-    """
-    return softmax.mode(logits, None)
+deterministic = verb.deterministic(mode)

@@ -17,37 +17,19 @@ times the cost.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists import random
+from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import choose_by_logits, is_transformed, softmax, vectorized
+from functional_dists.special import choose_by_logits, softmax, vectorized
 from functional_dists.special import support as supports
-from functional_dists.tree import Index, Mask, Real, require, verb
-
-__all__ = [
-    "Params",
-    "check",
-    "deterministic",
-    "entropy",
-    "kl",
-    "log_prob",
-    "mode",
-    "normalized_logits",
-    "probs",
-    "sample",
-    "sample_and_log_prob",
-    "support",
-]
-
-# How many logits are worked on at once: 1 MiB in float32, which stays in the cache; larger chunks leave larger holes in
-# the memory of the C library. Elsewhere than on the CPU the cost of a chunk is that of its launches.
-CHUNK, CHUNK_ELSEWHERE = 2**18, 2**22
+from functional_dists.special.chunks import by_chunks
 
 
 class Params(NamedTuple):
@@ -61,6 +43,9 @@ class Params(NamedTuple):
 
     logits: Real
     mask: Mask
+
+
+verb = define(Params)
 
 
 def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:
@@ -123,7 +108,7 @@ def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore
     batch = logits.shape[:-1]
     shares = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
     columns = _samples_last(shares, logits.ndim - 1)
-    tokens = _samples_first(_by_chunks(_chosen, logits.detach(), mask, columns), shares.shape)
+    tokens = _samples_first(by_chunks(_chosen, logits.detach(), mask, columns), shares.shape)
     return _where_counted(_position(logits, mask), tokens, ignore_index)
 
 
@@ -153,7 +138,7 @@ def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Te
     value = value.expand(torch.broadcast_shapes(value.shape, logits.shape[:-1]))
     is_token = value != ignore_index
     columns = _samples_last(torch.where(is_token, value, -1), logits.ndim - 1)
-    scores = _samples_first(_by_chunks(_log_prob_of, logits, mask, columns), value.shape)
+    scores = _samples_first(by_chunks(_log_prob_of, logits, mask, columns), value.shape)
     return _where_counted(_position(logits, mask), torch.where(is_token, scores, 0.0), 0.0)
 
 
@@ -200,7 +185,7 @@ def probs(logits: Real, mask: Mask) -> Tensor:
     tensor([[0.2500, 0.2500, 0.2500, 0.2500],
             [0.0000, 0.0000, 0.0000, 0.0000]])
     """
-    return _by_chunks(lambda logits, mask: softmax.probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+    return by_chunks(lambda logits, mask: softmax.probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
 
 
 @_verb
@@ -211,7 +196,7 @@ def normalized_logits(logits: Real, mask: Mask) -> Tensor:
     tensor([[-1.3863, -1.3863, -1.3863, -1.3863],
             [   -inf,    -inf,    -inf,    -inf]])
     """
-    return _by_chunks(lambda logits, mask: softmax.log_probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+    return by_chunks(lambda logits, mask: softmax.log_probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
 
 
 @_verb
@@ -221,7 +206,7 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     >>> entropy(torch.zeros(2, 4), torch.tensor([True, False]))
     tensor([1.3863, 0.0000])
     """
-    return _by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits, mask)
+    return by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits, mask)
 
 
 @_verb
@@ -246,7 +231,7 @@ def kl(p: Params, q: Params) -> Tensor:
     >>> kl(Params(logits, positions), Params(logits + torch.tensor([0.0, 0.0, 1.0]), positions))
     tensor([0.1195, 0.0000])
     """
-    divergence = _by_chunks(_kl, p.logits, p.mask, q.logits, q.mask)
+    divergence = by_chunks(_kl, p.logits, p.mask, q.logits, q.mask)
     return _where_counted(_position(*q), _where_counted(_position(*p), divergence, 0.0), 0.0)
 
 
@@ -272,24 +257,13 @@ def mode(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Tensor:
     >>> mode(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 2.0]]), torch.tensor([True, False]))
     tensor([   1, -100])
     """
-    return _mode(logits, mask, ignore_index)
-
-
-@_verb
-def deterministic(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Tensor:
-    """Return what a policy plays when it does not explore: the mode.
-
-    >>> deterministic(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 2.0]]), torch.tensor([True, False]))
-    tensor([   1, -100])
-    """
-    return _mode(logits, mask, ignore_index)
-
-
-def _mode(logits: Tensor, mask: Tensor, ignore_index: int) -> Tensor:
     position = _position(logits, mask)
     if position is not None:
         return _where_counted(position, logits.argmax(-1), ignore_index)
-    return _by_chunks(lambda logits, mask: torch.where(mask, logits, -math.inf).argmax(-1), logits.detach(), mask)
+    return by_chunks(lambda logits, mask: torch.where(mask, logits, -math.inf).argmax(-1), logits.detach(), mask)
+
+
+deterministic = verb.deterministic(mode)
 
 
 # --------------------------------------------------------------------------------------------------- masks and dtypes
@@ -330,7 +304,7 @@ def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Softmax:
     return softmax.softmax(_full(logits), _allowed(logits, mask))
 
 
-# ------------------------------------------------------------------------------------------------------------- chunks
+# ------------------------------------------------------------------------------------------------------------ samples
 def _samples_last(table: Tensor, batch_ndim: int) -> Tensor:
     """Return ``(*S, *B)`` as ``(*B, S)``, so that slices of the batch hold all samples of a row."""
     split = table.ndim - batch_ndim
@@ -339,109 +313,3 @@ def _samples_last(table: Tensor, batch_ndim: int) -> Tensor:
 
 def _samples_first(columns: Tensor, shape: Sequence[int]) -> Tensor:
     return columns.movedim(-1, 0).reshape(shape)
-
-
-def _by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Apply a function of logits ``(*B, V)`` and other tensors ``(*B, ...)`` to chunks of rows.
-
-    It works row by row, so that the chunks, put together, are what it returns for all rows at once.
-    """
-    size = CHUNK if tensors[0].device.type == "cpu" else CHUNK_ELSEWHERE
-    size //= sum(t.is_floating_point() for t in tensors)
-    if torch.compiler.is_compiling() or tensors[0].numel() <= size:
-        return function(*tensors)
-    if _can_recompute(tensors):
-        return cast(Tensor, _Recomputed.apply(function, size, *tensors))  # type: ignore[no-untyped-call]
-    return _joined(function, size, tensors)
-
-
-def _is_chunk(logits: Tensor, size: int) -> bool:
-    return logits.numel() <= size or logits.shape[:-1].numel() == 1
-
-
-def _cut(size: int, tensors: Sequence[Tensor]) -> tuple[Callable[..., Tensor], Iterable[tuple[Tensor, ...]]]:
-    """Return how to join the parts into which the first axis is cut, and these parts."""
-    of_one = tensors[0][0].numel()
-    # Axis by axis, as the leading ones of a slice such as logits[:, :-1] do not flatten without a copy.
-    if of_one > size and tensors[0].ndim > 2:
-        return torch.stack, zip(*(t.unbind() for t in tensors), strict=True)
-    return torch.cat, zip(*(t.split(max(1, size // of_one)) for t in tensors), strict=True)
-
-
-def _joined(function: Callable[..., Tensor], size: int, tensors: Sequence[Tensor]) -> Tensor:
-    if _is_chunk(tensors[0], size):
-        return function(*tensors)
-    join, parts = _cut(size, tensors)
-    return join([_joined(function, size, part) for part in parts])
-
-
-def _chunks(size: int, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
-    """Yield views of the tensors, a chunk at a time."""
-    if _is_chunk(tensors[0], size):
-        yield tensors
-        return
-    for part in _cut(size, tensors)[1]:
-        yield from _chunks(size, part)
-
-
-def _can_recompute(tensors: Sequence[Tensor]) -> bool:
-    """Say whether plain autograd will ask for the gradient: transforms and tracers pass through the function itself."""
-    if is_transformed() or torch._C._is_tracing() or not torch.is_grad_enabled():
-        return False
-    return any(t.requires_grad for t in tensors)
-
-
-class _Recomputed(torch.autograd.Function):
-    """A function of chunks that keeps its arguments alone for the backward pass, and computes each chunk there again.
-
-    The gradient is written chunk by chunk into one tensor. The derivatives of `split` and `unbind` would hold those of
-    all chunks, and then put them together in a second tensor of that size.
-    """
-
-    @staticmethod
-    def forward(function: Callable[..., Tensor], size: int, *tensors: Tensor) -> Tensor:
-        return _joined(function, size, tensors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.function, ctx.size, *tensors = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        tensors, needed = _saved(ctx), ctx.needs_input_grad[2:]
-        is_batched = not torch._C._has_storage(slope)  # by `torch.autograd.grad(is_grads_batched=True)`
-        if torch.is_grad_enabled() or is_transformed() or is_batched:  # what one table for each tensor does not hold
-            with torch.enable_grad():
-                result = _joined(ctx.function, ctx.size, tensors)
-            wanted = [t for t, is_needed in zip(tensors, needed, strict=True) if is_needed]
-            gradients = list(torch.autograd.grad(result, wanted, slope, create_graph=torch.is_grad_enabled()))
-        else:
-            gradients = [torch.empty_like(t) for t, is_needed in zip(tensors, needed, strict=True) if is_needed]
-            for part in _chunks(ctx.size, [*tensors, slope, *gradients]):
-                _write_gradients(ctx.function, part[: len(tensors)], needed, *part[len(tensors) :])
-        each = iter(gradients)
-        return None, None, *(next(each) if is_needed else None for is_needed in needed)
-
-
-def _saved(ctx: Any) -> Sequence[Tensor]:
-    try:
-        return ctx.saved_tensors
-    except RuntimeError as error:
-        if "inplace" not in str(error):
-            raise
-        raise RuntimeError(
-            "llm_masked_categorical: logits or mask were modified in place before the backward pass"
-        ) from error
-
-
-def _write_gradients(
-    function: Callable[..., Tensor], tensors: Sequence[Tensor], needed: Sequence[bool], slope: Tensor, *into: Tensor
-) -> None:
-    """Write the gradients of a chunk, by the arguments for which they are needed, into the rows of the whole."""
-    arguments = [t.detach().requires_grad_(is_needed) for t, is_needed in zip(tensors, needed, strict=True)]
-    with torch.enable_grad():
-        result = function(*arguments)
-    gradients = torch.autograd.grad(result, [a for a in arguments if a.requires_grad], slope)
-    for rows, gradient in zip(into, gradients, strict=True):
-        rows.copy_(gradient)

@@ -13,25 +13,10 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
+from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
 from functional_dists.special import support as supports
-from functional_dists.tree import Index, Mask, Real, require, verb
-
-__all__ = [
-    "Params",
-    "check",
-    "deterministic",
-    "entropy",
-    "kl",
-    "log_prob",
-    "mode",
-    "normalized_logits",
-    "probs",
-    "sample",
-    "sample_and_log_prob",
-    "support",
-]
 
 
 class Params(NamedTuple):
@@ -47,6 +32,9 @@ class Params(NamedTuple):
     mask: Mask
 
 
+verb = define(Params)
+
+
 @verb
 def check(logits: Real, mask: Mask) -> None:
     """Raise a ValueError that names the parameter and the first bad position, in eager code only.
@@ -58,6 +46,11 @@ def check(logits: Real, mask: Mask) -> None:
     """
     require(mask.any(-1), "mask", "must allow an outcome in every row")
     check_logits(logits, mask)
+
+
+def table(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of all outcomes, and which of them are possible."""
+    return logits, mask
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
@@ -156,11 +149,4 @@ def mode(logits: Real, mask: Mask) -> Tensor:
     return softmax.mode(logits, mask)
 
 
-@verb
-def deterministic(logits: Real, mask: Mask) -> Tensor:
-    """Return what a policy plays when it does not explore: the mode.
-
-    >>> deterministic(torch.tensor([1.0, 3.0, 3.0]), torch.tensor([True, False, True]))
-    tensor(2)
-    """
-    return softmax.mode(logits, mask)
+deterministic = verb.deterministic(mode)

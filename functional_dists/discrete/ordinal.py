@@ -15,34 +15,10 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import draw, draw_and_log_prob
+from functional_dists.family import Index, Real, RowReal, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import root, softmax
+from functional_dists.special import softmax
 from functional_dists.special import support as supports
-from functional_dists.tree import Index, Real, RowReal, require, verb
-
-__all__ = [
-    "Params",
-    "cdf",
-    "check",
-    "deterministic",
-    "entropy",
-    "icdf",
-    "kl",
-    "log_cdf",
-    "log_prob",
-    "log_survival",
-    "mean",
-    "median",
-    "mode",
-    "normalized_logits",
-    "probs",
-    "sample",
-    "sample_and_log_prob",
-    "stddev",
-    "support",
-    "survival",
-    "variance",
-]
 
 
 class Params(NamedTuple):
@@ -54,6 +30,9 @@ class Params(NamedTuple):
     """
 
     scores: Real
+
+
+verb = define(Params)
 
 
 @verb
@@ -87,6 +66,11 @@ def logits_of(scores: Tensor) -> Tensor:
 def parts_of(scores: Tensor) -> softmax.Softmax:
     """Return the probabilities, taken apart."""
     return softmax.softmax(logits_of(scores), None)
+
+
+def table(scores: Tensor) -> tuple[Tensor, None]:
+    """Return the logits of all outcomes, and None for a mask."""
+    return logits_of(scores), None
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
@@ -269,14 +253,7 @@ def variance(scores: Real) -> Tensor:
     return _variance(softmax.probs(parts_of(scores)))
 
 
-@verb
-def stddev(scores: Real) -> Tensor:
-    """Return the standard deviation of the outcomes as numbers.
-
-    >>> stddev(torch.zeros(4))
-    tensor(1.1180)
-    """
-    return root(_variance(softmax.probs(parts_of(scores))))
+stddev = verb.stddev(variance)
 
 
 def _mean(table: Tensor) -> Tensor:
@@ -308,11 +285,4 @@ def mode(scores: Real) -> Tensor:
     return softmax.mode(logits_of(scores), None)
 
 
-@verb
-def deterministic(scores: Real) -> Tensor:
-    """Return what a policy plays when it does not explore: the mode.
-
-    >>> deterministic(torch.zeros(4))
-    tensor(0)
-    """
-    return softmax.mode(logits_of(scores), None)
+deterministic = verb.deterministic(mode)

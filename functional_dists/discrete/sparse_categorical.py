@@ -15,25 +15,10 @@ from torch.distributions.constraints import Constraint
 from functional_dists import random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.discrete.indices import mask_from_indices, out_of_range, used_slots
+from functional_dists.family import Index, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
 from functional_dists.special import support as supports
-from functional_dists.tree import Index, Real, require, verb
-
-__all__ = [
-    "Params",
-    "check",
-    "deterministic",
-    "entropy",
-    "kl",
-    "log_prob",
-    "mode",
-    "normalized_logits",
-    "probs",
-    "sample",
-    "sample_and_log_prob",
-    "support",
-]
 
 
 class Params(NamedTuple):
@@ -47,6 +32,9 @@ class Params(NamedTuple):
 
     logits: Real
     indices: Index
+
+
+verb = define(Params)
 
 
 @verb
@@ -83,6 +71,11 @@ def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[
 def parts_of(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
     """Return the probabilities of the slots, taken apart."""
     return softmax.softmax(*listed(logits, indices, padding_value))
+
+
+def table(logits: Tensor, indices: Tensor, *, padding_value: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the logits of all outcomes, and which of them are listed."""
+    return logits, mask_from_indices(indices, logits.shape[-1], padding_value=padding_value)
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
@@ -223,14 +216,7 @@ def mode(logits: Real, indices: Index, *, padding_value: int | None = None) -> T
     return most_probable(logits, indices, padding_value)
 
 
-@verb
-def deterministic(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
-    """Return what a policy plays when it does not explore: the mode.
-
-    >>> deterministic(torch.arange(9.0), torch.tensor([7, 4]))
-    tensor(7)
-    """
-    return most_probable(logits, indices, padding_value)
+deterministic = verb.deterministic(mode)
 
 
 def most_probable(logits: Tensor, indices: Tensor, padding_value: int | None) -> Tensor:

@@ -11,11 +11,10 @@ from torch.distributions import Distribution, constraints
 
 from functional_dists import divergence
 from functional_dists.continuous import tanh_normal
-from functional_dists.family import bind, from_pickle, to_pickle
+from functional_dists.family import as_params, bind, from_pickle, is_tensordict, specification_of, to_pickle
 from functional_dists.random import Source, size_of
 from functional_dists.special import off_bounds
 from functional_dists.special import support as supports
-from functional_dists.tree import as_params, is_tensordict
 
 __all__ = ["FamilyDistribution", "wrap"]
 
@@ -49,8 +48,8 @@ class FamilyDistribution(Distribution):
         self.family = family
         self.params = _as_tensors(as_params(family.Params, params))
         shape = self._parameter_shape()
-        layout = getattr(family.log_prob, "value_layout", "per element")
-        default = getattr(family.log_prob, "event_dims", None)
+        spec = specification_of(family.log_prob)
+        layout, default = ("per element", None) if spec is None else (spec.value_layout, spec.event_dims)
         self._options = {}
         if default is not None:
             self._options = {"event_dims": event_dims if event_dims is not None else default if shape else 0}
@@ -66,8 +65,10 @@ class FamilyDistribution(Distribution):
             self._verb("check")(*self.params)
 
     def _parameter_shape(self) -> Size:
-        fit = getattr(self.family.log_prob, "fit", None)  # of parameters that do not broadcast
-        return _shared_shape(self.params) if fit is None else fit(*(param.shape for param in self.params))
+        spec = specification_of(self.family.log_prob)
+        if spec is None or spec.fit is None:
+            return _shared_shape(self.params)
+        return spec.fit(*(param.shape for param in self.params))  # of parameters that do not broadcast
 
     def __getattr__(self, name: str) -> Any:
         params = self.__dict__.get("params")

@@ -9,8 +9,8 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
 
 from functional_dists.distributions.base import FamilyDistribution, Shape, one_source, wrap
+from functional_dists.family import leaf_key, sum_event
 from functional_dists.random import Source, size_of
-from functional_dists.tree import leaf_key, sum_event
 
 try:
     from tensordict import TensorDict, TensorDictBase, unravel_key

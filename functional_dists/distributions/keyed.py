@@ -11,7 +11,7 @@ from torch import Size, Tensor
 from functional_dists import pretanh, random
 from functional_dists.distributions.base import FamilyDistribution
 from functional_dists.distributions.continuous import TanhNormal
-from functional_dists.tree import leaf_key
+from functional_dists.family import leaf_key
 
 try:
     from tensordict import TensorDict, TensorDictBase, unravel_key

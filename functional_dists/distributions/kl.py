@@ -19,17 +19,19 @@ from torch.distributions import (
 )
 
 from functional_dists import divergence
+from functional_dists.combinators import (
+    masked_one_hot_categorical,
+    one_hot_categorical,
+    one_hot_ordinal,
+    sparse_one_hot_categorical,
+)
 from functional_dists.continuous import normal, tanh_normal, truncated_normal
 from functional_dists.discrete import (
     categorical,
     llm_masked_categorical,
     masked_categorical,
-    masked_one_hot_categorical,
-    one_hot_categorical,
-    one_hot_ordinal,
     ordinal,
     sparse_categorical,
-    sparse_one_hot_categorical,
 )
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.ordinal import logits_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functional_dists.discrete import (
+from functional_dists.combinators import (
     masked_one_hot_categorical,
     one_hot_categorical,
     one_hot_ordinal,

@@ -8,9 +8,9 @@ import optree
 
 from functional_dists import family
 from functional_dists.composite import Chain
+from functional_dists.family import as_params
 from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
-from functional_dists.tree import as_params
 
 __all__ = [
     "Path",

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from functional_dists import composite, pretanh, random
+from functional_dists.family import as_params, fnv1a, is_tensordict
 from functional_dists.policy import keys, layout
 from functional_dists.policy.interaction import InteractionType, as_type, resolve
 from functional_dists.policy.keys import Key
 from functional_dists.policy.projection import Action, actions
 from functional_dists.policy.shifted import Shifted
 from functional_dists.random import Source
-from functional_dists.tree import as_params, fnv1a, is_tensordict
 
 __all__ = ["ProbabilisticModule"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from functional_dists.family import specification_of
 from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
 from functional_dists.policy.steps import FunctionModule
@@ -225,7 +226,8 @@ _CURE_OF_VECTORS = "use a composite of a family for each element, in a composite
 
 
 def _check_fit(key: Key, family: Any, space: Any, nearest: Any) -> None:
-    layout = getattr(getattr(family, "log_prob", None), "value_layout", None)  # None: a family without `verb`
+    spec = specification_of(getattr(family, "log_prob", None))
+    layout = None if spec is None else spec.value_layout
     package, name = _kind(space) or ("", "")
     fits = layout not in _SPACES or name in _SPACES[layout]
     if isinstance(nearest, _Integers) and layout == "per row":

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from functional_dists import categorical, composite, distributions, masked_categorical, normal, random, tanh_normal
 from functional_dists.distributions import CompositeDistribution, KeyedModule
-from functional_dists.tree import fnv1a
+from functional_dists.family.trees import fnv1a
 from tests.distributions.test_in_modules import BATCH, CLASSES, MASK, SIZE, parameters
 
 with warnings.catch_warnings():

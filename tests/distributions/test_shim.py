@@ -47,8 +47,7 @@ from functional_dists.distributions import (
     TruncatedNormal,
     wrap,
 )
-from functional_dists.family import verbs
-from functional_dists.tree import Real
+from functional_dists.family import Real, verbs
 from tests.families import BY_NAME, FAMILIES
 from tests.test_support import parameters_of, values_for
 

@@ -23,8 +23,8 @@ from functional_dists import (
     tanh_normal,
 )
 from functional_dists.composite import Head
+from functional_dists.family.trees import fnv1a
 from functional_dists.policy import ProbabilisticModule
-from functional_dists.tree import fnv1a
 
 KEY = random.key(3)
 DATA = {"loc": random.normal(random.key(1), (4, 3)), "scale": torch.full((4, 3), 0.5), "obs": torch.zeros(4)}

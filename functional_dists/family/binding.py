@@ -1,56 +1,24 @@
-"""What a family of distributions is, and how to fix some of its parameters."""
+"""`bind` fixes parameters and options of a family, which gives a family again."""
 
 import functools
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 
-from functional_dists.tree import is_tensordict, positional_names
+from functional_dists.family.definition import register, specification_of
+from functional_dists.family.protocol import from_pickle, name_of, to_pickle, verbs
+from functional_dists.family.trees import is_tensordict
 
-__all__ = ["BoundFamily", "Family", "bind", "verbs"]
-
-
-@runtime_checkable
-class Family(Protocol):
-    """What is asked of a family: a module, or an object, with these names.
-
-    A family of your own is a module with a `Params` NamedTuple and functions decorated with `tree.verb`. Every further
-    verb (`entropy`, `mode`, `kl`, ...) is found by its name.
-
-    >>> from functional_dists import normal
-    >>> isinstance(normal, Family), isinstance(bind(normal, scale=1.0), Family)
-    (True, True)
-    """
-
-    Params: Any
-    sample: Callable[..., Any]
-    log_prob: Callable[..., Any]
-
-
-def verbs(family: Any) -> dict[str, Callable[..., Any]]:
-    """Return the public functions of `family` by name.
-
-    >>> from functional_dists import normal
-    >>> verbs(normal)["log_prob"] is normal.log_prob
-    True
-    """
-    if isinstance(family, BoundFamily):
-        return {name: getattr(family, name) for name in verbs(family.family)}
-    names: Iterable[str] = getattr(family, "__all__", None) or [
-        name for name in vars(family) if not name.startswith("_")
-    ]
-    return {name: getattr(family, name) for name in names if inspect.isfunction(getattr(family, name))}
+__all__ = ["BoundFamily", "bind"]
 
 
 def bind(family: Any, **fixed: Any) -> "BoundFamily":
     """Fix parameters or options of a family, which gives a family again.
 
     Args:
-        family: A family's module, or a bound family.
+        family: A family: a module, a bound family, the result of a combinator.
         fixed: Parameters, which the verbs then no longer take, or options, whose defaults they become.
 
     Returns:
@@ -78,16 +46,18 @@ class BoundFamily:
             raise TypeError(f"bind: family must be a family, such as functional_dists.normal, got {family!r}")
         self.family: Any = family
         self.fixed = fixed
-        if torch.compiler.is_compiling():  # verbs are bound when they are asked for, as what follows cannot be traced
+        if (
+            torch.compiler.is_compiling()
+        ):  # `__getattr__` binds a verb when it is used, as what follows cannot be traced
             return
         known = {name for verb in verbs(family).values() for name in inspect.signature(verb).parameters}
         if unknown := sorted(set(fixed) - known - {*family.Params._fields}):
             raise TypeError(
-                f"{unknown} are neither parameters nor options of {_name(family)}, whose parameters are "
+                f"{unknown} are neither parameters nor options of {name_of(family)}, whose parameters are "
                 f"{family.Params._fields}"
             )
         for name, verb in verbs(family).items():
-            setattr(self, name, _documented(self, verb, _bind_verb(self, verb)))
+            setattr(self, name, _documented(self, verb, _bound_verb(self, verb)))
         _left_of(family.Params, fixed)  # before compiled code asks for it
 
     @property
@@ -98,7 +68,7 @@ class BoundFamily:
     def __getattr__(self, name: str) -> Any:
         verb = None if name.startswith("_") else getattr(self.family, name, None)
         if inspect.isfunction(verb):
-            return _bind_verb(self, verb)
+            return _bound_verb(self, verb)
         raise AttributeError(f"{self!r} has no {name}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -106,34 +76,11 @@ class BoundFamily:
 
     def __repr__(self) -> str:
         fixed = "".join(f", {name}={given}" for name, given in self.fixed.items())
-        return f"bind({_name(self.family)}{fixed})"
-
-
-class _ModuleName(str):
-    """Stands in a pickle for a module, which pickle does not know."""
-
-
-def to_pickle(family: Any) -> Any:
-    """Return what stands for a family in a pickle.
-
-    >>> from functional_dists import normal
-    >>> from_pickle(to_pickle(normal)) is normal
-    True
-    """
-    return _ModuleName(family.__name__) if isinstance(family, ModuleType) else family
-
-
-def from_pickle(family: Any) -> Any:
-    """Return the family for which this stood in a pickle."""
-    return importlib.import_module(family) if isinstance(family, _ModuleName) else family
+        return f"bind({name_of(self.family)}{fixed})"
 
 
 def _bound_again(family: Any, fixed: dict[str, Any]) -> BoundFamily:
     return BoundFamily(from_pickle(family), fixed)
-
-
-def _name(family: Any) -> str:
-    return getattr(family, "__name__", repr(family)).rpartition(".")[2]
 
 
 # -------------------------------------------------------------------------------------------------------------- Params
@@ -165,52 +112,60 @@ def _by_name(fields: tuple[str, ...], given: Any) -> dict[str, Any]:
 
 
 # --------------------------------------------------------------------------------------------------------------- verbs
-def _bind_verb(bound_family: BoundFamily, verb: Callable[..., Any]) -> Callable[..., Any]:
+def _bound_verb(bound_family: BoundFamily, verb: Callable[..., Any]) -> Callable[..., Any]:
     family, fixed = bound_family.family, bound_family.fixed
-    plain = getattr(verb, "__wrapped__", verb)
-    names, taken = positional_names(plain), _all_names(plain)
+    names, options, is_pair = _names_of(verb)
     left = tuple(name for name in family.Params._fields if name not in fixed)
     parameters = {name: given for name, given in fixed.items() if name in family.Params._fields}
-    options = {name: given for name, given in fixed.items() if name not in parameters and name in taken}
-    if "event_dims" in options and hasattr(verb, "with_event_dims"):
+    defaults = {name: given for name, given in fixed.items() if name not in parameters and name in options}
+    if "event_dims" in defaults:
         # A default, which parameters without axes may undercut; an option of the call would be an error there.
-        verb = verb.with_event_dims(options.pop("event_dims"))
-    called = f"{_name(family)}.{plain.__name__}"
+        defaults["default_event_dims"] = defaults.pop("event_dims")
+    called = f"{name_of(family)}.{verb.__name__}"
 
     def of_pair(p: Any, q: Any, **given: Any) -> Any:
         full = ({**parameters, **_by_name(left, side)} for side in (p, q))
-        return verb(*full, **{**options, **given})
+        return verb(*full, **{**defaults, **given})
 
     free = tuple(name for name in names if name not in parameters)
-    first = int(names[0] == "key")
+    first = int(names[:1] == ("key",))
 
     def of_arguments(*arguments: Any, **given: Any) -> Any:
-        whole = _LEFT.get((family.Params, left))
-        if whole is not None and len(arguments) > first and isinstance(arguments[first], whole):
+        params = _LEFT.get((family.Params, left))
+        if params is not None and len(arguments) > first and isinstance(arguments[first], params):
             arguments = (*arguments[:first], *arguments[first], *arguments[first + 1 :])
         if len(arguments) > len(free):
             raise TypeError(f"{called} takes {len(free)} positional arguments {free}, got {len(arguments)}")
         if again := [name for name in given if name in parameters]:
             raise TypeError(f"{called}: {again} are fixed by bind")
         if len(arguments) < len(free):
-            named = {**parameters, **dict(zip(free, arguments, strict=False)), **options, **given}
-            return verb(**{name: one for name, one in named.items() if name in taken})
+            named = {**parameters, **dict(zip(free, arguments, strict=False)), **defaults, **given}
+            return verb(**{name: one for name, one in named.items() if name not in parameters or name in names})
         own = iter(arguments)
-        return verb(*(parameters[name] if name in parameters else next(own) for name in names), **{**options, **given})
+        return verb(*(parameters[name] if name in parameters else next(own) for name in names), **{**defaults, **given})
 
-    return of_pair if names[:2] == ("p", "q") else of_arguments
+    return of_pair if is_pair else of_arguments
 
 
-def _all_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    code = function.__code__
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+def _names_of(verb: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Return the names of the tensors and of the options, and whether the verb takes two `Params` instead."""
+    spec = specification_of(verb)
+    if spec is not None:
+        return ("key",) * spec.draws + spec.names, spec.options, spec.num_params == 2
+    parameters = inspect.signature(verb).parameters.values()
+    names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return names, tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY), names[:2] == ("p", "q")
+
+
+_names_of._dynamo_marked_constant = True  # type: ignore[attr-defined]  # `torch.compile` calls it, and does not trace it
 
 
 def _documented(bound_family: BoundFamily, verb: Callable[..., Any], bound: Callable[..., Any]) -> Callable[..., Any]:
     fixed, fields = bound_family.fixed, bound_family.family.Params._fields
     functools.update_wrapper(bound, verb)
-    if getattr(verb, "event_dims", None) is not None:
-        bound.event_dims = fixed.get("event_dims", verb.event_dims)  # type: ignore[attr-defined]
+    spec = specification_of(verb)
+    if spec is not None and spec.event_dims is not None:
+        register(bound, verb, fixed.get("event_dims", spec.event_dims))
     signature = inspect.signature(verb)
     bound.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[

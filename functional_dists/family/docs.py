@@ -2,8 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from functional_dists.family.specification import Specification
 
 _ARGUMENTS = {
     "key": "A key of shape (2,), a batch of keys (*K, 2) whose K are the leading axes of the batch, or a "
@@ -43,25 +45,26 @@ _TABLES = ("probs", "normalized_logits")
 _OUTCOMES = ("mode", "deterministic", "median", "icdf")  # what may be drawn, in the dtype of what is drawn
 
 
-def complete(function: Callable[..., Any], params: Any) -> str:
-    """Return the docstring of `function` with its arguments, result, errors and example, in the usual order.
+def complete(doc: str | None, spec: Specification, descriptions: Mapping[str, str]) -> str:
+    """Return the docstring of a verb with its arguments, result, errors and example, in the usual order.
 
     Args:
-        function: A verb; its own docstring holds a sentence, what else there is to say, and an example.
-        params: The family's `Params`, the lines of whose docstring read `name: text`: of the parameters and, where they
-            are not as usual, of `value` (what is scored) and of `sample` (what is drawn), with their shapes.
+        doc: A sentence, what else there is to say, and an example.
+        spec: The specification of the verb. The docstring of its `Params` has lines `name: text`: of the parameters
+            and, where they are not as usual, of `value` (what is scored) and of `sample` (what is drawn).
+        descriptions: Of these, in place of the lines there.
 
     Returns:
         The whole docstring.
     """
-    text, _, example = inspect.cleandoc(function.__doc__ or "").partition(">>>")
-    names = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
-    described = {**_ARGUMENTS, "sample": _SAMPLE, **_described(params)}
-    if function.__name__ == "icdf":
+    text, _, example = inspect.cleandoc(doc or "").partition(">>>")
+    verb, names = spec.name.rpartition(".")[2], (*_positional(spec), *spec.options)
+    described = {**_ARGUMENTS, "sample": _SAMPLE, **_described(spec.params), **descriptions}
+    if verb == "icdf":
         described["value"] = f"Probabilities, of shape {_shape(described['value'])}."
-    elif function.__name__ == "log_prob_relaxed":
+    elif verb == "log_prob_relaxed":
         described["value"] = f"Vectors in the simplex, of shape {_shape(described['value'])}."
-    elif function.__name__ == "rsample":
+    elif verb == "rsample":
         described["temperature"] += _ZERO_TEMPERATURE
     arguments = [f"    {name}: {described[name]}" for name in names if name in described]
     options = " or ".join(f"`{name}`" for name in names if name in _ROWS_OPTIONS)
@@ -69,17 +72,31 @@ def complete(function: Callable[..., Any], params: Any) -> str:
         *_RAISES,
         *[_EVENT_RAISES] * ("event_dims" in names),
         *[_OPTION_RAISES.format(names=options)] * bool(options),
-        *[_CHECK_RAISES] * (function.__name__ == "check"),
+        *[_CHECK_RAISES] * (verb == "check"),
     ]
     parts = [
         text.strip() + " " + _TREES,
         "\n".join(["Args:", *arguments]),
-        f"Returns:\n    {_returns(function.__name__, names, params, described)}",
+        f"Returns:\n    {_returns(verb, names, spec.params, described)}",
         "\n".join(["Raises:", *raises]),
     ]
     if example:
         parts.append(">>>" + example.rstrip())
     return "\n\n".join(parts)
+
+
+def _positional(spec: Specification) -> tuple[str, ...]:
+    return ("p", "q") if spec.num_params == 2 else ("key",) * spec.draws + spec.names
+
+
+def example_of(doc: str | None, verb: str) -> tuple[str, str]:
+    """Return the arguments and the result in the first example that calls a verb on one line.
+
+    >>> example_of(">>> mean(torch.ones(2))\\ntensor(1.)", "mean")
+    ('torch.ones(2)', 'tensor(1.)')
+    """
+    found = re.search(rf"^>>> {verb}\((.*)\)\n((?:(?!>>>).+\n?)+)", inspect.cleandoc(doc or ""), re.MULTILINE)
+    return (found[1], found[2].rstrip()) if found else ("...", "...")
 
 
 def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, str]) -> str:

@@ -1,0 +1,22 @@
+"""Families made of families."""
+
+from functional_dists.combinators.independent_axes import independent
+from functional_dists.combinators.one_hot_vectors import one_hot
+from functional_dists.continuous import normal
+from functional_dists.discrete import categorical, masked_categorical, ordinal, sparse_categorical
+
+independent_normal = independent(normal)
+one_hot_categorical = one_hot(categorical)
+masked_one_hot_categorical = one_hot(masked_categorical)
+sparse_one_hot_categorical = one_hot(sparse_categorical)
+one_hot_ordinal = one_hot(ordinal)
+
+__all__ = [
+    "independent",
+    "independent_normal",
+    "masked_one_hot_categorical",
+    "one_hot",
+    "one_hot_categorical",
+    "one_hot_ordinal",
+    "sparse_one_hot_categorical",
+]

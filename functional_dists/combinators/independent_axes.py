@@ -1,0 +1,58 @@
+"""A family of several independent elements: scores are summed over what were the last axes of the batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from functional_dists.family import bind, combinator, define, name_of, specification_of, sum_event, verbs
+
+__all__ = ["independent"]
+
+_SCORES = ("entropy", "kl", "log_prob", "log_prob_relaxed")
+_PAIRS = ("rsample_and_log_prob", "sample_and_log_prob")
+
+
+@combinator
+def independent(family: Any, event_dims: int = 1) -> Any:
+    """Return a family of independent elements, whose log-prob, entropy and divergence are sums over the last axes.
+
+    Args:
+        family: A family. One with the option `event_dims` gets another default of it, and keeps the option.
+        event_dims: How many axes of the batch become axes of the event, beside those that the family has.
+
+    Returns:
+        A family with the parameters of `family`.
+
+    Raises:
+        ValueError: `event_dims` is negative.
+
+    >>> import torch
+    >>> from functional_dists import categorical, normal
+    >>> independent(normal).log_prob(torch.zeros(4, 3), 1.0, torch.zeros(4, 3)).shape
+    torch.Size([4])
+    >>> independent(categorical, 2).entropy(torch.zeros(4, 3, 5)).shape
+    torch.Size([])
+    """
+    if event_dims < 0:
+        raise ValueError(f"independent: event_dims must not be negative, got {event_dims}")
+    spec = specification_of(family.log_prob)
+    if spec is not None and spec.event_dims is not None:
+        return bind(family, event_dims=spec.event_dims + event_dims)
+    verb = define(family.Params, f"independent({name_of(family)}, {event_dims})")
+
+    def summed(score: Tensor) -> Tensor:
+        if score.ndim < event_dims:
+            raise ValueError(f"{verb.name}: the batch must have {event_dims} axes to sum over, got {score.ndim}")
+        return sum_event(score, event_dims)
+
+    def of_pair(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return pair[0], summed(pair[1])
+
+    for name, own in verbs(family).items():
+        change: Callable[..., Any] | None = summed if name in _SCORES else of_pair if name in _PAIRS else None
+        if change is None:
+            verb.inherit(family, name)
+        else:
+            verb.mapped(own, change, f"Return what `{name}` of {name_of(family)} does, with the score summed.")
+    return verb

@@ -1,0 +1,40 @@
+"""What a family of distributions is: `define` makes its verbs, `bind` fixes its parameters, combinators combine it."""
+
+from functional_dists.family.arguments import as_params
+from functional_dists.family.binding import BoundFamily, bind
+from functional_dists.family.definition import Definition, define, specification_of
+from functional_dists.family.kinds import Index, Mask, OneHot, Parameters, Real, RowReal
+from functional_dists.family.protocol import Family, combinator, from_pickle, name_of, to_pickle, verbs
+from functional_dists.family.shapes import broadcast_shape, require
+from functional_dists.family.trees import as_dicts, fnv1a, is_tensordict, leaf_key, sample_keys, sum_leaves
+from functional_dists.special.vectorized import sum_event
+
+__all__ = [
+    "BoundFamily",
+    "Definition",
+    "Family",
+    "Index",
+    "Mask",
+    "OneHot",
+    "Parameters",
+    "Real",
+    "RowReal",
+    "as_dicts",
+    "as_params",
+    "bind",
+    "broadcast_shape",
+    "combinator",
+    "define",
+    "fnv1a",
+    "from_pickle",
+    "is_tensordict",
+    "leaf_key",
+    "name_of",
+    "require",
+    "sample_keys",
+    "specification_of",
+    "sum_event",
+    "sum_leaves",
+    "to_pickle",
+    "verbs",
+]

@@ -1,0 +1,174 @@
+"""The arguments of a call: by position, as tensors of one dtype, or refused with a message that names the cure."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from functional_dists.family.kinds import Kind
+from functional_dists.family.specification import Specification
+from functional_dists.family.trees import is_tensordict
+
+__all__ = ["as_params", "by_position", "check_options", "ready", "to_one_dtype"]
+
+_HALF = (torch.float16, torch.bfloat16)
+_FLOAT32, _FLOAT64 = torch.float32, torch.float64
+_NOT_INTEGERS = (torch.bool, torch.complex64, torch.complex128)
+_CURES = {"floating point": "call .float() on it", "bool": "call .bool() on it", "integer": "call .long() on it"}
+_ARTICLES = {"floating point": "a", "bool": "a", "integer": "an"}
+_INTEGERS, _BOOLS = (int, np.integer, torch.SymInt), (bool, np.bool_)
+
+
+def as_params(params: Any, given: Any) -> Any:
+    """Return `given`, a tuple or a mapping (a dict, a TensorDict) of a family's parameters, as its `Params`.
+
+    >>> from functional_dists import normal
+    >>> as_params(normal.Params, {"loc": 0.0, "scale": 1.0})
+    Params(loc=0.0, scale=1.0)
+    """
+    if isinstance(given, params):
+        return given
+    fields, defaults = params._fields, params._field_defaults
+    if isinstance(given, tuple):
+        if type(given).__name__ == "Params" or not len(fields) - len(defaults) <= len(given) <= len(fields):
+            got = _fields_of(given) if hasattr(given, "_fields") else f"{len(given)} of them"
+            raise TypeError(f"parameters must be {params.__module__}.Params or the {fields}, got {got}")
+        return params(*given)
+    if isinstance(given, Mapping) or is_tensordict(given):
+        names = list(given.keys())
+        if unknown := [name for name in names if name not in fields]:
+            raise TypeError(f"{unknown} are not among the parameters {fields}")
+        if missing := [name for name in fields if name not in names and name not in defaults]:
+            raise TypeError(f"{missing} of the parameters {fields} are missing")
+        return params(**{name: given[name] for name in names})
+    raise TypeError(
+        f"parameters must be {params.__module__}.Params, a tuple or a mapping of {fields}, got {type(given).__name__}"
+    )
+
+
+def by_position(
+    spec: Specification, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return all tensors by position: of those given by name, by default, and as one `Params`."""
+    names = ("key",) * spec.draws + spec.names
+    first = int(spec.draws)
+    params = arguments[first] if len(arguments) > first else None
+    if isinstance(params, spec.params) and spec.takes_all_parameters():
+        arguments = (*arguments[:first], *params, *arguments[first + 1 :])
+    elif type(params).__name__ == "Params" and isinstance(params, tuple):
+        raise TypeError(f"{spec.name} takes Params of its own family, got {_fields_of(params)}")
+    if len(arguments) > len(names):
+        raise TypeError(f"{spec.name} takes {len(names)} positional arguments {names}, got {len(arguments)}")
+    if doubled := [name for name in names[: len(arguments)] if name in options]:
+        raise TypeError(f"{spec.name} got {doubled} by position and by name")
+    rest = {**spec.defaults, **options}
+    if missing := [name for name in names[len(arguments) :] if name not in rest]:
+        hint = "" if spec.arguments[-1].is_parameter else "; give the value by name where parameters are left out"
+        raise TypeError(f"{spec.name} misses {missing}: its arguments are {names}{hint}")
+    arguments = arguments + tuple(rest[name] for name in names[len(arguments) :])
+    return arguments, {name: option for name, option in options.items() if name not in names}
+
+
+def check_options(spec: Specification, options: Mapping[str, Any]) -> None:
+    """Raise a TypeError that names the verb and its options where one of those given is not among them."""
+    if unknown := [name for name in options if name not in spec.options and name != "default_event_dims"]:
+        raise TypeError(f"{spec.name} has no option {unknown}; its options are {spec.options}")
+
+
+def _fields_of(params: Any) -> str:
+    return f"{type(params).__module__}.Params of {params._fields}"
+
+
+# ------------------------------------------------------------------------------------------------- tensors of one dtype
+def ready(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
+    """Return the arguments as tensors if they are tensors of one full-precision dtype, or floats; else None.
+
+    Almost every call ends here, so that it has to be fast.
+    """
+    dtype, has_number, like = None, False, None
+    for holds, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
+        if not isinstance(argument, Tensor):
+            if holds != "floating point" or type(argument) is not float:
+                return None
+            has_number = True
+        elif holds == "floating point":
+            if dtype is None:
+                dtype, like = argument.dtype, argument
+            elif argument.dtype is not dtype:
+                return None
+        elif holds == "bool":
+            if argument.dtype is not torch.bool:
+                return None
+        elif argument.dtype.is_floating_point or argument.dtype in _NOT_INTEGERS:
+            return None
+    if like is None or (dtype is not _FLOAT32 and dtype is not _FLOAT64):
+        return None
+    if not has_number:
+        return arguments
+    device = like.device
+    return [a if isinstance(a, Tensor) else torch.full((), a, dtype=dtype, device=device) for a in arguments]
+
+
+def to_one_dtype(spec: Specification, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:
+    """Return the arguments as tensors of one full-precision dtype, and the result's dtype."""
+    for (name, kind, is_parameter), argument in zip(spec.arguments, arguments, strict=True):
+        _check_kind(spec.name, name, kind, argument, takes_integers=not is_parameter)
+    device = next((argument.device for argument in arguments if isinstance(argument, Tensor)), None)
+    if device is None:
+        raise TypeError(
+            f"{spec.name}: one of {spec.names} must be a tensor, got only numbers; "
+            f"make one of them a tensor, as in torch.tensor({arguments[0]!r})"
+        )
+    holds = [argument.kind.holds for argument in spec.arguments]
+    real = [
+        (is_parameter, argument.dtype)
+        for is_parameter, kind, argument in zip(spec.parameters, holds, arguments, strict=True)
+        if kind == "floating point" and isinstance(argument, Tensor)
+    ]
+    floating = [dtype for _, dtype in real if dtype.is_floating_point]
+    of_parameters = [dtype for is_parameter, dtype in real if is_parameter] if spec.takes_all_parameters() else floating
+    result = functools.reduce(torch.promote_types, of_parameters or floating or [torch.get_default_dtype()])
+    compute = functools.reduce(torch.promote_types, floating, result)
+    if compute in _HALF:
+        compute = torch.float32
+    tensors = []
+    for held, argument in zip(holds, arguments, strict=True):
+        tensor = argument if isinstance(argument, Tensor) else _to_tensor(argument, held, result, device)
+        tensors.append(tensor.to(compute) if held == "floating point" and not spec.keeps_dtypes else tensor)
+    return tensors, result
+
+
+def _to_tensor(number: Any, holds: str, real: torch.dtype, device: torch.device) -> Tensor:
+    dtype = real if holds == "floating point" else torch.bool if holds == "bool" else torch.int64
+    if isinstance(number, np.ndarray):
+        return torch.as_tensor(number, dtype=dtype, device=device)
+    # A number is a 0-d tensor before anything else, so that another number does not recompile.
+    return torch.full((), number.item() if isinstance(number, np.generic) else number, dtype=dtype, device=device)
+
+
+def _check_kind(verb: str, name: str, kind: Kind, argument: Any, *, takes_integers: bool) -> None:
+    holds = kind.holds
+    if isinstance(argument, np.ndarray):
+        argument = torch.as_tensor(argument)
+        if holds == "floating point" and argument.dtype != torch.bool:
+            return
+    if not isinstance(argument, Tensor):
+        is_bool = isinstance(argument, _BOOLS)
+        is_right = (
+            is_bool if holds == "bool" else not is_bool and (holds != "integer" or isinstance(argument, _INTEGERS))
+        )
+        if not is_right:
+            raise TypeError(f"{verb}: {name} must be {_ARTICLES[holds]} {holds} number or tensor, got {argument!r}")
+        return
+    dtype = argument.dtype
+    if holds == "floating point":
+        is_right = dtype.is_floating_point or (takes_integers and not dtype.is_complex)
+    elif holds == "bool":
+        is_right = dtype == torch.bool
+    else:
+        is_right = not (dtype.is_floating_point or dtype in _NOT_INTEGERS)
+    if not is_right:
+        raise TypeError(f"{verb}: {name} must be {_ARTICLES[holds]} {holds} tensor, got {dtype}; {_CURES[holds]}")

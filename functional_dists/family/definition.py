@@ -1,0 +1,292 @@
+"""`define` turns functions of tensors into the verbs of a family."""
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast, overload
+
+import torch
+from torch import Tensor
+
+from functional_dists.family import docs
+from functional_dists.family.arguments import as_params, by_position, check_options, ready, to_one_dtype
+from functional_dists.family.kinds import Parameters
+from functional_dists.family.shapes import checked_shape, resolved_event_dims
+from functional_dists.family.specification import Fit, Specification, parse, positional_names
+from functional_dists.family.trees import has_tree, over_leaves
+from functional_dists.random import Source, size_of
+from functional_dists.special.elementary import root
+
+__all__ = ["Definition", "define", "register", "specification_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Verb(NamedTuple):
+    function: Callable[..., Any]  # of tensors
+    specification: Specification
+
+
+_VERBS: weakref.WeakKeyDictionary[Callable[..., Any], _Verb] = weakref.WeakKeyDictionary()
+
+
+def define(params: Any, name: str | None = None, **described: str) -> "Definition":
+    """Return the decorator that makes functions of tensors the verbs of a family.
+
+    A verb checks the structure of its arguments, turns numbers into tensors, computes half precision in float32 (and
+    returns half precision), and maps over pytrees: the other arguments then have the same structure or a prefix of it,
+    and a leaf draws from `fold_in(key, hash of its path)`. The option `event_dims` reaches the function resolved: where
+    the caller gave none, it is 0 for parameters without axes.
+
+    Args:
+        params: The family's `Params`: a NamedTuple whose fields are annotated `Real`, `Mask` or `Index`, and whose
+            docstring describes each of them in a line `name: text`.
+        name: The family's name in messages. Default: the name of the module that the function stands in.
+        described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
+
+    Returns:
+        The decorator, for `f([key: Source,] *parameters [, value], *, options)`. One argument annotated with `params`
+        stands for all parameters, as in `f(params: Params, value: Real)`; two stand for those of two distributions, as
+        in `f(p: Params, q: Params)`. `Parameters` is the annotation for a class that has no name in the module.
+
+    Raises:
+        TypeError: an argument is not annotated with what it holds.
+
+    >>> from functional_dists.family import Real
+    >>> class Params(NamedTuple):
+    ...     rate: Real
+    >>> verb = define(Params, "exponential")
+    >>> @verb
+    ... def log_prob(rate: Real, value: Real) -> Tensor:
+    ...     \"\"\"Return the log-density.\"\"\"
+    ...     return rate.log() - rate * value
+    >>> log_prob(torch.tensor([1.0, 2.0]), 0.5)
+    tensor([-0.5000, -0.3069])
+    """
+    return Definition(params, name, described)
+
+
+class Definition:
+    """The decorator of a family's verbs, and the verbs that follow from others."""
+
+    def __init__(self, params: Any, name: str | None, described: dict[str, str]) -> None:
+        self.params, self.name, self.described = params, name, described
+        self.verbs: dict[str, Callable[..., Any]] = {}
+
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        confine: Callable[..., Tensor] | None = None,
+        fit: Fit | None = None,
+        keeps_dtypes: bool = False,
+        passes_to: Callable[..., Any] | None = None,
+    ) -> Callable[[F], F]: ...
+    def __call__(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        confine: Callable[..., Tensor] | None = None,
+        fit: Fit | None = None,
+        keeps_dtypes: bool = False,
+        passes_to: Callable[..., Any] | None = None,
+    ) -> F | Callable[[F], F]:
+        """Make a function of tensors a verb.
+
+        Args:
+            function: The function.
+            confine: `confine(value, *bounds)`, applied to the result (the first of a pair) in its final dtype; the
+                bounds are found among the arguments by name.
+            fit: For parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the one of batch
+                and event, or raises a ValueError.
+            keeps_dtypes: Whether the function takes floating tensors in the dtypes in which they are given.
+            passes_to: Another verb, whose options the function takes as well, as `**options`, and passes to it.
+        """
+        if function is None:
+            return lambda function: self._make(function, confine, fit, keeps_dtypes, passes_to)
+        return self._make(function, confine, fit, keeps_dtypes, passes_to)
+
+    def _make(
+        self,
+        function: F,
+        confine: Callable[..., Tensor] | None,
+        fit: Fit | None,
+        keeps_dtypes: bool,
+        passes_to: Callable[..., Any] | None,
+    ) -> F:
+        family = self.name or function.__module__.rpartition(".")[2]
+        passed = specification_of(passes_to).options if passes_to else ()  # type: ignore[union-attr]
+        spec = parse(
+            function, self.params, family, confine=confine, fit=fit, keeps_dtypes=keeps_dtypes, more_options=passed
+        )
+        signature = _signature(function, spec, passes_to)
+        return cast(F, self._keep(function, spec, docs.complete(function.__doc__, spec, self.described), signature))
+
+    def _keep(
+        self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature | None
+    ) -> Callable[..., Any]:
+        verb = functools.update_wrapper(_lift(function, spec), function)
+        verb.__doc__ = doc
+        if signature is not None:
+            verb.__signature__ = signature  # type: ignore[attr-defined]
+        _VERBS[verb] = _Verb(function, spec)
+        self.verbs[function.__name__] = verb
+        return verb
+
+    def inherit(self, family: Any, *names: str) -> None:
+        """Take verbs of another family with the same `Params` as they are, those of the names that it has."""
+        self.verbs.update({name: getattr(family, name) for name in names if hasattr(family, name)})
+
+    def mapped(self, verb: F, change: Callable[[Any], Any], doc: str, name: str | None = None) -> F:
+        """Return the verb that applies `change` to the result of another one, with the same arguments."""
+        spec = _VERBS[verb].specification
+        name = name or verb.__name__
+        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
+
+        def function(*tensors: Any, **options: Any) -> Any:
+            return change(verb(*tensors, **options))
+
+        function.__name__ = function.__qualname__ = name
+        function.__module__ = verb.__module__
+        return cast(F, self._keep(function, spec, docs.complete(doc, spec, self.described), inspect.signature(verb)))
+
+    def stddev(self, variance: F) -> F:
+        """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
+        arguments, _ = docs.example_of(variance.__doc__, "variance")
+        example = f">>> torch.equal(stddev({arguments}), variance({arguments}).sqrt())\nTrue"
+        doc = f"Return the standard deviation, elementwise: the root of the variance.\n\n{example}"
+        return self.mapped(variance, root, doc, "stddev")
+
+    def deterministic(self, mode: F) -> F:
+        """Return the verb `deterministic`: what a policy plays when it does not explore, here the mode."""
+        example = ">>> deterministic({})\n{}".format(*docs.example_of(mode.__doc__, "mode"))
+        doc = f"Return what a policy plays when it does not explore: the mode.\n\n{example}"
+        return self.mapped(mode, lambda value: value, doc, "deterministic")
+
+
+def specification_of(verb: Any) -> Specification | None:
+    """Return the specification of a verb, or of what `functools.wraps` put around one; None for another function.
+
+    >>> from functional_dists import normal
+    >>> specification_of(normal.log_prob).event_dims
+    0
+    """
+    found = _found(verb)
+    return None if found is None else found.specification
+
+
+def register(verb: Callable[..., Any], like: Callable[..., Any], event_dims: int | None) -> None:
+    """Give a function the specification of a verb that it calls, with another default of `event_dims`."""
+    found = _found(like)
+    if found is not None:
+        _VERBS[verb] = found._replace(specification=found.specification._replace(event_dims=event_dims))
+
+
+def _found(verb: Any) -> _Verb | None:
+    while verb is not None:
+        if inspect.isfunction(verb) and verb in _VERBS:
+            return _VERBS[verb]
+        verb = getattr(verb, "__wrapped__", None)
+    return None
+
+
+def _signature(
+    function: Callable[..., Any], spec: Specification, passes_to: Callable[..., Any] | None
+) -> inspect.Signature | None:
+    """Return the signature that users see, None where it is that of the function."""
+    defaults = spec.defaults if spec.arguments and spec.arguments[-1].is_parameter else {}
+    if spec.num_params != 1 and not defaults and passes_to is None:
+        return None
+    own = inspect.signature(function)
+    positional, options = [], {}
+    for parameter in own.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            options[parameter.name] = parameter
+        elif spec.num_params == 1 and parameter.annotation in (spec.params, Parameters):
+            fields = spec.params.__annotations__.items()
+            positional += [parameter.replace(name=name, annotation=annotation) for name, annotation in fields]
+        elif parameter.kind is not parameter.VAR_KEYWORD:
+            positional.append(parameter)
+    for name, parameter in (inspect.signature(passes_to).parameters if passes_to else {}).items():
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in options:
+            options[name] = parameter
+    positional = [p.replace(default=defaults.get(p.name, p.default)) for p in positional]
+    return own.replace(parameters=[*positional, *options.values()])
+
+
+# --------------------------------------------------------------------------------------------------------- the wrapper
+def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
+    """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
+    if spec.num_params:
+        function = _of_params(function, spec)
+    confine = spec.confine
+    bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
+    event_dims, draws, count = spec.event_dims, spec.draws, spec.draws + len(spec.arguments)
+    holds = tuple(argument.kind.holds for argument in spec.arguments)
+    is_simple = spec.fit is None and all(argument.kind.layout == "per element" for argument in spec.arguments)
+
+    def on_tensors(
+        key: tuple[Source, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
+    ) -> Any:
+        """Run the function; `dtype` is the result's where that is not the tensors' own."""
+        shape = tensors[0].shape
+        for tensor in tensors:
+            if not is_simple or (tensor.shape != shape and tensor.ndim):  # else all fits, at no cost
+                shape = checked_shape(spec, tensors)
+                break
+        if event_dims is not None:
+            default = options.pop("default_event_dims", event_dims)  # of a bound family
+            options["event_dims"] = resolved_event_dims(spec, options.get("event_dims"), default, shape)
+        result = function(*key, *tensors, **options)
+        if dtype is not None:
+            result = _cast(result, dtype)
+        if confine is None:
+            return result
+        limits = [tensors[i] if dtype is None else tensors[i].to(dtype) for i in bounds]
+        return (confine(result[0], *limits), result[1]) if isinstance(result, tuple) else confine(result, *limits)
+
+    def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        tensors, dtype = to_one_dtype(spec, arguments)
+        return on_tensors(key, tensors, dict(options), dtype)
+
+    def lifted(*arguments: Any, **options: Any) -> Any:
+        if len(arguments) != count or isinstance(arguments[draws], spec.params):
+            arguments, options = by_position(spec, arguments, options)
+        if options:
+            check_options(spec, options)
+            if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
+                options["sample_shape"] = size_of(options["sample_shape"], f"{spec.name}: sample_shape")
+        key, arguments = arguments[:draws], arguments[draws:]
+        tensors = ready(holds, arguments)
+        if tensors is not None:
+            return on_tensors(key, tensors, options)
+        if has_tree(arguments):
+            return over_leaves(spec, on_leaf, key, arguments, options)
+        return on_leaf(key, arguments, options)
+
+    def of_pair(p: Any, q: Any, **options: Any) -> Any:
+        return lifted(*as_params(spec.params, p), *as_params(spec.params, q), **options)
+
+    return of_pair if spec.num_params == 2 else lifted
+
+
+def _of_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
+    """Return a function that takes `Params` as one that takes their fields."""
+    params, first, size = spec.params, int(spec.draws), len(spec.params._fields)
+
+    def of_fields(*tensors: Any, **options: Any) -> Any:
+        given = [params(*tensors[first + i * size : first + (i + 1) * size]) for i in range(spec.num_params)]
+        return function(*tensors[:first], *given, *tensors[first + spec.num_params * size :], **options)
+
+    return of_fields
+
+
+def _cast(result: Any, dtype: torch.dtype) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_cast(part, dtype) for part in result)
+    return result.to(dtype) if isinstance(result, Tensor) and result.is_floating_point() else result

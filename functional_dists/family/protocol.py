@@ -1,0 +1,120 @@
+"""What a family is: a module or an object with `Params` and verbs."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+from functional_dists.family.definition import Definition, specification_of
+
+__all__ = ["Family", "combinator", "from_pickle", "name_of", "to_pickle", "verbs"]
+
+
+@runtime_checkable
+class Family(Protocol):
+    """What every family has: a module, a bound family, the result of a combinator, an object of your own.
+
+    Every further verb (`entropy`, `mode`, `kl`, ...) is found by its name.
+
+    >>> from functional_dists import bind, normal
+    >>> isinstance(normal, Family), isinstance(bind(normal, scale=1.0), Family)
+    (True, True)
+    """
+
+    Params: Any
+    sample: Callable[..., Any]
+    log_prob: Callable[..., Any]
+
+
+def verbs(family: Any) -> dict[str, Callable[..., Any]]:
+    """Return the verbs of a family by name; where none is made by `define`, its public functions.
+
+    >>> from functional_dists import normal
+    >>> verbs(normal)["log_prob"] is normal.log_prob
+    True
+    """
+    functions = {
+        name: found for name, found in vars(family).items() if not name.startswith("_") and inspect.isfunction(found)
+    }
+    defined = {name: found for name, found in functions.items() if specification_of(found) is not None}
+    return dict(sorted((defined or functions).items()))
+
+
+def name_of(family: Any) -> str:
+    """Return the name of a family for messages.
+
+    >>> from functional_dists import bind, normal
+    >>> name_of(normal), name_of(bind(normal, scale=1.0))
+    ('normal', 'bind(normal, scale=1.0)')
+    """
+    return family.__name__.rpartition(".")[2] if isinstance(family, ModuleType) else repr(family)
+
+
+# -------------------------------------------------------------------------------------------- families made of families
+def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function from families to a `Definition` one from families to a family.
+
+    The family has the verbs of the definition, a repr, a hash and a pickle, which says how it was made. The same
+    arguments give the same family. Make a family outside of compiled code, and use it inside.
+
+    >>> from functional_dists import categorical, one_hot
+    >>> one_hot(categorical), one_hot(categorical) is one_hot(categorical)
+    (one_hot(categorical), True)
+    """
+    signature = inspect.signature(make)
+
+    @functools.lru_cache(maxsize=256)
+    def of_arguments(*arguments: Any) -> Any:
+        made = make(*arguments)
+        return _Combined(of_families, arguments, made) if isinstance(made, Definition) else made
+
+    @functools.wraps(make)
+    def of_families(*arguments: Any, **named: Any) -> Any:
+        bound = signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        return of_arguments(*bound.args)
+
+    return of_families
+
+
+class _Combined:
+    """A family that a combinator made."""
+
+    def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
+        self._combinator, self._arguments = combinator, arguments
+        self.Params = definition.params
+        vars(self).update(definition.verbs)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self!r} has no {name}" if "_arguments" in vars(self) else name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (self._combinator, tuple(map(to_pickle, self._arguments)))
+
+    def __repr__(self) -> str:
+        return f"{self._combinator.__name__}({', '.join(map(name_of, self._arguments))})"
+
+
+class _ModuleName(str):
+    """Stands in a pickle for a module, which pickle does not know."""
+
+
+def to_pickle(family: Any) -> Any:
+    """Return what stands for a family in a pickle.
+
+    >>> from functional_dists import normal
+    >>> from_pickle(to_pickle(normal)) is normal
+    True
+    """
+    return _ModuleName(family.__name__) if isinstance(family, ModuleType) else family
+
+
+def from_pickle(family: Any) -> Any:
+    """Return the family for which this stood in a pickle."""
+    return importlib.import_module(family) if isinstance(family, _ModuleName) else family
+
+
+def _made_again(combinator: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return combinator(*map(from_pickle, arguments))

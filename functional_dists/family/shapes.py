@@ -1,0 +1,93 @@
+"""The shapes of parameters and values: what broadcasts, what fits, and over which axes a verb sums."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from functional_dists.family.specification import Specification
+
+__all__ = ["broadcast_shape", "checked_shape", "require", "resolved_event_dims"]
+
+
+def broadcast_shape(*tensors: Tensor) -> torch.Size:
+    """Return the shape that `tensors` broadcast to.
+
+    >>> broadcast_shape(torch.zeros(4, 1), torch.zeros(3))
+    torch.Size([4, 3])
+    """
+    shape = tensors[0].shape
+    for tensor in tensors[1:]:
+        if tensor.ndim and tensor.shape != shape:
+            return torch.broadcast_shapes(*(t.shape for t in tensors))
+    return shape
+
+
+def require(condition: Tensor, parameter: str, trouble: str) -> None:
+    """Raise a ValueError that names `parameter`, its `trouble` and the first position where `condition` is False.
+
+    >>> require(torch.tensor([True, False]), "scale", "must be positive")
+    Traceback (most recent call last):
+    ...
+    ValueError: scale must be positive; it is not at position (1,)
+    """
+    if not condition.all():
+        position = tuple((~condition).nonzero()[0].tolist())
+        raise ValueError(f"{parameter} {trouble}; it is not" + (f" at position {position}" if position else ""))
+
+
+def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
+    """Return the common shape of the parameters; a value may add leading axes to it, and nothing else."""
+    shape = _shape_of_parameters(spec, tensors)
+    for argument, tensor in zip(spec.arguments, tensors, strict=True):
+        layout = argument.kind.layout
+        if not argument.is_parameter and (tensor.ndim or layout == "one-hot"):  # a number is scored everywhere
+            _check_value_shape(spec, argument.name, tensor.shape, shape[:-1] if layout == "per row" else shape)
+    return shape
+
+
+def _shape_of_parameters(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
+    given = [(a.name, a.kind.layout, t) for a, t in zip(spec.arguments, tensors, strict=True) if a.is_parameter]
+    if spec.fit is not None:
+        shapes = [t.shape for _, _, t in given]
+        try:
+            return spec.fit(*shapes)
+        except ValueError as error:
+            raise ValueError(f"{spec.name}: {error}: {_told(given, shapes)}") from None
+    shapes = [torch.Size((*t.shape[:-1], 1)) if layout == "per row" else t.shape for _, layout, t in given]
+    if not shapes:  # a function of values alone
+        return tensors[0].shape
+    if all(shape == shapes[0] for shape in shapes[1:]):
+        return shapes[0]  # PyTorch takes 20 us to find that
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError:
+        raise ValueError(
+            f"{spec.name}: the shapes of the parameters do not broadcast: {_told(given, shapes)}"
+        ) from None
+
+
+def _told(given: Sequence[tuple[str, str, Tensor]], shapes: Sequence[torch.Size]) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for (name, _, _), shape in zip(given, shapes, strict=True))
+
+
+def _check_value_shape(spec: Specification, name: str, value: torch.Size, shape: torch.Size) -> None:
+    if len(value) < len(shape) or value[len(value) - len(shape) :] != shape:
+        raise ValueError(
+            f"{spec.name}: {name} of shape {tuple(value)} does not fit the parameters, whose values have "
+            f"shape {tuple(shape)}: it may only add leading axes, as a value does not broadcast; expand it"
+        )
+
+
+def resolved_event_dims(spec: Specification, given: int | None, default: int, shape: torch.Size) -> int:
+    """Return over how many trailing axes to sum; by default 0 for parameters without axes."""
+    if given is None:
+        given = default if len(shape) else 0
+    if not isinstance(given, (int, torch.SymInt)):
+        raise TypeError(f"{spec.name}: event_dims must be an integer, got {given!r}")
+    if given < 0 or given > len(shape):
+        raise ValueError(
+            f"{spec.name}: event_dims={given} does not fit the parameters, which broadcast to {tuple(shape)}; "
+            f"it must lie between 0 and {len(shape)}"
+        )
+    return given

@@ -1,0 +1,136 @@
+"""What a verb takes: read once from the annotations of its function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists.family.kinds import Kind, Parameters, kind_of
+from functional_dists.random import Source
+
+__all__ = ["Argument", "Specification", "parse", "positional_names"]
+
+Fit = Callable[..., torch.Size]
+
+
+class Argument(NamedTuple):
+    """A tensor that a verb takes."""
+
+    name: str
+    kind: Kind
+    is_parameter: bool  # of the family; a value is not
+
+
+class Specification(NamedTuple):
+    """What the wrapper of a verb has to know of its function."""
+
+    name: str  # "normal.log_prob", for messages and for the registry of kernels
+    params: Any  # the family's `Params`
+    draws: bool  # a source of randomness comes first
+    arguments: tuple[Argument, ...]
+    num_params: int  # how many `Params` the function takes, each in place of a family's parameters
+    options: tuple[str, ...]  # the names of all keyword-only arguments
+    event_dims: int | None  # the default of the option of that name
+    confine: Callable[..., Tensor] | None
+    fit: Fit | None
+    keeps_dtypes: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the tensors."""
+        return tuple(argument.name for argument in self.arguments)
+
+    @property
+    def parameters(self) -> tuple[bool, ...]:
+        """Whether each of the tensors is a parameter."""
+        return tuple(argument.is_parameter for argument in self.arguments)
+
+    @property
+    def value_layout(self) -> str:
+        """How the axes of the value go with those of the parameters."""
+        return next((a.kind.layout for a in self.arguments if not a.is_parameter), "per element")
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The defaults of the parameters that may be left out."""
+        return {name: default for name, default in self.params._field_defaults.items() if name in self.names}
+
+    def takes_all_parameters(self) -> bool:
+        """Say whether one `Params` may stand for the first arguments."""
+        fields = self.params._fields
+        return self.num_params < 2 and self.names[: len(fields)] == fields
+
+
+def parse(
+    function: Callable[..., Any],
+    params: Any,
+    family: str,
+    *,
+    confine: Callable[..., Tensor] | None = None,
+    event_dims: int | None = None,
+    fit: Fit | None = None,
+    keeps_dtypes: bool = False,
+    more_options: tuple[str, ...] = (),
+) -> Specification:
+    """Return the specification of a function.
+
+    Its first argument is a source of randomness if it is annotated `Source`. An argument annotated with the family's
+    `Params` stands for all parameters, two of them for those of two distributions. Every other one that may be given by
+    position has a kind.
+
+    >>> from functional_dists import normal
+    >>> parse(normal.log_prob.__wrapped__, normal.Params, "normal").names
+    ('loc', 'scale', 'value')
+    """
+    names, code = positional_names(function), function.__code__
+    annotations = [function.__annotations__.get(name) for name in names]
+    draws = bool(names) and annotations[0] == Source
+    num_params = sum(annotation in (params, Parameters) for annotation in annotations)
+    arguments: list[Argument] = []
+    for name, annotation in list(zip(names, annotations, strict=True))[draws:]:
+        if annotation in (params, Parameters):
+            prefix = f"{name}." if num_params == 2 else ""
+            kinds = ((field, kind_of(params.__annotations__[field])) for field in params._fields)
+            arguments += [Argument(prefix + field, _known(field, kind), True) for field, kind in kinds]
+        else:
+            arguments.append(Argument(name, _known(name, kind_of(annotation)), name in params._fields))
+    options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    default = (function.__kwdefaults__ or {}).get("event_dims")
+    return Specification(
+        name=f"{family}.{function.__name__}",
+        params=params,
+        draws=draws,
+        arguments=tuple(arguments),
+        num_params=num_params,
+        options=(*options, *(name for name in more_options if name not in options)),
+        event_dims=default if event_dims is None else event_dims,
+        confine=confine,
+        fit=fit if fit is None or num_params < 2 else _of_both(fit, len(params._fields)),
+        keeps_dtypes=keeps_dtypes,
+    )
+
+
+def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the arguments that may be given by position; `inspect.signature` would slow the import."""
+    return function.__code__.co_varnames[: function.__code__.co_argcount]
+
+
+def _known(name: str, kind: Kind | None) -> Kind:
+    if kind is None:
+        raise TypeError(
+            f"{name} must be annotated with what it holds: Real, Mask, Index, ... of functional_dists.family"
+        )
+    return kind
+
+
+def _of_both(fit: Fit, size: int) -> Fit:
+    """Return `fit` for the parameters of two distributions, side by side."""
+
+    def fit_both(*shapes: torch.Size) -> torch.Size:
+        of_p, of_q = fit(*shapes[:size]), fit(*shapes[size:])
+        if of_p != of_q:
+            raise ValueError("p and q must have one shape, as they do not broadcast")
+        return of_p
+
+    return fit_both

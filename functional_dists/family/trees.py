@@ -1,0 +1,147 @@
+"""Parameters that are pytrees: a verb runs for each leaf, and each leaf draws from a key of its own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import optree
+import torch
+from torch import Tensor
+
+from functional_dists.family.specification import Specification
+from functional_dists.random import Source, keys, reuse, split
+
+__all__ = ["as_dicts", "fnv1a", "has_tree", "is_number", "is_tensordict", "leaf_key", "over_leaves", "sum_leaves"]
+
+_NUMBERS = (int, float, np.number, np.bool_, torch.SymInt, torch.SymFloat)
+
+
+def is_number(argument: Any) -> bool:
+    """Say whether this is a number; `torch.compile` shows one of NumPy as an array without axes."""
+    return isinstance(argument, _NUMBERS) or (isinstance(argument, np.ndarray) and argument.ndim == 0)
+
+
+def has_tree(arguments: Sequence[Any]) -> bool:
+    """Say whether one of the arguments is neither a tensor nor a number."""
+    return any(not isinstance(a, Tensor) and not is_number(a) for a in arguments)
+
+
+def sum_leaves(tree: Any) -> Tensor:
+    """Add up the leaves of a pytree of tensors: the log-probs of the parts make that of the whole.
+
+    >>> sum_leaves({"arm": torch.ones(2), "leg": torch.ones(2)})
+    tensor([2., 2.])
+    """
+    return cast(Tensor, optree.tree_sum(as_dicts(tree), namespace="torch"))
+
+
+def over_leaves(
+    spec: Specification,
+    on_leaf: Callable[..., Any],
+    key: tuple[Source, ...],
+    arguments: Sequence[Any],
+    options: dict[str, Any],
+) -> Any:
+    """Run `on_leaf` for every leaf of the widest argument; the others are prefixes of it."""
+    trees = [as_dicts(argument) for argument in arguments]
+    sizes = [len(optree.tree_leaves(tree, namespace="torch")) for tree in trees]
+    widest = max(range(len(trees)), key=sizes.__getitem__)
+    paths, _, structure = optree.tree_flatten_with_path(trees[widest], namespace="torch")
+    columns = [_broadcast_prefix(spec, name, tree, trees[widest]) for name, tree in zip(spec.names, trees, strict=True)]
+    results = []
+    for path, *row in zip(paths, *columns, strict=True):
+        _check_leaves(spec, row)
+        results.append(on_leaf(tuple(leaf_key(k, path) for k in key), row, options))
+
+    def gather(leaves: list[Any]) -> Any:
+        return _like_tensordicts(arguments[widest], optree.tree_unflatten(structure, leaves), options)
+
+    if results and isinstance(results[0], tuple):
+        return tuple(gather(list(part)) for part in zip(*results, strict=True))
+    return gather(results)
+
+
+def _broadcast_prefix(spec: Specification, name: str, prefix: Any, tree: Any) -> list[Any]:
+    """Return one leaf of `prefix` for each leaf of `tree`."""
+    try:
+        repeated = optree.tree_map(
+            lambda leaf, subtree: [leaf] * len(optree.tree_leaves(subtree, namespace="torch")),
+            prefix,
+            tree,
+            namespace="torch",
+        )
+    except ValueError as error:
+        message = f"{spec.name}: the structure of {name} is no prefix of the widest argument's: {error}"
+        raise ValueError(message) from None
+    return optree.tree_leaves(repeated, namespace="torch")
+
+
+def _check_leaves(spec: Specification, row: Sequence[Any]) -> None:
+    for name, leaf in zip(spec.names, row, strict=True):
+        if not isinstance(leaf, Tensor) and not is_number(leaf):
+            cure = "; call torch.as_tensor on it" if isinstance(leaf, np.ndarray) else ""
+            raise TypeError(f"{spec.name}: {name} must hold tensors or numbers, got {type(leaf).__name__}{cure}")
+
+
+# --------------------------------------------------------------------------------------------------- keys of the leaves
+def leaf_key(key: Source, path: tuple[Any, ...]) -> Source:
+    """Return the key of the leaf at `path`; a Generator is its own, and is advanced in the order of the leaves."""
+    if not path:
+        return key
+    if not isinstance(key, Tensor) and isinstance(key, torch.Generator):  # in this order it can be traced
+        return key
+    reuse.consume(keys.checked_key(key), path, reuse.LEAF)
+    return keys.child(key, fnv1a("/".join(str(entry) for entry in path)))
+
+
+def sample_keys(key: Tensor, path: tuple[Any, ...], num: int) -> Tensor:
+    """Return `num` keys for the samples of the part of a pytree at `path`, whose leaves then derive theirs of these."""
+    if path:
+        reuse.consume(keys.checked_key(key), ("samples", path), reuse.LEAF)
+        return keys.children(key, num)
+    return split(key, num)
+
+
+def fnv1a(text: str) -> int:
+    """Return the 64-bit FNV-1a hash of `text` (Fowler, Noll and Vo; RFC 9923).
+
+    >>> hex(fnv1a("a"))
+    '0xaf63dc4c8601ec8c'
+    """
+    digest = 0xCBF29CE484222325
+    for byte in text.encode():
+        digest = (digest ^ byte) * 0x100000001B3 & (2**64 - 1)
+    return digest
+
+
+# ---------------------------------------------------------------------------------------------------------- TensorDicts
+# A TensorDict's own pytree form numbers its entries and keeps its batch size. Paths need the names of the entries, and
+# a log-prob or a sample has another batch size. So a TensorDict becomes a dict, and the results TensorDicts again.
+def is_tensordict(node: Any) -> bool:
+    """Say whether `node` is a TensorDict, without importing tensordict."""
+    return hasattr(node, "batch_size") and hasattr(node, "to_dict")
+
+
+def as_dicts(tree: Any) -> Any:
+    """Return `tree` with a dict for every TensorDict in it."""
+    if isinstance(tree, Tensor) or is_number(tree):
+        return tree
+    return optree.tree_map(
+        lambda node: node.to_dict() if is_tensordict(node) else node, tree, is_leaf=is_tensordict, namespace="torch"
+    )
+
+
+def _like_tensordicts(tree: Any, result: Any, options: dict[str, Any]) -> Any:
+    """Return `result` with a TensorDict wherever `tree` has one."""
+
+    def like(node: Any, part: Any) -> Any:
+        if not is_tensordict(node):
+            return part
+        shapes = [leaf.shape for leaf in optree.tree_leaves(part, namespace="torch")]
+        most = len(node.batch_size) + len(options.get("sample_shape", ()))
+        shared = 0
+        while shared < most and all(len(s) > shared and s[shared] == shapes[0][shared] for s in shapes):
+            shared += 1
+        return type(node)(part, batch_size=shapes[0][:shared])
+
+    return optree.tree_map(like, tree, result, is_leaf=is_tensordict, namespace="torch")
