@@ -1,8 +1,9 @@
 """Normal distribution cut to the interval [low, high], whose bounds may be infinite.
 
 p(x) = phi(z) / (scale (Phi(b) - Phi(a))) with z, a and b the standardised value and bounds; see Johnson, Kotz &
-Balakrishnan, "Continuous univariate distributions" (1994), chapter 13. The integrals are computed by quadrature as
-offsets from the point of the interval nearest to loc (`special.truncated`), however far away the interval lies.
+Balakrishnan, "Continuous univariate distributions" (1994), chapter 13. `special.truncated` integrates over offsets from
+the point of the interval nearest to loc, so that no digit is lost however far away the interval lies. Scores in float32
+are computed in float64 and rounded once.
 """
 
 import math
