@@ -295,17 +295,6 @@ def log_mills(y: Tensor) -> Tensor:
     return horner(_mills(y.dtype), t) - torch.log(y + _MILLS_SHIFT)
 
 
-def scaled_mills(y: Tensor, log_factor: Tensor) -> Tensor:
-    """Return exp(log_factor) (1 - Phi(y)) / phi(y) for y >= 0, float64, by operations that compiled code vectorises.
-
-    >>> y = torch.tensor([0.0, 1000.0], dtype=torch.float64)
-    >>> scaled_mills(y, torch.zeros_like(y))
-    tensor([1.2533e+00, 1.0000e-03], dtype=torch.float64)
-    """
-    t = 1 - 2 * _MILLS_SCALE / (y + _MILLS_SCALE)
-    return torch.exp(_in_four(_mills(torch.float64), t) + log_factor) / (y + _MILLS_SHIFT)
-
-
 def ndtri(p: Tensor) -> Tensor:
     """Return the standard normal quantile of p; -inf at 0, inf at 1.
 

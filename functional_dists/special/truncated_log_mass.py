@@ -13,8 +13,9 @@ from torch import Tensor
 
 from functional_dists.special.constant import PLAIN_TENSORS, goes_with_plain, operand
 from functional_dists.special.elementary import plus_scaled
-from functional_dists.special.gaussian import scaled_mills
+from functional_dists.special.gaussian import log_mills
 from functional_dists.special.quadrature import window_nodes, window_weights
+from functional_dists.special.vectorized import once
 
 _ENERGY = 48.0  # twice the energy at which a window is cut off
 
@@ -79,7 +80,7 @@ def _log_mass_in_closed_form(slope: Tensor, scale: Tensor, first: Tensor, last: 
     These cancel in a narrow window. There its mass is width exp(excess - mean), with the mean of the energies at the
     two ends, and the excess a series in the squares u and v of the width and of the difference of these energies.
     """
-    first, last = first / scale, last / scale
+    slope, first, last = once(slope, first / scale, last / scale)  # inductor takes a minute to copy these into each use
     # The slope is 0 where the window contains the mean; the square gives the second derivative.
     whole = torch.where(slope == 0, _SQRT_2PI * (1 + 0.5 * slope * slope), 0.0)
     mass = whole + _mass_beyond(slope, first) + _mass_beyond(-slope, -last)
@@ -97,5 +98,5 @@ def _mass_beyond(slope: Tensor, deviation: Tensor) -> Tensor:
     """Return the integral of exp(-energy) above a deviation that is above the mean, less that below one below it."""
     z = slope + deviation
     is_above = z > 0
-    tail = scaled_mills(torch.where(is_above, z, -z), -deviation * plus_scaled(slope, deviation, 0.5))
+    tail = torch.exp(log_mills(torch.where(is_above, z, -z)) - deviation * plus_scaled(slope, deviation, 0.5))
     return torch.where(is_above, tail, -tail)
