@@ -536,7 +536,8 @@ def test_compiled() -> None:
     assert_close(compiled(X[0], KEY), run(X[0], KEY))
 
 
-@pytest.mark.parametrize("joint", [pytest.param(1, marks=pytest.mark.slow, id="pytree"), pytest.param(3, id="mixed")])
+@pytest.mark.slow  # `test_compiled_by_inductor` has draws and scores of the mixed one
+@pytest.mark.parametrize("joint", [pytest.param(1, id="pytree"), pytest.param(3, id="mixed")])
 def test_vmap_of_grad_compiled(joint: int) -> None:
     families, params = JOINTS[joint]
     function = vmap(grad(_everything(families, params), has_aux=True))

@@ -1,16 +1,19 @@
 """What only a truncated normal has: windows in the tails, infinite bounds, and divergences between windows."""
 
+import itertools
 import math
 from typing import Any
 
+import numpy
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 from mpmath import mp
 from torch import Tensor
 
 from functional_dists import divergence, normal, random, tanh_normal, truncated_normal
-from functional_dists.special import gaussian, quadrature, truncated, truncated_quantile
+from functional_dists.special import gaussian, quadrature, truncated, truncated_log_mass, truncated_quantile
 from tests.families import IN_MODES
 
 WIDE = torch.float64
@@ -43,19 +46,14 @@ def test_known_figures_in_the_tail() -> None:
 def test_draws_in_the_tails_follow_the_exact_cdf(loc: float, dtype: torch.dtype) -> None:
     scale, low, high = 0.5, -1.0, 1.0
     drawn = truncated_normal.sample(random.key(2024), *of(loc, scale, low, high, dtype=dtype), sample_shape=(4000,))
-    with mp.workdps(40):
-        side = -1 if loc > 0 else 1  # upper tails, which do not cancel
-        near, far = sorted(side * (bound - mp.mpf(loc)) / scale for bound in (low, high))
-
-        def tail(z: object) -> object:
-            return mp.erfc(z / mp.sqrt(2))
-
-        def cdf(value: float) -> float:
-            z = side * (mp.mpf(value) - loc) / scale
-            share = (tail(near) - tail(z)) / (tail(near) - tail(far))
-            return float(share if side > 0 else 1 - share)
-
-        uniform = [cdf(value) for value in drawn.double().tolist()]
+    # Logs of the tails on the side where they do not cancel.
+    side = -1 if loc > 0 else 1
+    near, far = sorted(side * (bound - loc) / scale for bound in (low, high))
+    of_near, of_far, of_value = (
+        scipy.special.log_ndtr(-z) for z in (near, far, side * (drawn.double().numpy() - loc) / scale)
+    )
+    share = numpy.expm1(of_value - of_near) / numpy.expm1(of_far - of_near)
+    uniform = share if side > 0 else 1 - share
     assert scipy.stats.kstest(uniform, "uniform").pvalue > 1e-3
 
 
@@ -168,6 +166,77 @@ def test_without_derivatives_compiled_code_needs_no_tables() -> None:
             compiled = torch.compile(function, fullgraph=True)
             for got in (function(*parameters), compiled(*parameters)):
                 torch.testing.assert_close(got, exact, rtol=2e-6, atol=2e-6)
+
+
+def windows_everywhere() -> list[Tensor]:
+    """Return loc, scale, low, high and value of shape (N, 3): in the bulk and in tails, narrow, wide and infinite."""
+    bounds = ((-1.0, 1.0), (0.0, 1e-3), (2.0, 7.0), (-math.inf, 0.5), (-0.5, math.inf), (-math.inf, math.inf))
+    locs = (-1e3, -50.0, -5.0, -1.0, -0.3, 0.0, 0.3, 1.0, 5.0, 50.0, 1e3)
+    scales = (1e-3, 0.1, 0.5, 1.0, 30.0, 1e4)
+    rows = [
+        (loc, scale, low, high, max(low, -3.0) + part * (min(high, 7.0) - max(low, -3.0)))
+        for (low, high), loc, scale, part in itertools.product(bounds, locs, scales, (0.01, 0.4, 0.99))
+    ]
+    return [column.view(-1, 3) for column in torch.tensor(rows).T.contiguous()]
+
+
+def assert_scores_are_the_same(found: Tensor, eager: Tensor, arguments: list[Tensor]) -> None:
+    """Within two units in the last place of the largest summand."""
+    largest = truncated_normal.log_prob(*arguments, event_dims=0).abs().amax(-1)
+    unit = torch.exp2(torch.frexp(largest).exponent - 24.0)
+    assert ((found - eager).abs() <= 2 * unit).all()
+
+
+def test_scores_in_float32_are_the_same_in_every_mode() -> None:
+    arguments = windows_everywhere()
+    eager = truncated_normal.log_prob(*arguments)
+    torch._dynamo.reset()
+    for found in (
+        truncated_normal.log_prob(*(t.double() for t in arguments)),
+        torch.vmap(truncated_normal.log_prob)(*arguments),
+        torch.vmap(torch.func.grad_and_value(truncated_normal.log_prob))(*arguments)[1],
+        torch.compile(truncated_normal.log_prob, fullgraph=True)(*arguments),
+    ):
+        assert_scores_are_the_same(found, eager, arguments)
+
+
+@pytest.mark.slow
+def test_compiled_scores_in_float32_are_those_of_eager_code_under_vmap_and_grad() -> None:
+    """And the derivatives."""
+    arguments = windows_everywhere()
+    lanes = torch.vmap(torch.func.grad_and_value(truncated_normal.log_prob, argnums=(0, 1)))
+    torch._dynamo.reset()
+    slopes, found = torch.compile(lanes, fullgraph=True)(*arguments)
+    assert_scores_are_the_same(found, truncated_normal.log_prob(*arguments), arguments)
+    for slope, wanted in zip(slopes, lanes(*arguments)[0], strict=True):
+        torch.testing.assert_close(slope, wanted, rtol=2**-22, atol=1e-6)
+
+
+def test_the_closed_form_agrees_with_the_quadrature() -> None:
+    """In windows of all widths, at slopes of all sizes, with first and second derivatives."""
+    slope, width, place = torch.meshgrid(
+        torch.tensor([-1e9, -1e4, -40.0, -3.0, -0.3, 0.0, 0.3, 1.0, 10.0, 1e3, 1e7], dtype=WIDE),
+        torch.tensor([1e-9, 1e-6, 1e-3, 0.02, 0.05, 0.1, 1.0, 5.0, 1e3], dtype=WIDE),
+        torch.tensor([0.0, 0.5, 1.0], dtype=WIDE),
+        indexing="ij",
+    )
+    is_outside = slope != 0
+    place = torch.where(is_outside, (slope < 0).double(), place)
+    arguments = [t.flatten() for t in (slope, torch.ones_like(slope), -place * width, (1 - place) * width)]
+    first, last = truncated_log_mass.cut_off(*arguments, 48.0)
+    deviation = torch.minimum(torch.minimum((last - first) / 12**0.5, 1 / slope.flatten().abs()), torch.ones(()))
+
+    def log_mass(form: Any) -> tuple[Tensor, Tensor, Tensor]:
+        call = (arguments[0], arguments[1], first, last)
+        return (
+            form(*call),
+            torch.vmap(torch.func.grad(form))(*call) / deviation,
+            torch.vmap(torch.func.hessian(form))(*call) / deviation**2,
+        )
+
+    forms = truncated_log_mass._log_mass_in_closed_form, truncated_log_mass._log_mass_by_quadrature
+    for found, wanted in zip(*(log_mass(form) for form in forms), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=3e-7)
 
 
 @pytest.mark.parametrize("extreme", [False, True])

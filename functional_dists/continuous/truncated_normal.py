@@ -1,8 +1,9 @@
 """Normal distribution cut to the interval [low, high], whose bounds may be infinite.
 
 p(x) = phi(z) / (scale (Phi(b) - Phi(a))) with z, a and b the standardised value and bounds; see Johnson, Kotz &
-Balakrishnan, "Continuous univariate distributions" (1994), chapter 13. The integrals are computed by quadrature as
-offsets from the point of the interval nearest to loc (`special.truncated`), however far away the interval lies.
+Balakrishnan, "Continuous univariate distributions" (1994), chapter 13. `special.truncated` integrates over offsets from
+the point of the interval nearest to loc, so that no digit is lost however far away the interval lies. Scores in float32
+are computed in float64 and rounded once.
 """
 
 import math
@@ -19,6 +20,7 @@ from functional_dists.family import Real, broadcast_shape, define, require, sum_
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
 from functional_dists.special import truncated
+from functional_dists.special.constant import literal
 
 
 class Params(NamedTuple):
@@ -91,8 +93,7 @@ def sample_and_log_prob(
     """
     below, above = _shares(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
-    log_prob = _log_density(truncated.window(loc, scale, low, high), drawn.offset())
-    return drawn.value(), sum_event(log_prob, event_dims)
+    return drawn.value(), _log_prob_at(drawn.offset(), loc, scale, low, high, event_dims)
 
 
 @verb(confine=special.strictly_inside)
@@ -108,8 +109,7 @@ def rsample_and_log_prob(
     below, above = _shares(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     path = truncated.path(drawn, below, above, loc, scale, low, high)
-    log_prob = _log_density(truncated.window(loc, scale, low, high), drawn.offset() + path)
-    return drawn.value() + path, sum_event(log_prob, event_dims)
+    return drawn.value() + path, _log_prob_at(drawn.offset() + path, loc, scale, low, high, event_dims)
 
 
 def _shares(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,20 +127,28 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     >>> log_prob(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]), event_dims=0)
     tensor([-3.9890,    -inf])
     """
+    dtype = value.dtype
+    loc, scale, low, high, value = (t.double() for t in (loc, scale, low, high, value))
     window = truncated.window(loc, scale, low, high)
-    is_outside = _is_outside(window, low, high, value)
-    density = _log_density(window, torch.where(is_outside, 0.0, value - window.anchor))
-    return sum_event(torch.where(is_outside & (density == density), -math.inf, density), event_dims)
+    offset = value - window.anchor
+    is_outside = _is_outside(window, low, high, value, offset, dtype)
+    density = window.log_density(torch.where(is_outside, literal(0.0, offset), offset), dtype)
+    density = torch.where(is_outside, density.detach() - math.inf, density)  # NaN stays NaN
+    return sum_event(density, event_dims).to(dtype)
 
 
-def _is_outside(window: truncated.Window, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
-    """Say whether a value has no density, or one that overflows; False for NaN."""
-    deviation = ((value - window.anchor) / window.scale).detach()
-    return (value < low) | (value > high) | (deviation.square() == math.inf)
+def _is_outside(
+    window: truncated.Window, low: Tensor, high: Tensor, value: Tensor, offset: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Say whether a value has no density, or one that overflows in `dtype`; False for NaN."""
+    deviation = (offset / window.scale).detach()
+    return (value < low) | (value > high) | (deviation.abs() > literal(math.sqrt(torch.finfo(dtype).max), offset))
 
 
-def _log_density(window: truncated.Window, offset: Tensor) -> Tensor:
-    return -window.energy(offset) - window.log_mass()
+def _log_prob_at(offset: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int) -> Tensor:
+    """Return the log-density at an offset from the window's anchor, computed in float64 as `log_prob` is."""
+    window = truncated.window(loc.double(), scale.double(), low.double(), high.double())
+    return sum_event(window.log_density(offset.double(), offset.dtype), event_dims).to(offset.dtype)
 
 
 @verb
@@ -230,7 +238,7 @@ def _below(
 ) -> Tensor:
     """Return a function of the share below `value`, which is counted from below or from above."""
     window = truncated.window(loc, scale, low, high)
-    is_outside = _is_outside(window, low, high, value)
+    is_outside = _is_outside(window, low, high, value, value - window.anchor, value.dtype)
     value_inside = torch.where(is_outside, window.anchor, value)
     share = truncated.share(
         window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant, operand
+from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
 from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_operands, window_weights
+from functional_dists.special.truncated_log_mass import cut_off, log_mass
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import once
 
-# Offsets beyond this energy weigh less than exp(-24) or exp(-45), and are cut off; see `_reach`.
+# Offsets beyond half of this energy weigh less than exp(-24) or exp(-45), and are cut off.
 _ENERGY = {torch.float32: 48.0, torch.float64: 90.0}
 
 
@@ -69,9 +70,11 @@ class Window(NamedTuple):
         """Return the mass of the whole window."""
         return mass(self.slope, self.scale, self.start, self.stop)
 
-    def log_mass(self) -> Tensor:
-        """Return the log of that."""
-        return _node_by_node(self)[0] if _is_quick_by_node(self) else self.mass().log()
+    def log_density(self, offset: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the log-density at an offset, to the digits of `dtype`, which the float64 of the window may exceed."""
+        if dtype == torch.float32:
+            return -self.energy(offset) - log_mass(self.slope, self.scale, self.start, self.stop)
+        return -self.energy(offset) - self.mass().log()
 
     def entropy(self) -> Tensor:
         """Return the differential entropy of the whole window."""
@@ -110,7 +113,7 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     >>> mass(zero, one, -one, one).log() - 0.5 * math.log(2 * math.pi)
     tensor(-0.3817)
     """
-    first, last = _integrated(slope, scale, start, stop)
+    first, last = cut_off(slope, scale, start, stop, _ENERGY[slope.dtype])
     slope, *ends = once(slope, first / scale, last / scale)
     deviation, weight = _nodes(*ends)
     log_density = deviation * plus_scaled(-slope, deviation, -0.5)  # the energy need not be negated at every node
@@ -124,15 +127,6 @@ def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     return plus_product(first * mirrored, last, node), weight
 
 
-def _integrated(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-    """Return from where to where there is anything to integrate, up to an energy of half of _ENERGY."""
-    fixed = slope.detach().abs()
-    largest = _ENERGY[slope.dtype]
-    root = torch.hypot(fixed, operand(math.sqrt(largest), slope))  # of fixed^2 + largest, which may overflow
-    reach = scale.detach() * (largest / (fixed + root))
-    return torch.maximum(start, -reach), torch.minimum(stop, reach)
-
-
 def _is_quick_by_node(of: Window) -> bool:
     """Say whether `_node_by_node` is there to be used: it is too much code to be differentiated."""
     is_table = of.slope.dtype == torch.float32 and of.slope.device.type == "cpu"
@@ -144,7 +138,7 @@ def _node_by_node(of: Window) -> tuple[Tensor, Tensor]:
 
     Inductor writes tables to memory before it sums them up. This it fuses into one loop, over the windows.
     """
-    first, last = _integrated(of.slope, of.scale, of.start, of.stop)
+    first, last = cut_off(of.slope, of.scale, of.start, of.stop, _ENERGY[of.slope.dtype])
     below, above, minus_slope = first / of.scale, last / of.scale, -of.slope
     total = summed = torch.zeros_like(minus_slope)
     for node, mirrored, weight in zip(window_nodes(), window_nodes()[::-1], window_weights(), strict=True):

@@ -8,7 +8,16 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from functional_dists import bind, categorical, composite, independent_normal, masked_categorical, random, tanh_normal
+from functional_dists import (
+    bind,
+    categorical,
+    composite,
+    independent_normal,
+    masked_categorical,
+    random,
+    tanh_normal,
+    truncated_normal,
+)
 from functional_dists import one_hot_categorical as one_hot
 from functional_dists.composite import Head
 from functional_dists.policy import ProbabilisticModule, Sequential, actor
@@ -290,7 +299,9 @@ def test_vmap_compile_and_pickle_keep_pretanh_values() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- other modes
-@pytest.mark.parametrize("family", [tanh_normal, categorical], ids=["tanh_normal", "categorical"])
+@pytest.mark.parametrize(
+    "family", [tanh_normal, truncated_normal, categorical], ids=["tanh_normal", "truncated_normal", "categorical"]
+)
 def test_other_modes_score_a_stored_action_alike(family) -> None:
     """Within two units in the last place."""
     torch.manual_seed(0)

@@ -1,0 +1,102 @@
+"""The log of a window's mass in float64, for results that are rounded to float32.
+
+Eager code on a CPU uses a quadrature, which takes few operations and has short derivatives. Compiled code and other
+devices use a closed form, which needs no table. Each is right to 3e-9, so that both round to the same score, or to
+neighbours.
+"""
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from functional_dists.special.constant import PLAIN_TENSORS, goes_with_plain, operand
+from functional_dists.special.elementary import plus_scaled
+from functional_dists.special.gaussian import log_mills
+from functional_dists.special.quadrature import window_nodes, window_weights
+from functional_dists.special.vectorized import once
+
+_ENERGY = 48.0  # twice the energy at which a window is cut off
+
+
+def log_mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+    """Return the log of the integral of exp(-energy) over offsets from `start` <= 0 to `stop` >= 0; all are float64.
+
+    >>> zero, one = (torch.tensor(number, dtype=torch.float64) for number in (0.0, 1.0))
+    >>> log_mass(zero, one, -one, one) - 0.5 * math.log(2 * math.pi)
+    tensor(-0.3817, dtype=torch.float64)
+    """
+    first, last = cut_off(slope, scale, start, stop, _ENERGY)
+    is_eager_on_cpu = slope.is_cpu and type(slope) in PLAIN_TENSORS and not torch.compiler.is_compiling()
+    of_window = _log_mass_by_quadrature if is_eager_on_cpu else _log_mass_in_closed_form
+    return of_window(slope, scale, first, last)
+
+
+def cut_off(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """Return from where to where there is anything to integrate: up to an energy of half of `largest`.
+
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> cut_off(zero, one, -one, math.inf * one, 50.0)
+    (tensor(-1.), tensor(7.0711))
+    """
+    fixed = slope.detach().abs()
+    root = torch.hypot(fixed, operand(math.sqrt(largest), slope))  # of fixed^2 + largest, which may overflow
+    reach = scale.detach() * (largest / (fixed + root))
+    return torch.maximum(start, -reach), torch.minimum(stop, reach)
+
+
+# ---------------------------------------------------------------------------------------------------------- quadrature
+def _log_mass_by_quadrature(slope: Tensor, scale: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """Return it by the rule of `window_rule`: the energy is a quadratic in the node."""
+    powers, weights = _remembered_table() if goes_with_plain(slope) else _table()
+    width = last - first
+    deviation, relative_width = first / scale, width / scale
+    z = slope + deviation
+    quadratic = (deviation * plus_scaled(z, deviation, -0.5), relative_width * z, relative_width * relative_width)
+    return torch.log(width * (torch.exp(torch.stack(quadratic, -1) @ powers) @ weights))
+
+
+def _table() -> tuple[Tensor, Tensor]:
+    """Return what takes the coefficients of the energy to -energy at the nodes, and the weights."""
+    node, weight = (torch.tensor(numbers, dtype=torch.float64) for numbers in (window_nodes(), window_weights()))
+    return -torch.stack((torch.ones_like(node), node, 0.5 * node * node)), weight
+
+
+@functools.cache
+def _remembered_table() -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # it will be met outside of that mode too
+        return _table()
+
+
+# --------------------------------------------------------------------------------------------------------- closed form
+_NARROW = 2.5e-3
+_SQRT_2PI = math.sqrt(2 * math.pi)
+
+
+def _log_mass_in_closed_form(slope: Tensor, scale: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """Return it from the masses beyond the two ends.
+
+    These cancel in a narrow window. There its mass is width exp(excess - mean), with the mean of the energies at the
+    two ends, and the excess a series in the squares u and v of the width and of the difference of these energies.
+    """
+    slope, first, last = once(slope, first / scale, last / scale)  # inductor takes a minute to copy these into each use
+    # The slope is 0 where the window contains the mean; the square gives the second derivative.
+    whole = torch.where(slope == 0, _SQRT_2PI * (1 + 0.5 * slope * slope), 0.0)
+    mass = whole + _mass_beyond(slope, first) + _mass_beyond(-slope, -last)
+    width = last - first
+    first_energy, last_energy = (end * plus_scaled(slope, end, 0.5) for end in (first, last))
+    difference = last_energy - first_energy
+    u, v = width * width, difference * difference
+    excess = (2 * u + v) / 24 + (2 * u * u - 4 * u * v - v * v) / 2880
+    is_narrow = 2 * u + v < _NARROW
+    log_factor = torch.where(is_narrow, excess - 0.5 * (first_energy + last_energy), 0.0)
+    return torch.log(scale * torch.where(is_narrow, width, mass)) + log_factor
+
+
+def _mass_beyond(slope: Tensor, deviation: Tensor) -> Tensor:
+    """Return the integral of exp(-energy) above a deviation that is above the mean, less that below one below it."""
+    z = slope + deviation
+    is_above = z > 0
+    tail = torch.exp(log_mills(torch.where(is_above, z, -z)) - deviation * plus_scaled(slope, deviation, 0.5))
+    return torch.where(is_above, tail, -tail)
