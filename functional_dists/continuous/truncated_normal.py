@@ -20,7 +20,6 @@ from functional_dists.family import Real, broadcast_shape, define, require, sum_
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
 from functional_dists.special import truncated
-from functional_dists.special.constant import literal
 
 
 class Params(NamedTuple):
@@ -132,7 +131,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
     window = truncated.window(loc, scale, low, high)
     offset = value - window.anchor
     is_outside = _is_outside(window, low, high, value, offset, dtype)
-    density = window.log_density(torch.where(is_outside, literal(0.0, offset), offset), dtype)
+    density = window.log_density(torch.where(is_outside, 0.0, offset), dtype)
     density = torch.where(is_outside, density.detach() - math.inf, density)  # NaN stays NaN
     return sum_event(density, event_dims).to(dtype)
 
@@ -142,7 +141,7 @@ def _is_outside(
 ) -> Tensor:
     """Say whether a value has no density, or one that overflows in `dtype`; False for NaN."""
     deviation = (offset / window.scale).detach()
-    return (value < low) | (value > high) | (deviation.abs() > literal(math.sqrt(torch.finfo(dtype).max), offset))
+    return (value < low) | (value > high) | (deviation.abs() > math.sqrt(torch.finfo(dtype).max))
 
 
 def _log_prob_at(offset: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, event_dims: int) -> Tensor:
