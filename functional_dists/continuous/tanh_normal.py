@@ -21,7 +21,7 @@ import functional_dists.special as special
 from functional_dists.continuous.normal import reanchored
 from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
-from functional_dists.special import HALF_LOG_2PI, log_normal_density, log_sech2, log_squash_slope
+from functional_dists.special import HALF_LOG_2PI, log_squash_slope, squashed
 from functional_dists.special import support as supports
 from functional_dists.special.constant import are_numbers
 
@@ -156,7 +156,7 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     tensor(1.3396)
     """
     of_normal = 0.5 + HALF_LOG_2PI + scale.log()
-    return sum_event(of_normal + torch.log(0.5 * (high - low)) + _mean_log_sech2(loc, scale), event_dims)
+    return sum_event(of_normal + torch.log(0.5 * (high - low)) + squashed.mean_log_sech2(loc, scale), event_dims)
 
 
 def _sparing_integral(general: Any) -> Any:
@@ -211,7 +211,7 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     # Bounds that are NaN are not in order, and no divergence is infinite then.
     is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
     p = p._replace(low=torch.where(is_missed, q.low, p.low), high=torch.where(is_missed, q.high, p.high))
-    divergence = torch.where(same, of_normals, _integrated_kl(p, q))
+    divergence = torch.where(same, of_normals, squashed.kl_inside(p, q))
     return sum_event(torch.where(is_missed & ~divergence.isnan(), math.inf, divergence), event_dims)
 
 
@@ -221,39 +221,6 @@ def _is_known_true(condition: Tensor, p: Params, q: Params) -> bool:
     return special.is_constant(*p[2:], *q[2:]) and are_numbers(everywhere) and bool(everywhere.item())
 
 
-def _integrated_kl(p: Params, q: Params) -> Tensor:
-    """Return KL(p || q) where p's bounds lie inside q's, the mean of log p - log q over p's noise z, in float64.
-
-    What comes out at p as z comes out at q as z + step. All of the log-ratio is made of differences between p and q, so
-    that where these are close it is small and keeps its digits.
-    """
-    z, weight = special.fine_normal_rule(p.loc)
-    p_loc, p_scale, p_low, p_high = (t.double()[..., None] for t in p)
-    q_loc, q_scale, q_low, q_high = (t.double()[..., None] for t in q)
-    twice_x, width = 2 * p_loc + 2 * p_scale * z, p_high - p_low
-    gap_below, gap_above = (p_low - q_low) / width, (q_high - p_high) / width
-    # By how much the distances to q's bounds are longer, their logarithms.
-    below, above = _log_lengthening(gap_below, -twice_x), _log_lengthening(gap_above, twice_x)
-    excess = (p_scale - q_scale) / q_scale
-    step = excess * z + ((p_loc - q_loc) + 0.5 * (below - above)) / q_scale
-    constant = torch.log1p(gap_below + gap_above) + _log_of_ratio(p_scale, q_scale, excess)
-    mean = (weight * (step * (z + 0.5 * step) + (below + above - constant))).sum(-1)
-    return torch.where(mean < 0, 0.0, mean).to(p.loc.dtype)
-
-
-def _log_lengthening(gap: Tensor, x: Tensor) -> Tensor:
-    """Return log(1 + gap (1 + exp(x))), for a gap of 0 or more, where 1 / (1 + exp(x)) is a distance."""
-    share = gap / (1 + gap)
-    log_share = torch.where(share == 0, -math.inf, torch.where(share == 0, 1.0, share).log())
-    return torch.log1p(gap) + special.softplus(x + log_share)
-
-
-def _log_of_ratio(a: Tensor, b: Tensor, excess: Tensor) -> Tensor:
-    """Return log(a / b), from (a - b) / b where this is exact."""
-    near = (excess > -0.5) & (excess < 1)
-    return torch.where(near, torch.log1p(torch.where(near, excess, 0.0)), torch.log(a / b))
-
-
 @verb
 def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     """Return P(Y <= value), elementwise.
@@ -261,7 +228,9 @@ def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> cdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
     tensor([0.7086, 1.0000])
     """
-    return _outside(value, low, high, 0.0, special.ndtr(_standardized(loc, scale, low, high, value)), 1.0)
+    return squashed.with_tails(
+        value, low, high, 0.0, special.ndtr(squashed.standardized(loc, scale, low, high, value)), 1.0
+    )
 
 
 @verb
@@ -271,7 +240,9 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     >>> log_cdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, -1.0]))
     tensor([-0.3445,    -inf])
     """
-    return _outside(value, low, high, -math.inf, special.log_ndtr(_standardized(loc, scale, low, high, value)), 0.0)
+    return squashed.with_tails(
+        value, low, high, -math.inf, special.log_ndtr(squashed.standardized(loc, scale, low, high, value)), 0.0
+    )
 
 
 @verb
@@ -281,7 +252,9 @@ def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tens
     >>> survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
     tensor([0.2914, 0.0000])
     """
-    return _outside(value, low, high, 1.0, special.ndtr(-_standardized(loc, scale, low, high, value)), 0.0)
+    return squashed.with_tails(
+        value, low, high, 1.0, special.ndtr(-squashed.standardized(loc, scale, low, high, value)), 0.0
+    )
 
 
 @verb
@@ -291,19 +264,9 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
     >>> log_survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
     tensor([-1.2331,    -inf])
     """
-    return _outside(value, low, high, 0.0, special.log_ndtr(-_standardized(loc, scale, low, high, value)), -math.inf)
-
-
-def _standardized(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, value: Tensor) -> Tensor:
-    """Return the noise that makes `value`; a finite number stands in where none does."""
-    x, _ = special.pre_image(value, low, high)
-    return (torch.where(x.isinf(), loc.detach(), x) - loc) / scale
-
-
-def _outside(value: Tensor, low: Tensor, high: Tensor, below: float, inside: Tensor, above: float) -> Tensor:
-    """Return what is outside of the bounds, or inside of them, which is NaN if there is a NaN."""
-    outside = torch.where(value <= low, below, torch.where(value >= high, above, inside))
-    return torch.where(inside.isnan(), inside, outside)
+    return squashed.with_tails(
+        value, low, high, 0.0, special.log_ndtr(-squashed.standardized(loc, scale, low, high, value)), -math.inf
+    )
 
 
 @verb(confine=special.strictly_inside)
@@ -343,39 +306,8 @@ def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     tensor([0.0000, 0.9663])
     """
     side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
-    x = side * _upper_mode(side * loc, 2 * scale * scale)
+    x = side * squashed.mode_before(side * loc, 2 * scale * scale)
     return special.squash(x, low, high).expand(broadcast_shape(loc, scale, low, high))
-
-
-def _upper_mode(loc: Tensor, gain: Tensor) -> Tensor:
-    """Return the largest root of x = loc + gain tanh(x), for loc >= 0.
-
-    The right side is concave for x > 0, so there Halley's method falls to the root from any upper bound. Two steps of
-    Newton's method with the slope held fixed follow, which are differentiable: the second one for second derivatives.
-    """
-    fixed_loc, fixed_gain = loc.detach(), gain.detach()
-    top = fixed_loc + fixed_gain
-    # tanh x <= x / sqrt(1 + 2 x^2 / 3) bounds the root for loc = 0; the other terms, what loc can add to it.
-    centred = torch.sqrt((1.5 * (fixed_gain - 1) * (fixed_gain + 1)).clamp(min=0))
-    x = torch.minimum(top, torch.minimum(centred, fixed_gain) + 1.5 * (3 * fixed_loc).pow(1 / 3) + fixed_loc)
-    contracted = fixed_loc / (1 - fixed_gain).clamp(min=1e-6)
-    x = torch.minimum(x, torch.where(fixed_gain < 1, contracted, x))
-    for _ in range(6):
-        tanh = torch.tanh(x)
-        sech2 = (1 - tanh) * (1 + tanh)
-        gap = x - fixed_loc - fixed_gain * tanh
-        slope = 1 - fixed_gain * sech2
-        curvature = 2 * fixed_gain * sech2 * tanh
-        denominator = 2 * slope * slope - gap * curvature
-        falling = denominator > 0
-        step = torch.where(falling, 2 * gap * slope / torch.where(falling, denominator, 1.0), 0.0)
-        x = torch.minimum((x - step).clamp(min=0), top)
-    slope = 1 - fixed_gain * special.sech2(x)
-    is_flat = slope <= 0  # zero at loc = 0, 2 scale^2 = 1 alone, where the mode has no derivative
-    inverse_slope = torch.where(is_flat, 0.0, 1 / torch.where(is_flat, 1.0, slope))
-    for _ in range(2):
-        x = x - (x - loc - gain * special.tanh(x)) * inverse_slope
-    return x
 
 
 @verb(confine=special.strictly_inside)
@@ -388,7 +320,7 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     tensor([-0.5504,  0.5504])
     """
     side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
-    tanh_mean, gap, _ = _moments(side * loc, scale)
+    tanh_mean, gap, _ = squashed.tanh_moments(side * loc, scale)
     half = 0.5 * (high - low)
     # From the nearer bound, as the squashing itself; at the centre from there.
     near = tanh_mean.detach() < 0.5
@@ -406,7 +338,7 @@ def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> variance(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.3943, 0.3943])
     """
-    return (0.5 * (high - low)).square() * _moments(torch.where(loc < 0, -loc, loc), scale)[2]
+    return (0.5 * (high - low)).square() * squashed.tanh_moments(torch.where(loc < 0, -loc, loc), scale)[2]
 
 
 @verb
@@ -416,94 +348,7 @@ def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> stddev(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.6279, 0.6279])
     """
-    return 0.5 * (high - low) * special.root(_moments(torch.where(loc < 0, -loc, loc), scale)[2])
-
-
-# --------------------------------------------------------------------------------------------------------- quadrature
-# For scale <= 1 the rule of the normal: tanh has its poles at +-i pi / 2, so it converges as exp(-pi^2 / (scale step)).
-# For scale > 1 tanh is nearly a step: its sign is integrated exactly, and the rest, which decays as exp(-2 |x|), by the
-# rule of the half line. Both branches run; each sees the scale of the other's border where it is not chosen.
-def _narrow_and_wide(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    narrow = scale <= 1
-    return narrow, torch.where(narrow, scale, 1.0), torch.where(narrow, 1.0, scale)
-
-
-def _moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean of tanh(x), that of 1 - tanh(x), and the variance, for x ~ Normal(loc, scale) with loc >= 0."""
-    narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
-    z, weight = special.normal_rule(loc)
-    step = narrow_scale[..., None] * z
-    at_loc, gap_at_loc = special.tanh(loc), special.one_minus_tanh(loc)
-    # tanh(loc + step) - tanh(loc) by the addition theorem, a product of factors none of which cancels.
-    denominator = gap_at_loc[..., None] + at_loc[..., None] * special.one_minus_tanh(-step)
-    change = special.tanh(step) * special.sech2(loc)[..., None] / denominator
-    mean_change = (weight * change).sum(-1)
-    narrow_variance = (weight * (change - mean_change[..., None]).square()).sum(-1)
-
-    wide_gap, wide_square = _wide_gap(loc, wide_scale), _wide_gap_squared(loc, wide_scale)
-    return (
-        torch.where(narrow, at_loc + mean_change, 1 - wide_gap),
-        torch.where(narrow, gap_at_loc - mean_change, wide_gap),
-        torch.where(narrow, narrow_variance, wide_square - wide_gap.square()),
-    )
-
-
-def _wide_gap(loc: Tensor, scale: Tensor) -> Tensor:
-    """Return E q, q = 1 - tanh(x).
-
-    Far out q = exp(-2 x) (2 - q), and the factor exp(-2 x) moves the normal by -2 scale^2: the rest is near 2 there.
-    """
-    moved = loc - 2 * scale.square()
-    far = moved > 0
-    gap, _ = _half_line_moments(torch.where(far, moved, loc), scale)
-    decay = _exp_of_sum(far, -loc, -moved)
-    return torch.where(far, decay * (2 - gap), gap)
-
-
-def _wide_gap_squared(loc: Tensor, scale: Tensor) -> Tensor:
-    """Return E q^2; far out q^2 = exp(-4 x) (2 - q)^2, and the factor moves the normal by -4 scale^2."""
-    moved = loc - 4 * scale.square()
-    far = moved > 0
-    gap, square = _half_line_moments(torch.where(far, moved, loc), scale)
-    decay = _exp_of_sum(far, -2 * loc, -2 * moved)
-    return torch.where(far, decay * (4 - 4 * gap + square), square)
-
-
-def _exp_of_sum(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return exp(x + y) where asked, without the rounding of the sum, which exp would magnify."""
-    return torch.exp(torch.where(where, x, 0.0)) * torch.exp(torch.where(where, y, 0.0))
-
-
-def _half_line_moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Return E q and E q^2 to an error relative to 1; on the negative half line q(x) = 2 - q(-x)."""
-    x, positive, negative = _half_line(loc, scale)
-    q = special.one_minus_tanh(x)
-    mass_below = special.ndtr(-loc / scale)
-    gap = 2 * mass_below + (q * (positive - negative)).sum(-1)
-    square = 4 * mass_below + (q * q * (positive + negative) - 4 * q * negative).sum(-1)
-    return gap, square
-
-
-def _half_line(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return nodes x > 0, and the weights of x and of -x under Normal(loc, scale)."""
-    x, weight = special.half_line_rule(loc)
-    loc, scale = loc[..., None], scale[..., None]
-    # The exponent alone: what a sum with the logarithms of the other factors rounds off, exp would magnify.
-    energies = (0.5 * ((side * x - loc) / scale).square() for side in (1, -1))
-    positive, negative = (weight / (math.sqrt(2 * math.pi) * scale) * torch.exp(-energy) for energy in energies)
-    return x, positive, negative
-
-
-def _mean_log_sech2(loc: Tensor, scale: Tensor) -> Tensor:
-    """Return E log(1 - tanh(x)^2) = -2 E log cosh(x), where log cosh(x) = |x| - log 2 + log(1 + exp(-2 |x|))."""
-    narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
-    z, weight = special.normal_rule(loc)
-    of_narrow = (weight * log_sech2(loc[..., None] + narrow_scale[..., None] * z)).sum(-1)
-    x, positive, negative = _half_line(loc, wide_scale)
-    ratio = loc / wide_scale
-    mean_abs = 2 * wide_scale * torch.exp(log_normal_density(ratio)) + loc * (1 - 2 * special.ndtr(-ratio))
-    remainder = (torch.log1p(torch.exp(-2 * x)) * (positive + negative)).sum(-1)
-    return torch.where(narrow, of_narrow, 2 * (math.log(2.0) - mean_abs - remainder))
+    return 0.5 * (high - low) * special.root(squashed.tanh_moments(torch.where(loc < 0, -loc, loc), scale)[2])
 
 
 # ---------------------------------------------------------------------------------------------------- pre-tanh values
