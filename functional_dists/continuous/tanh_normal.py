@@ -21,9 +21,10 @@ import functional_dists.special as special
 from functional_dists.continuous.normal import reanchored
 from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
-from functional_dists.special import HALF_LOG_2PI, log_squash_slope, squashed
+from functional_dists.special import HALF_LOG_2PI, log_squash_slope
 from functional_dists.special import support as supports
 from functional_dists.special.constant import are_numbers
+from functional_dists.special.squashed import kl_inside, mean_log_sech2, mode_before, moments, standardized, with_tails
 
 
 class Params(NamedTuple):
@@ -156,7 +157,7 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     tensor(1.3396)
     """
     of_normal = 0.5 + HALF_LOG_2PI + scale.log()
-    return sum_event(of_normal + torch.log(0.5 * (high - low)) + squashed.mean_log_sech2(loc, scale), event_dims)
+    return sum_event(of_normal + torch.log(0.5 * (high - low)) + mean_log_sech2(loc, scale), event_dims)
 
 
 def _sparing_integral(general: Any) -> Any:
@@ -211,7 +212,7 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     # Bounds that are NaN are not in order, and no divergence is infinite then.
     is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
     p = p._replace(low=torch.where(is_missed, q.low, p.low), high=torch.where(is_missed, q.high, p.high))
-    divergence = torch.where(same, of_normals, squashed.kl_inside(p, q))
+    divergence = torch.where(same, of_normals, kl_inside(p, q))
     return sum_event(torch.where(is_missed & ~divergence.isnan(), math.inf, divergence), event_dims)
 
 
@@ -228,9 +229,7 @@ def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> cdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
     tensor([0.7086, 1.0000])
     """
-    return squashed.with_tails(
-        value, low, high, 0.0, special.ndtr(squashed.standardized(loc, scale, low, high, value)), 1.0
-    )
+    return with_tails(value, low, high, 0.0, special.ndtr(standardized(loc, scale, low, high, value)), 1.0)
 
 
 @verb
@@ -240,9 +239,7 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     >>> log_cdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, -1.0]))
     tensor([-0.3445,    -inf])
     """
-    return squashed.with_tails(
-        value, low, high, -math.inf, special.log_ndtr(squashed.standardized(loc, scale, low, high, value)), 0.0
-    )
+    return with_tails(value, low, high, -math.inf, special.log_ndtr(standardized(loc, scale, low, high, value)), 0.0)
 
 
 @verb
@@ -252,9 +249,7 @@ def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tens
     >>> survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
     tensor([0.2914, 0.0000])
     """
-    return squashed.with_tails(
-        value, low, high, 1.0, special.ndtr(-squashed.standardized(loc, scale, low, high, value)), 0.0
-    )
+    return with_tails(value, low, high, 1.0, special.ndtr(-standardized(loc, scale, low, high, value)), 0.0)
 
 
 @verb
@@ -264,9 +259,7 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
     >>> log_survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
     tensor([-1.2331,    -inf])
     """
-    return squashed.with_tails(
-        value, low, high, 0.0, special.log_ndtr(-squashed.standardized(loc, scale, low, high, value)), -math.inf
-    )
+    return with_tails(value, low, high, 0.0, special.log_ndtr(-standardized(loc, scale, low, high, value)), -math.inf)
 
 
 @verb(confine=special.strictly_inside)
@@ -306,7 +299,7 @@ def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     tensor([0.0000, 0.9663])
     """
     side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
-    x = side * squashed.mode_before(side * loc, 2 * scale * scale)
+    x = side * mode_before(side * loc, 2 * scale * scale)
     return special.squash(x, low, high).expand(broadcast_shape(loc, scale, low, high))
 
 
@@ -320,7 +313,7 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     tensor([-0.5504,  0.5504])
     """
     side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
-    tanh_mean, gap, _ = squashed.tanh_moments(side * loc, scale)
+    tanh_mean, gap, _ = moments(side * loc, scale)
     half = 0.5 * (high - low)
     # From the nearer bound, as the squashing itself; at the centre from there.
     near = tanh_mean.detach() < 0.5
@@ -338,7 +331,7 @@ def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> variance(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.3943, 0.3943])
     """
-    return (0.5 * (high - low)).square() * squashed.tanh_moments(torch.where(loc < 0, -loc, loc), scale)[2]
+    return (0.5 * (high - low)).square() * moments(torch.where(loc < 0, -loc, loc), scale)[2]
 
 
 @verb
@@ -348,7 +341,7 @@ def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> stddev(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.6279, 0.6279])
     """
-    return 0.5 * (high - low) * special.root(squashed.tanh_moments(torch.where(loc < 0, -loc, loc), scale)[2])
+    return 0.5 * (high - low) * special.root(moments(torch.where(loc < 0, -loc, loc), scale)[2])
 
 
 # ---------------------------------------------------------------------------------------------------- pre-tanh values
@@ -359,8 +352,7 @@ def sample_pretanh(key: Source, loc: Real, scale: Real, low: Real, high: Real, *
     >>> sample_pretanh(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-0.9702,  0.1940])
     """
-    x = loc + scale * _noise(key, sample_shape, loc, scale, low, high)
-    return special.nan_of(x, low + high).detach()
+    return special.nan_of(loc + scale * _noise(key, sample_shape, loc, scale, low, high), low + high).detach()
 
 
 @verb

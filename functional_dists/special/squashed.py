@@ -11,7 +11,7 @@ from functional_dists.special.gaussian import log_normal_density, ndtr
 from functional_dists.special.interval import pre_image
 from functional_dists.special.quadrature import fine_normal_rule, half_line_rule, normal_rule
 
-__all__ = ["kl_inside", "mean_log_sech2", "mode_before", "standardized", "tanh_moments", "with_tails"]
+__all__ = ["kl_inside", "mean_log_sech2", "mode_before", "moments", "standardized", "with_tails"]
 
 
 def mode_before(loc: Tensor, gain: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _narrow_and_wide(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return narrow, torch.where(narrow, scale, 1.0), torch.where(narrow, 1.0, scale)
 
 
-def tanh_moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the mean of tanh(x), that of 1 - tanh(x), and the variance, for x ~ Normal(loc, scale) with loc >= 0."""
     narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
     z, weight = normal_rule(loc)
