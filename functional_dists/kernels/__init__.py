@@ -43,17 +43,20 @@ _KERNELS: dict[str, Callable[..., Any]] = {
 }
 
 
-def find(function: Callable[..., Any]) -> Callable[..., Any] | None:
+def find(verb: str, module: str) -> Callable[..., Any] | None:
     """Return the kernel for a verb of a family of this package, if there is one.
 
-    It takes a verb's arguments by position and its options by name, and `default_event_dims`, which stands
-    for an `event_dims` that the caller leaves out.
+    It takes a verb's arguments by position and its options by name, and `default_event_dims`, which stands for an
+    `event_dims` that the caller leaves out.
 
-    >>> find(lambda logits: logits) is None
+    Args:
+        verb: Such as "normal.log_prob".
+        module: That of the family, which may be somebody else's `normal`.
+
+    >>> find("normal.log_prob", "my_package.normal") is None
     True
     """
-    module, name = function.__module__, function.__name__
-    return _KERNELS.get(f"{module.rpartition('.')[2]}.{name}") if module.startswith(_PACKAGE) else None
+    return _KERNELS.get(verb) if module.startswith(_PACKAGE) else None
 
 
 def can_be_used() -> bool:

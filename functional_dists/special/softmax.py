@@ -84,7 +84,7 @@ def shift(logits: Tensor, mask: Tensor | None) -> Shifted:
 
     >>> parts = shift(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     >>> parts.logits, parts.top, parts.largest
-    (tensor([1., 3., -inf]), tensor(3.), None)
+    (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
     # Eager code scores alike whether a gradient is asked for or not; compiled code need not look for the largest.
     is_quick = torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits)
