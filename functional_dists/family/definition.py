@@ -223,7 +223,7 @@ def _signature(
 # --------------------------------------------------------------------------------------------------------- the wrapper
 def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
     """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
-    kernel = kernels.find(spec.name, function.__module__)
+    kernel = kernels.find(spec.name, str(function.__module__))
     if spec.num_params:
         function = _of_params(function, spec)
     confine = spec.confine
