@@ -253,14 +253,14 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
         return (confine(result[0], *limits), result[1]) if isinstance(result, tuple) else confine(result, *limits)
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
-        if kernel is not None and kernels.can_be_used():
-            result = kernel(*key, *arguments, **options)
-            if result is not NotImplemented:
-                return result
         tensors, dtype = ready(holds, arguments), None
         if tensors is None:
             tensors, dtype = to_one_dtype(spec, arguments)
         return on_tensors(key, tensors, dict(options), dtype)
+
+    def on_leaf_of_tree(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        result = kernel(*key, *arguments, **options) if kernel and kernels.can_be_used() else NotImplemented
+        return on_leaf(key, arguments, options) if result is NotImplemented else result
 
     def verb(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count or isinstance(arguments[draws], spec.params):
@@ -271,9 +271,14 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
                 options["sample_shape"] = size_of(options["sample_shape"], f"{spec.name}: sample_shape")
         if event_dims is not None and "default_event_dims" not in options:  # a bound family has another one
             options["default_event_dims"] = event_dims
-        if has_tree(arguments[draws:]):
-            return over_leaves(spec, on_leaf, arguments[:draws], arguments[draws:], options)
-        return on_leaf(arguments[:draws], arguments[draws:], options)
+        if kernel is not None and kernels.can_be_used():
+            result = kernel(*arguments, **options)
+            if result is not NotImplemented:
+                return result
+        key, arguments = arguments[:draws], arguments[draws:]
+        if has_tree(arguments):
+            return over_leaves(spec, on_leaf_of_tree, key, arguments, options)
+        return on_leaf(key, arguments, options)
 
     def of_pair(p: Any, q: Any, **options: Any) -> Any:
         return verb(*as_params(spec.params, p), *as_params(spec.params, q), **options)
