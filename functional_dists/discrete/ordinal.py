@@ -1,9 +1,9 @@
-"""Distribution over 0, ..., N - 1 in which neighbours are alike, for actions that are steps of a scale.
+"""Distribution over the ordered outcomes 0, ..., N - 1, for actions that are steps of a scale.
 
 Source: Tang & Agrawal, "Discretizing continuous action space for on-policy optimization" (2020), equation 4. The logit
 of k is sum_{i <= k} log sigmoid(s_i) + sum_{i > k} log(1 - sigmoid(s_i)) for scores s. It exceeds that of k - 1 by s_k,
-so up to a constant the logits are the cumulative sum of the scores; the first score says nothing. A score of +inf rules
-out what lies below, one of -inf what lies from there on.
+so up to a constant the logits are the cumulative sum of the scores; the first score has no effect. A score of +inf at k
+excludes the outcomes below k, a score of -inf those from k on.
 """
 
 import math
@@ -50,9 +50,9 @@ def check(scores: Real) -> None:
 def logits_of(scores: Tensor) -> Tensor:
     """Return the logits, 0 for the most probable outcome.
 
-    They are summed outwards from there, so that no large part is common to those that count.
+    The sums run outwards from that outcome, so the logits of probable outcomes have no large common term.
     """
-    largest = torch.finfo(scores.dtype).max / (4 * scores.shape[-1])  # whose sums are finite
+    largest = torch.finfo(scores.dtype).max / (4 * scores.shape[-1])  # so that sums are finite
     finite = torch.where(scores.abs() >= largest, scores.detach().clamp(-largest, largest), scores)
     outcome = torch.arange(scores.shape[-1], device=scores.device)
     steps = torch.where(outcome > 0, finite, 0.0)
@@ -60,23 +60,23 @@ def logits_of(scores: Tensor) -> Tensor:
     above = torch.where(outcome > centre, steps, 0.0).cumsum(-1)
     up_to_centre = torch.where(outcome <= centre, steps, 0.0)
     from_next = torch.cat([up_to_centre[..., 1:], torch.zeros_like(up_to_centre[..., :1])], -1)
-    return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # 0, but for a first score of NaN
+    return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # adds 0; NaN for a first NaN
 
 
 def parts_of(scores: Tensor) -> softmax.Softmax:
-    """Return the probabilities, taken apart."""
+    """Return the terms of the softmax of the logits."""
     return softmax.softmax(logits_of(scores), None)
 
 
 def table(scores: Tensor) -> tuple[Tensor, None]:
-    """Return the logits of all outcomes, and None for a mask."""
+    """Return the logits of all outcomes, and None as the mask."""
     return logits_of(scores), None
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw outcomes, by the inverse cdf.
+    """Draw outcomes by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 2, 2, 1, 1, 1])
@@ -86,7 +86,7 @@ def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
 
 @verb
 def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
     >>> log_prob
@@ -138,7 +138,7 @@ def entropy(scores: Real) -> Tensor:
 
 @verb
 def support(scores: Real) -> Constraint:
-    """Return the outcomes of finite log-probability, as a constraint.
+    """Return the support as a constraint: the outcomes of finite log-probability.
 
     >>> support(torch.zeros(3)).check(torch.tensor([0, 2, 3]))
     tensor([ True,  True, False])
@@ -158,7 +158,7 @@ def kl(p: Params, q: Params) -> Tensor:
 
 @verb
 def cdf(scores: Real, value: Index) -> Tensor:
-    """Return the probability of an outcome up to the value.
+    """Return P(X <= value).
 
     >>> cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([0.0000, 0.2500, 1.0000])
@@ -168,7 +168,7 @@ def cdf(scores: Real, value: Index) -> Tensor:
 
 @verb
 def survival(scores: Real, value: Index) -> Tensor:
-    """Return the probability of an outcome above the value.
+    """Return P(X > value).
 
     >>> survival(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([1.0000, 0.7500, 0.0000])
@@ -178,7 +178,7 @@ def survival(scores: Real, value: Index) -> Tensor:
 
 @verb
 def log_cdf(scores: Real, value: Index) -> Tensor:
-    """Return the logarithm of the probability of an outcome up to the value.
+    """Return log P(X <= value).
 
     >>> log_cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([   -inf, -1.3863, -0.0000])
@@ -189,7 +189,7 @@ def log_cdf(scores: Real, value: Index) -> Tensor:
 
 @verb
 def log_survival(scores: Real, value: Index) -> Tensor:
-    """Return the logarithm of the probability of an outcome above the value.
+    """Return log P(X > value).
 
     >>> log_survival(torch.zeros(4), torch.tensor([-1, 2, 3]))
     tensor([-0.0000, -1.3863,    -inf])
@@ -218,7 +218,7 @@ def _log_of_share(parts: softmax.Softmax, share: Tensor, rest: Tensor) -> Tensor
 
 @verb
 def icdf(scores: Real, value: RowReal) -> Tensor:
-    """Return the quantile of a probability: the lowest outcome up to which the probability reaches it.
+    """Return the quantile of a probability: the lowest outcome whose cumulative probability reaches it.
 
     >>> icdf(torch.zeros(4), torch.tensor([0.0, 0.3, 1.0]))
     tensor([0, 1, 3])
@@ -277,7 +277,7 @@ def median(scores: Real) -> Tensor:
 
 @verb
 def mode(scores: Real) -> Tensor:
-    """Return the most probable outcome, the first of equals.
+    """Return the most probable outcome, the first among equals.
 
     >>> mode(torch.zeros(4))
     tensor(0)
