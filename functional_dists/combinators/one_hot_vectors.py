@@ -1,8 +1,8 @@
 """A discrete family whose values are one-hot vectors of length N.
 
-Probabilities are those of the family. `rsample` has one of two gradients. "straight_through" draws a one-hot vector with
-the gradient of the probabilities (Bengio, Leonard, Courville 2013). "relaxed" draws a point inside the simplex of the
-possible outcomes: the softmax of perturbed logits divided by a temperature. Its density is `log_prob_relaxed`
+Probabilities are those of the family. `rsample` has one of two gradients. "straight_through" draws a one-hot vector
+with the gradient of the probabilities (Bengio, Leonard, Courville 2013). "relaxed" draws a point inside the simplex of
+the possible outcomes: the softmax of perturbed logits divided by a temperature. `log_prob_relaxed` is its log-density
 (Maddison, Mnih, Teh, "The Concrete distribution", 2017).
 """
 
@@ -101,7 +101,9 @@ def one_hot(family: Any) -> Definition:
         within = POSITIVE if _is_relaxed(gradient) else NOT_NEGATIVE
         row_temperature = _temperature_per_row(f"{name}.rsample_and_log_prob", temperature, logits, mask, within=within)
         if _is_relaxed(gradient):
-            support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or row_temperature)
+            support, log_value = _relaxed_log_draw(
+                key, logits, mask, sample_shape, fixed(temperature) or row_temperature
+            )
             return log_value.exp(), vectors.relaxed_log_density(logits, support, log_value, row_temperature)
         hard, log_prob = sample_and_log_prob(key, *params, sample_shape=sample_shape, **options)
         return vectors.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob

@@ -15,9 +15,9 @@ import functional_dists.special as special
 from functional_dists.continuous.delta import (
     kl_between,
     log_prob_at,
-    repeat_for_draws,
     mass_above,
     mass_up_to,
+    repeat_for_draws,
     tolerances,
     zeros_or_nan,
 )
