@@ -64,7 +64,7 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([ 0.3079, -0.0500])
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     return truncated.draw(below, above, loc, scale, low, high).value()
 
 
@@ -75,7 +75,7 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([ 0.3079, -0.0500])
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     return drawn.value() + truncated.path(drawn, below, above, loc, scale, low, high)
 
@@ -90,7 +90,7 @@ def sample_and_log_prob(
     >>> log_prob
     tensor(-1.8378)
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     return drawn.value(), _log_prob_at(drawn.offset(), loc, scale, low, high, event_dims)
 
@@ -105,14 +105,14 @@ def rsample_and_log_prob(
     >>> log_prob
     tensor(-1.8378)
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     path = truncated.path(drawn, below, above, loc, scale, low, high)
     return drawn.value() + path, _log_prob_at(drawn.offset() + path, loc, scale, low, high, event_dims)
 
 
-def _shares(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the masses below and above a draw."""
+def _uniform_and_rest(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a uniform draw and its complement, the masses below and above the value."""
     loc = parameters[0]
     shape = broadcast_shape(*parameters)
     return random.draw_entries(random.uniform_and_rest, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
@@ -192,7 +192,7 @@ def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]))
     tensor([0.0013, 1.0000])
     """
-    return _below(loc, scale, low, high, value, _share, _other_share, (0.0, 1.0))
+    return _from_tail_mass(loc, scale, low, high, value, _mass, _other_mass, (0.0, 1.0))
 
 
 @verb
@@ -202,7 +202,7 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     >>> log_cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([-0.9, -1.0]))
     tensor([-30.6402,     -inf])
     """
-    return _below(loc, scale, low, high, value, truncated.Share.log, _log_other_share, (-math.inf, 0.0))
+    return _from_tail_mass(loc, scale, low, high, value, truncated.Share.log, _log_other_mass, (-math.inf, 0.0))
 
 
 @verb
@@ -212,7 +212,7 @@ def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tens
     >>> survival(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]))
     tensor([0.9987, 0.0000])
     """
-    return _below(loc, scale, low, high, value, _other_share, _share, (1.0, 0.0))
+    return _from_tail_mass(loc, scale, low, high, value, _other_mass, _mass, (1.0, 0.0))
 
 
 @verb
@@ -222,41 +222,39 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
     >>> log_survival(torch.tensor([-4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.9, -1.0]))
     tensor([-30.6402,  -0.0000])
     """
-    return _below(loc, scale, low, high, value, _log_other_share, truncated.Share.log, (0.0, -math.inf))
+    return _from_tail_mass(loc, scale, low, high, value, _log_other_mass, truncated.Share.log, (0.0, -math.inf))
 
 
-def _below(
+def _from_tail_mass(
     loc: Tensor,
     scale: Tensor,
     low: Tensor,
     high: Tensor,
     value: Tensor,
-    of_lower: Callable[[truncated.Share], Tensor],
-    of_upper: Callable[[truncated.Share], Tensor],
+    if_lower: Callable[[truncated.Share], Tensor],
+    if_upper: Callable[[truncated.Share], Tensor],
     outside: tuple[float, float],
 ) -> Tensor:
-    """Return a function of the share below `value`, which is counted from below or from above."""
+    """Return `if_lower` of the mass below `value`, or `if_upper` of the mass above it, whichever is computed."""
     window = truncated.window(loc, scale, low, high)
     is_outside = _is_outside(window, low, high, value, value - window.anchor, value.dtype)
     value_inside = torch.where(is_outside, window.anchor, value)
-    share = truncated.share(
-        window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside
-    )
-    counted = torch.where(share.of_lower, of_lower(share), of_upper(share))
-    is_outside = is_outside & ~counted.isnan()
-    return torch.where(is_outside, torch.where(value < window.anchor, *outside), counted)
+    tail = truncated.share(window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside)
+    inside = torch.where(tail.of_lower, if_lower(tail), if_upper(tail))
+    is_outside = is_outside & ~inside.isnan()
+    return torch.where(is_outside, torch.where(value < window.anchor, *outside), inside)
 
 
-def _share(share: truncated.Share) -> Tensor:
-    return share.value()
+def _mass(tail: truncated.Share) -> Tensor:
+    return tail.value()
 
 
-def _other_share(share: truncated.Share) -> Tensor:
-    return 1 - share.value()
+def _other_mass(tail: truncated.Share) -> Tensor:
+    return 1 - tail.value()
 
 
-def _log_other_share(share: truncated.Share) -> Tensor:
-    value = share.value()
+def _log_other_mass(tail: truncated.Share) -> Tensor:
+    value = tail.value()
     is_all = value >= 1  # by rounding
     return torch.where(is_all, -math.inf, torch.log1p(-torch.where(is_all, 0.0, value)))
 

@@ -185,7 +185,7 @@ def probs(logits: Real, mask: Mask) -> Tensor:
     tensor([[0.2500, 0.2500, 0.2500, 0.2500],
             [0.0000, 0.0000, 0.0000, 0.0000]])
     """
-    return by_chunks(lambda logits, mask: softmax.probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+    return by_chunks(lambda logits, mask: softmax.probs(_softmax_terms(logits, mask)).to(logits.dtype), logits, mask)
 
 
 @_verb
@@ -196,7 +196,9 @@ def normalized_logits(logits: Real, mask: Mask) -> Tensor:
     tensor([[-1.3863, -1.3863, -1.3863, -1.3863],
             [   -inf,    -inf,    -inf,    -inf]])
     """
-    return by_chunks(lambda logits, mask: softmax.log_probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+    return by_chunks(
+        lambda logits, mask: softmax.log_probs(_softmax_terms(logits, mask)).to(logits.dtype), logits, mask
+    )
 
 
 @_verb
@@ -300,7 +302,7 @@ def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tu
     return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
 
 
-def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Softmax:
+def _softmax_terms(logits: Tensor, mask: Tensor) -> softmax.Softmax:
     return softmax.softmax(_full(logits), _allowed(logits, mask))
 
 

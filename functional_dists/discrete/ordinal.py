@@ -63,7 +63,7 @@ def logits_of(scores: Tensor) -> Tensor:
     return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # adds 0; NaN for a first NaN
 
 
-def parts_of(scores: Tensor) -> softmax.Softmax:
+def softmax_terms(scores: Tensor) -> softmax.Softmax:
     """Return the terms of the softmax of the logits."""
     return softmax.softmax(logits_of(scores), None)
 
@@ -113,7 +113,7 @@ def probs(scores: Real) -> Tensor:
     >>> probs(torch.tensor([9.0, 0.0, -math.inf]))
     tensor([0.5000, 0.5000, 0.0000])
     """
-    return softmax.probs(parts_of(scores))
+    return softmax.probs(softmax_terms(scores))
 
 
 @verb
@@ -123,7 +123,7 @@ def normalized_logits(scores: Real) -> Tensor:
     >>> normalized_logits(torch.zeros(4))
     tensor([-1.3863, -1.3863, -1.3863, -1.3863])
     """
-    return softmax.log_probs(parts_of(scores))
+    return softmax.log_probs(softmax_terms(scores))
 
 
 @verb
@@ -163,7 +163,7 @@ def cdf(scores: Real, value: Index) -> Tensor:
     >>> cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([0.0000, 0.2500, 1.0000])
     """
-    return (softmax.probs(parts_of(scores)) * _up_to(scores, value)).sum(-1)
+    return (softmax.probs(softmax_terms(scores)) * _up_to(scores, value)).sum(-1)
 
 
 @verb
@@ -173,7 +173,7 @@ def survival(scores: Real, value: Index) -> Tensor:
     >>> survival(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([1.0000, 0.7500, 0.0000])
     """
-    return (softmax.probs(parts_of(scores)) * ~_up_to(scores, value)).sum(-1)
+    return (softmax.probs(softmax_terms(scores)) * ~_up_to(scores, value)).sum(-1)
 
 
 @verb
@@ -184,7 +184,7 @@ def log_cdf(scores: Real, value: Index) -> Tensor:
     tensor([   -inf, -1.3863, -0.0000])
     """
     below = _up_to(scores, value)
-    return _log_of_share(parts_of(scores), below, ~below)
+    return _log_mass(softmax_terms(scores), below, ~below)
 
 
 @verb
@@ -195,25 +195,25 @@ def log_survival(scores: Real, value: Index) -> Tensor:
     tensor([-0.0000, -1.3863,    -inf])
     """
     below = _up_to(scores, value)
-    return _log_of_share(parts_of(scores), ~below, below)
+    return _log_mass(softmax_terms(scores), ~below, below)
 
 
 def _up_to(scores: Tensor, value: Tensor) -> Tensor:
     return torch.arange(scores.shape[-1], device=scores.device) <= value[..., None]
 
 
-def _log_of_share(parts: softmax.Softmax, share: Tensor, rest: Tensor) -> Tensor:
-    """Return the logarithm of the probability of a share of the outcomes, from the smaller side."""
-    of_rest = (softmax.probs(parts) * rest).sum(-1)
-    is_most = ~(of_rest >= 0.5)  # or NaN
-    chosen = share & parts.support
-    log_probs = torch.where(chosen, torch.where(parts.support, softmax.log_probs(parts), 0.0), 0.0)
+def _log_mass(terms: softmax.Softmax, is_inside: Tensor, is_outside: Tensor) -> Tensor:
+    """Return the log-probability of the outcomes inside, from those outside if these have less mass."""
+    outside_mass = (softmax.probs(terms) * is_outside).sum(-1)
+    is_most = ~(outside_mass >= 0.5)  # or NaN
+    chosen = is_inside & terms.support
+    log_probs = torch.where(chosen, torch.where(terms.support, softmax.log_probs(terms), 0.0), 0.0)
     largest = torch.where(chosen, log_probs.detach(), -math.inf).amax(-1, keepdim=True)
     largest = torch.where(largest == -math.inf, 0.0, largest)
     total = torch.where(chosen, torch.exp(log_probs - largest), 0.0).sum(-1)
     exists = total > 0
-    of_small = torch.where(exists, torch.where(exists, total, 1.0).log() + largest.squeeze(-1), -math.inf)
-    return torch.where(is_most, torch.log1p(-torch.where(is_most, of_rest, 0.0)), of_small)
+    log_mass = torch.where(exists, torch.where(exists, total, 1.0).log() + largest.squeeze(-1), -math.inf)
+    return torch.where(is_most, torch.log1p(-torch.where(is_most, outside_mass, 0.0)), log_mass)
 
 
 @verb
@@ -227,7 +227,7 @@ def icdf(scores: Real, value: RowReal) -> Tensor:
 
 
 def _quantile(scores: Tensor, probability: Tensor) -> Tensor:
-    table = softmax.probs(parts_of(scores))
+    table = softmax.probs(softmax_terms(scores))
     highest = torch.where(table > 0, torch.arange(table.shape[-1], device=table.device), 0).amax(-1)
     return torch.minimum((table.cumsum(-1) < probability[..., None]).sum(-1), highest)
 
@@ -240,7 +240,7 @@ def mean(scores: Real) -> Tensor:
     >>> mean(torch.zeros(4))
     tensor(1.5000)
     """
-    return _mean(softmax.probs(parts_of(scores)))
+    return _mean(softmax.probs(softmax_terms(scores)))
 
 
 @verb
@@ -250,7 +250,7 @@ def variance(scores: Real) -> Tensor:
     >>> variance(torch.zeros(4))
     tensor(1.2500)
     """
-    return _variance(softmax.probs(parts_of(scores)))
+    return _variance(softmax.probs(softmax_terms(scores)))
 
 
 stddev = verb.stddev(variance)

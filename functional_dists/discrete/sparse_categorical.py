@@ -69,7 +69,7 @@ def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[
     return table, is_used
 
 
-def parts_of(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
+def softmax_terms(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
     """Return the terms of the softmax over the slots."""
     return softmax.softmax(*listed(logits, indices, padding_value))
 
@@ -155,7 +155,7 @@ def probs(logits: Real, indices: Index, *, padding_value: int | None = None) -> 
     >>> probs(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
     tensor([0.5000, 0.5000, 0.0000])
     """
-    return softmax.probs(parts_of(logits, indices, padding_value))
+    return softmax.probs(softmax_terms(logits, indices, padding_value))
 
 
 @verb
@@ -165,7 +165,7 @@ def normalized_logits(logits: Real, indices: Index, *, padding_value: int | None
     >>> normalized_logits(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
     tensor([-0.6931, -0.6931,    -inf])
     """
-    return softmax.log_probs(parts_of(logits, indices, padding_value))
+    return softmax.log_probs(softmax_terms(logits, indices, padding_value))
 
 
 @verb
