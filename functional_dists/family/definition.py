@@ -112,7 +112,7 @@ class Definition:
             fit: For parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the shape of
                 batch and event, or raises a ValueError.
             keeps_dtypes: Whether floating-point tensors keep their dtypes, instead of one common dtype.
-            passes_to: Another verb. The function also takes the options of that verb, as `**options`.
+            passes_to: Another verb. The function also takes its options, as `**options`, and passes them on.
         """
         if function is None:
             return lambda function: self._make(function, confine, fit, keeps_dtypes, passes_to)

@@ -37,7 +37,7 @@ _OPTION_RAISES = (
 )
 _IN_DTYPE = "in the parameters' dtype"
 _SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
-_TREES = "Any argument except `key` may be a pytree of such values; the result then has the same structure."
+_TREES = "Any argument except `key` may be a pytree; the result then has the same structure."
 _ROW_OPTIONS = ("temperature", "atol", "rtol")
 _SCORES = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
 _RETURNS = {"check": "None.", "support": "A constraint of `torch.distributions.constraints`."}
