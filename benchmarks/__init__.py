@@ -1,1 +1,1 @@
-"""Comparisons with other libraries: `python -m benchmarks.compare` is the harness, `studies` ran once."""
+"""Comparisons with other libraries: `python -m benchmarks.compare` runs them; `studies` holds single experiments."""

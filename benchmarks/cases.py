@@ -1,4 +1,4 @@
-"""What is timed: families, verbs and shapes, and their inputs, the same arrays for every contender."""
+"""The timed cases: families, verbs and shapes, with the same input arrays for every contender."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ Arrays = dict[str, np.ndarray]
 
 VERBS = ("sample", "sample_and_log_prob", "log_prob", "entropy", "kl")
 DRAWING = ("sample", "sample_and_log_prob", "sample_log_prob_entropy")
-PIPELINE = "pipeline "  # before the family in the name of what users run
+PIPELINE = "pipeline "  # prefix of the family in the name of a pipeline, as users run it
 ACTORS = ("actor", "ProbabilisticActor")  # verbs of pipelines: `policy.actor`, and TorchRL's with the shim's class
 LOW, HIGH, IGNORE_INDEX = -1.0, 1.0, -100
 BATCH, OBSERVATION, HIDDEN, ACTION = 32, 17, 64, 6  # of one update of the ensemble
@@ -35,7 +35,7 @@ LOGITS = "llm_masked_categorical"
 class Case:
     """One kind of work at one shape.
 
-    `log_prob` is forward and backward: the log-probs, and their sum's gradient by the parameters.
+    `log_prob` is forward and backward: the log-probs, and the gradient of their sum with respect to the parameters.
     """
 
     family: str
@@ -54,7 +54,7 @@ class Case:
 
     @property
     def call(self) -> "Case":
-        """The same verb of the family itself, for a pipeline."""
+        """The case of the family itself, without the pipeline."""
         return replace(self, family=self.family.removeprefix(PIPELINE))
 
     @property
@@ -62,7 +62,7 @@ class Case:
         return int(np.prod(self.shape))
 
 
-COPY = Case("memory", "copy", (2**26,))  # which no cache holds
+COPY = Case("memory", "copy", (2**26,))  # larger than any cache
 PIPELINES = (
     *(
         Case(f"{PIPELINE}tanh_normal", verb, shape)
@@ -80,7 +80,7 @@ ENSEMBLES = tuple(Case("ensemble", "update", (num,)) for num in (1, 8, 64, 512))
 
 
 def work(device: str) -> list[Case]:
-    """Return all cases, on a GPU with larger ones added."""
+    """Return all cases, including larger ones on a GPU."""
     on_gpu = device != "cpu"
     cases = [COPY]
     for family in CONTINUOUS:
@@ -99,7 +99,7 @@ def work(device: str) -> list[Case]:
 
 
 def few(cases: list[Case]) -> list[Case]:
-    """Return a case of every kind, for a quick look."""
+    """Return one case of every kind, for a quick run."""
     shapes = ((256, 6), (256, 64), (8, 32, 32_000), (8,))
     return [
         case
@@ -116,7 +116,7 @@ def few(cases: list[Case]) -> list[Case]:
 
 
 def matching(cases: list[Case], patterns: Sequence[str]) -> list[Case]:
-    """Return the cases whose name has one of these in it; `*` and `?` stand for any letters and any letter.
+    """Return the cases whose name contains one of the patterns, which may have the wildcards `*` and `?`.
 
     >>> [case.name for case in matching(work("cpu"), ["tanh_normal*(256, 6)"])][:2]
     ['tanh_normal sample (256, 6)', 'tanh_normal sample_and_log_prob (256, 6)']
@@ -128,7 +128,7 @@ def matching(cases: list[Case], patterns: Sequence[str]) -> list[Case]:
 def inputs(case: Case) -> Arrays:
     """Return the parameters by name, those of a second distribution as `q_...`, and a `value` to score.
 
-    Of a pipeline `raw` is what a network puts out for these parameters.
+    For a pipeline, `raw` is the network output that gives these parameters.
     """
     source = np.random.default_rng(0)
     if case.is_pipeline:
@@ -145,10 +145,10 @@ def inputs(case: Case) -> Arrays:
 
 def _continuous(source: np.random.Generator, case: Case) -> Arrays:
     loc, q_loc, noise = (source.standard_normal(case.shape, dtype=np.float32) for _ in range(3))
-    scale, q_scale, share = (0.3 + 0.7 * source.random(case.shape, dtype=np.float32) for _ in range(3))
+    scale, q_scale, uniform = (0.3 + 0.7 * source.random(case.shape, dtype=np.float32) for _ in range(3))
     loc *= 0.5
     x = loc + scale * noise
-    values = {"independent_normal": x, "tanh_normal": np.tanh(x), "truncated_normal": 2 * (share - 0.65)}
+    values = {"independent_normal": x, "tanh_normal": np.tanh(x), "truncated_normal": 2 * (uniform - 0.65)}
     q_loc = loc + 0.3 * q_loc
     return {"loc": loc, "scale": scale, "q_loc": q_loc, "q_scale": q_scale, "value": values[case.family]}
 
@@ -172,14 +172,14 @@ def _discrete(source: np.random.Generator, case: Case) -> Arrays:
 def _pipeline(source: np.random.Generator, case: Case) -> Arrays:
     if case.family in CONTINUOUS:
         arrays = _continuous(source, case)
-        # `parameters.normal_params` makes the scale of this: softplus(raw + log(expm1(0.99))) + 0.01.
+        # The inverse of `parameters.normal_params`, whose scale is softplus(raw + log(expm1(0.99))) + 0.01.
         raw_scale = np.log(np.expm1(arrays["scale"] - 0.01) / np.expm1(0.99))
         return {**arrays, "raw": np.concatenate([arrays["loc"], raw_scale], -1, dtype=np.float32)}
     arrays = _discrete(source, case)
     if "mask" in arrays:
-        arrays["mask"] = source.random(case.shape[-1:], dtype=np.float32) < 0.7  # one for all rows
+        arrays["mask"] = source.random(case.shape[-1:], dtype=np.float32) < 0.7  # the same for all rows
         arrays["value"] = source.choice(np.flatnonzero(arrays["mask"]), case.shape[:-1])
-    state_values = np.zeros((*case.shape[:-1], 1), np.float32)  # which a second head puts out
+    state_values = np.zeros((*case.shape[:-1], 1), np.float32)  # the output of a second head
     return {**arrays, "raw": np.concatenate([arrays["logits"], state_values], -1)}
 
 
@@ -197,6 +197,6 @@ def _ensemble(source: np.random.Generator, num: int) -> Arrays:
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
-    """Return the nearest numbers that bfloat16 has."""
+    """Return the numbers rounded to bfloat16."""
     bits = array.view(np.uint32).astype(np.uint64)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)

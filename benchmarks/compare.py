@@ -3,14 +3,13 @@
     python -m benchmarks.compare
     python -m benchmarks.compare --quick --only "tanh_normal sample" --contenders "ours/*"
 
-Every library has a process of its own. In a round each contender of a case makes one measurement, of as many calls as
-fill ten milliseconds, on the same inputs, while the others sleep: whatever else the machine does befalls all alike.
-Memory that a process has got it keeps.
-Before that its result is checked against float64. A case runs for the given number of rounds, or fewer where it would
-take longer than `--seconds`, unless a goal speaks of it.
+Every library has its own process, which keeps the memory that it has allocated. First the result of each contender is
+checked against float64. In a round each contender of a case makes one measurement on the same inputs, of as many calls
+as fill ten milliseconds, while the others sleep. So other load on the machine affects all contenders alike. A case runs
+for the given number of rounds, or for fewer if it would take longer than `--seconds` and no goal names it.
 
-The results are RESULTS.md, RESULTS.png and RESULTS.json: in benchmarks/ those of a whole run, in outputs/ those of a
-part. With `--update` a part takes the place of the same cases in benchmarks/, and leaves the others there.
+The results are RESULTS.md, RESULTS.png and RESULTS.json. A whole run writes them to benchmarks/, a partial run to
+outputs/. With `--update` a partial run replaces the same cases in benchmarks/ and keeps the others.
 """
 
 import argparse
@@ -49,7 +48,7 @@ IMPORTS = {
 
 @dataclass
 class Settings:
-    """How much is measured."""
+    """The amount of measurement."""
 
     rounds: int
     seconds: float
@@ -112,7 +111,7 @@ def main(given: Sequence[str] | None = None) -> None:
                     results.put(timed)
                     report.save(results, file)
     finally:
-        report.write(results, options.output)  # what an interrupted run has measured too
+        report.write(results, options.output)  # also the results of an interrupted run
     has_rest = options.only is None and not options.missing
     if has_rest:
         results.imports = import_times(5 if not options.quick else 1)
@@ -136,7 +135,7 @@ def measure(chosen: Iterable[Case], threads: int, settings: Settings, bar: "tqdm
 
 
 def of_case(case: Case, threads: int, workers: dict[str, Worker], settings: Settings) -> report.Timed:
-    """Prepare a case with every contender, and time those that can do it in turns."""
+    """Prepare a case with every contender, and time in turns those that support it."""
     timed = report.Timed(case, threads)
     seconds: dict[str, list[float]] = {}
     counts: dict[str, int] = {}
@@ -163,7 +162,7 @@ def of_case(case: Case, threads: int, workers: dict[str, Worker], settings: Sett
                 timed.failures[name] = str(failure)
                 del seconds[name]
     for worker in workers.values():
-        with contextlib.suppress(Failure):  # of a library that is not installed
+        with contextlib.suppress(Failure):  # the library is not installed
             worker.ask("release")
     timed.summaries = {name: summary(values) for name, values in seconds.items()}
     return timed
@@ -184,9 +183,9 @@ def rounds_of(case: Case, round_takes: float, settings: Settings) -> int:
     return max(min(LEAST_ROUNDS, settings.rounds), int(settings.seconds / round_takes))
 
 
-# -------------------------------------------------------------------------------------------- what fresh processes tell
+# -------------------------------------------------------------------------------------------- measured in new processes
 def import_times(rounds: int) -> dict[str, float]:
-    """Return the median seconds of imports, each in a fresh process; those that fail are left out."""
+    """Return the median seconds of imports, each in a new process; imports that fail are left out."""
     times: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for _ in range(rounds):
         for name, statement in IMPORTS.items():
@@ -198,7 +197,7 @@ def import_times(rounds: int) -> dict[str, float]:
 
 
 def compile_times(settings: Settings, rounds: int) -> dict[Case, dict[str, float]]:
-    """Return the median seconds of compilation and first call, by a compiler that has run before and cached nothing."""
+    """Return the median seconds of compilation and first call, with a compiler that is warm but has no cache."""
     times: dict[Case, dict[str, list[float]]] = {case: {} for case in COMPILED}
     warm_up = Case("independent_normal", "sample_and_log_prob", (256, 6))
     for _ in tqdm(range(rounds), desc="compile times", unit="round"):

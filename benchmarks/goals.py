@@ -1,4 +1,4 @@
-"""The goals, and whether a run has met them."""
+"""The goals of the benchmarks, and whether a run meets them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Medians = Mapping[str, float]  # seconds by contender
 
 @dataclass(frozen=True)
 class Goal:
-    """The fastest of `ours` is to be `times` as fast as the fastest of `peers` in a case."""
+    """The goal that the fastest of `ours` is `times` as fast as the fastest of `peers`."""
 
     case: Case
     ours: tuple[str, ...]
@@ -25,7 +25,7 @@ class Goal:
         return f"{_named(self.ours)} {self.times:.3g}x as fast as {_named(self.peers)}"
 
     def outcome(self, medians: Medians) -> tuple[str, bool] | None:
-        """Return what was measured and whether that is enough; None where something was not measured."""
+        """Return the measured ratio as text and whether it meets the goal; None if a measurement is missing."""
         ours, theirs = _fastest(self.ours, medians), _fastest(self.peers, medians)
         if ours is None or theirs is None:
             return None
@@ -35,7 +35,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Excess:
-    """`slower` is to take at most so many seconds more than `faster`."""
+    """The goal that `slower` takes at most `most` seconds longer than `faster`."""
 
     case: Case
     slower: str

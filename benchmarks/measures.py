@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Summary(NamedTuple):
-    """Seconds a call, over so many rounds."""
+    """Statistics of the seconds per call, over the rounds."""
 
     median: float
     low: float
@@ -30,7 +30,7 @@ def summary(seconds: Sequence[float]) -> Summary:
 
 
 def medians(calls: Mapping[str, Callable[[], object]], rounds: int, repeats: int) -> dict[str, float]:
-    """Call all in turn and return the median microseconds a call of each, the first round left out.
+    """Return the median microseconds per call of each function, called in turns, without the first round.
 
     >>> list(medians({"nothing": lambda: None}, rounds=3, repeats=10))
     ['nothing']
@@ -56,7 +56,7 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def steepest(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Return the largest exponent from one size to the next.
+    """Return the largest exponent between neighbouring sizes.
 
     >>> round(steepest([1, 10, 100], [1, 1, 100]), 6)
     2.0

@@ -1,6 +1,6 @@
-"""The process of one library: it prepares, checks and times calls as it is told to through a pipe.
+"""The process of one library: it prepares, checks and times calls on requests from a pipe.
 
-The number of threads is settled by the environment and the set of cores before anything that has threads is imported.
+The environment and the set of cores fix the number of threads before any library with threads is imported.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from benchmarks.worker import ENOUGH, Readiness
 
 
 def pin(threads: int) -> None:
-    """Keep this process on as many cores as it has threads, which libraries without such a setting obey too."""
+    """Restrict this process to as many cores as threads; this also limits libraries without a thread setting."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 class Bench:
-    """The calls that are prepared, by the name of their form."""
+    """The prepared calls, by the name of their form."""
 
     def __init__(self, framework: str, device: str) -> None:
         self.library = importlib.import_module(f"benchmarks.contenders.{framework}")
@@ -32,7 +32,7 @@ class Bench:
         self.inputs: tuple[Any, Any] = (None, None)
 
     def prepare(self, form: str, case: Any) -> Readiness | None:
-        """Make a call ready to be timed, and check what it returns; None where the library has no such thing."""
+        """Prepare a call for timing and check its result; return None if the library does not support the case."""
         from benchmarks import reference
 
         arrays = self._arrays(case)
@@ -61,12 +61,12 @@ class Bench:
         return self.inputs[1]
 
     def time(self, form: str, count: int) -> float:
-        """Return the seconds of one call, of so many."""
+        """Return the seconds per call, over `count` calls."""
         call = self.calls.get(form)
         if call is None:
             raise LookupError("was lost with its process")
         for _ in range(math.ceil(count / 10) if count > 1 else 0):
-            call()  # as the process slept, the first ones find the caches cold
+            call()  # warms the caches, which are cold after the sleep
         gc.disable()
         try:
             return self.library.time_calls(call, count, self.device)

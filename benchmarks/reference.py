@@ -1,6 +1,6 @@
-"""What a contender should return, in float64 by NumPy and SciPy, and whether what it returned is that.
+"""Reference results in float64 by NumPy and SciPy, and the check of a contender's result against them.
 
-The inputs are ordinary, so that plain formulas are right; only the first rows are computed.
+The inputs are not extreme, so plain formulas are accurate. Only the first rows are computed.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ STEP = 1e-5
 
 
 def verdict(case: Case, arrays: Arrays, result: tuple[np.ndarray, ...]) -> str:
-    """Return "" where the result is right, else what is wrong with it."""
+    """Return "" if the result is right, else a description of the error."""
     if case.is_pipeline:
         case = case.call
     if case.family == "memory":
@@ -111,7 +111,7 @@ def _of_draws(case: Case, value: np.ndarray) -> str:
 
 
 def _uniform(u: np.ndarray) -> str:
-    """Compare the first two moments of what should be uniform."""
+    """Compare the first two moments of numbers that should be uniform."""
     first = abs(u.mean() - 0.5) / np.sqrt(1 / 12 / u.size)
     second = abs(((u - 0.5) ** 2).mean() - 1 / 12) / np.sqrt(1 / 180 / u.size)
     z = max(first, second)
@@ -238,7 +238,7 @@ def _of_update(arrays: Arrays, losses: np.ndarray, weights: np.ndarray) -> str:
 
 
 def _losses(arrays: Arrays, seed: int) -> np.ndarray:
-    """Return a loss of every policy, of fresh noise."""
+    """Return the loss of every policy for new noise."""
     hidden = np.tanh(arrays["observation"] @ arrays["w1"] + arrays["b1"][:, None])
     output = hidden @ arrays["w2"] + arrays["b2"][:, None]
     loc, scale = output[..., :ACTION], np.logaddexp(0, output[..., ACTION:]) + 0.1

@@ -1,4 +1,4 @@
-"""The results as a page, as a picture, and as a file of numbers that a later run brings up to date."""
+"""The results as a page, as a picture, and as a file of numbers that a later run can update."""
 
 import json
 import platform
@@ -16,7 +16,7 @@ from benchmarks.measures import Summary, slope, steepest
 OURS = "ours"
 PEERS = tuple(framework for framework in FORMS if framework != OURS)
 TOO_STEEP = 1.05
-LARGE = 2**22  # bytes moved, from which on a fraction of the memory's bandwidth is told
+LARGE = 2**22  # bytes moved, from which the page shows the fraction of the memory bandwidth
 HEADINGS = {
     "ours/eager": "ours, eager",
     "ours/key": "ours, eager, key",
@@ -32,10 +32,10 @@ PACKAGES = ("torch", "torchrl", "tensordict", "jax", "distrax", "numpy")
 
 @dataclass
 class Timed:
-    """The times of one case with so many threads, and what a reader of them should know, by contender.
+    """The times and remarks of one case and one number of threads, by contender.
 
-    moved: Bytes that ours reads and writes at least.
-    wrong: What is wrong with a result.
+    moved: The least number of bytes that ours reads and writes.
+    wrong: The errors of results.
     """
 
     case: Case
@@ -56,14 +56,14 @@ class Timed:
         return min(names, key=lambda name: self.summaries[name].median, default=None)
 
     def ratio(self, peer: str) -> float | None:
-        """Return how many times as fast as the best of a peer the best of ours is."""
+        """Return the median time of the best of a peer divided by that of the best of ours."""
         ours, theirs = self.best(OURS), self.best(peer)
         return self.medians[theirs] / self.medians[ours] if ours and theirs else None
 
 
 @dataclass
 class Results:
-    """All that a run has measured."""
+    """All measurements of a run."""
 
     device: str
     contenders: list[str]
@@ -77,7 +77,7 @@ class Results:
         return sorted({timed.threads for timed in self.cases})
 
     def put(self, timed: Timed) -> None:
-        """Add a case, in the place of what was known of it."""
+        """Add a case, replacing its earlier result."""
         others = [one for one in self.cases if (one.case, one.threads) != (timed.case, timed.threads)]
         order = {case: i for i, case in enumerate(work(self.device))}
         self.cases = sorted([*others, timed], key=lambda one: (one.threads, order.get(one.case, len(order))))
@@ -94,7 +94,7 @@ def load(file: Path) -> Results:
 
 
 def save(results: Results, file: Path) -> None:
-    """Write the numbers as JSON, a line for each case."""
+    """Write the numbers as JSON, one line per case."""
     compile_times = [{"case": _fields(case), "seconds": times} for case, times in results.compile_times.items()]
     entries = {**vars(results), "cases": list(map(_entry, results.cases)), "compile_times": compile_times}
     lines = [f"{json.dumps(name)}: {_lines(entry)}" for name, entry in entries.items()]
@@ -142,12 +142,12 @@ def write(results: Results, folder: Path) -> None:
 
 # ----------------------------------------------------------------------------------------------------------------- page
 def table(headings: list[str], rows: list[list[str]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in [headings, ["---"] * len(headings), *rows])
 
 
 def seconds_as_text(seconds: float) -> str:
-    """Return seconds in a unit that suits them.
+    """Return a time as text with a suitable unit.
 
     >>> seconds_as_text(0.00123), seconds_as_text(12.3e-6), seconds_as_text(4.0)
     ('1.23 ms', '12.3 us', '4.00 s')
@@ -227,7 +227,7 @@ def _times(results: Results, threads: int, pipelines: bool) -> str:
 
 
 def _bandwidth(results: Results, threads: int) -> float | None:
-    """Return the bytes a second that a copy moves."""
+    """Return the bandwidth of a copy in bytes per second."""
     for timed in results.cases:
         if (timed.case, timed.threads) == (COPY, threads) and "ours/eager" in timed.summaries:
             return timed.moved / timed.medians["ours/eager"]
@@ -243,7 +243,7 @@ def _row(timed: Timed, contenders: list[str], peers: list[str], bandwidth: float
 
 
 def _bandwidth_used(timed: Timed, bandwidth: float | None) -> str:
-    """Return at which fraction of the bandwidth the best of ours moves the least it must, where that is much."""
+    """Return the fraction of the bandwidth that the best of ours uses; "" for small cases."""
     best = timed.best(OURS)
     if not best or not bandwidth or timed.moved < LARGE:
         return ""
@@ -277,7 +277,7 @@ are above {TOO_STEEP}; `benchmarks/studies/growth.py` says why."""
 
 
 def series(results: Results) -> dict[tuple[str, str, str, int, str], list[tuple[int, float]]]:
-    """Return sizes and times of ours by family, verb, dtype, threads and contender, where there are several."""
+    """Return sizes and times of ours by family, verb, dtype, threads and contender, if there are several sizes."""
     series: dict[tuple[str, str, str, int, str], list[tuple[int, float]]] = {}
     for timed in results.cases:
         for name, seconds in timed.medians.items():
@@ -304,7 +304,7 @@ def _fresh(results: Results) -> str:
 
 
 def _remarks(results: Results) -> str:
-    """Return what is wrong, noteworthy or failed, each once with its cases."""
+    """Return a table of errors, notes and failures, each once with its cases."""
     cases_of: dict[tuple[str, str, str], list[str]] = {}
     for timed in results.cases:
         for mark, remarks in (("✗", timed.failures), ("†", timed.wrong), ("‡", timed.notes)):

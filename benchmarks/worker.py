@@ -1,4 +1,4 @@
-"""A process with one library, as the process that compares them sees it."""
+"""A handle on the process of one library, for the process that compares them."""
 
 import os
 import subprocess
@@ -8,15 +8,15 @@ from multiprocessing import Pipe
 from typing import Any, NamedTuple
 
 ENOUGH = 1e-2  # seconds of work in one measurement
-PAUSE = 5e-3  # seconds between measurements, after which threads that spin while they wait have gone to sleep
-PATIENCE = 900  # seconds that a reply may take
-# For the GNU allocator. Memory that went back to the system is got again page by page, which takes as long as several
-# passes over it; and which process gives what back when is chance.
+PAUSE = 5e-3  # seconds between measurements, enough for spinning threads to go to sleep
+PATIENCE = 900  # most seconds for a reply
+# Makes the GNU allocator keep its memory. Memory that was returned to the system is allocated again page by page, which
+# takes as long as several passes over it, and the time of the return is random.
 MEMORY_KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 class Readiness(NamedTuple):
-    """What is known of a prepared call.
+    """The properties of a prepared call.
 
     seconds: Of one call.
     compiled: Seconds of its preparation and first call.
@@ -33,11 +33,11 @@ class Readiness(NamedTuple):
 
 
 class Failure(Exception):
-    """A worker could not do what it was told; the text says why."""
+    """Raised if a worker cannot handle a request; the text says why."""
 
 
 class Worker:
-    """A process with one library, at the other end of a pipe."""
+    """A process with one library, connected by a pipe."""
 
     def __init__(self, framework: str, threads: int, device: str, **variables: str) -> None:
         self.arguments = (framework, threads, device)
@@ -58,7 +58,7 @@ class Worker:
         theirs.close()
 
     def ask(self, *request: Any) -> Any:
-        """Return the reply to a request, the name of a method of `process.Bench` and its arguments."""
+        """Return the reply to a request: the name of a method of `process.Bench`, and its arguments."""
         try:
             self.connection.send(request)
             if not self.connection.poll(PATIENCE):
@@ -85,13 +85,13 @@ class Worker:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the variables that settle the number of threads."""
+    """Return the environment variables that set the number of threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {**dict.fromkeys(names, str(threads)), "PYTHONWARNINGS": "ignore"}
 
 
 def settle(threads: int) -> None:
-    """Begin this program again where it has other settings than `make bench`, which have to be there from the start."""
+    """Restart this program with the environment of `make bench` if it was started with another one."""
     settings = {**environment(threads), **MEMORY_KEPT}
     if any(os.environ.get(name) != value for name, value in settings.items()):
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **settings})

@@ -1,7 +1,7 @@
 """Kullback-Leibler divergence between two distributions, of the same or of different families.
 
-Two distributions of one family use its verb `kl`, whatever `bind` fixed. `register` adds a function for another pair of
-families.
+Two distributions of one family use its verb `kl`, even if `bind` fixed some parameters. `register` adds a function for
+another pair of families.
 """
 
 import inspect
@@ -23,14 +23,14 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
 
     Args:
         p: The first distribution, a pair of a family and its parameters: `Params`, a tuple or a mapping.
-        q: The second distribution, a pair likewise.
+        q: The second distribution, also a pair.
         options: Options of the family's own `kl`, such as `event_dims`.
 
     Returns:
         A tensor of shape (*batch).
 
     Raises:
-        NotImplementedError: there is no function for this pair of families.
+        NotImplementedError: no function is registered for this pair of families.
         TypeError: an argument is not such a pair, or the parameters do not fit the family.
 
     >>> import torch
@@ -53,7 +53,7 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
     if p_family is not q_family or not hasattr(p_family, "kl"):
         names = [name_of(family) for family in (p_family, q_family)]
         raise NotImplementedError(
-            f"no KL divergence of {names[0]} from {names[1]} is known; add one with divergence.register"
+            f"no KL divergence of {names[0]} from {names[1]} is registered; add one with divergence.register"
         )
     return p_family.kl(p_params, q_params, **options)
 

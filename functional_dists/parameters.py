@@ -1,6 +1,6 @@
-"""From what a network puts out to the parameters of a distribution.
+"""Functions from the output of a network to the parameters of a distribution.
 
-The mappings are named as in TorchRL and tensordict, so that a configuration file keeps its meaning.
+The mappings have the names that they have in TorchRL and tensordict, so that a configuration file keeps its meaning.
 """
 
 import math
@@ -48,11 +48,11 @@ def normal_params(
 def state_independent_scale(
     loc: Tensor, raw_scale: Tensor, *rest: Any, scale_mapping: ScaleMapping = "exp", scale_lb: float = 1e-4
 ) -> tuple[Any, ...]:
-    """Pair a network's location with a scale that is a parameter of its own, the same in every state.
+    """Pair a network's location with a scale that is a separate parameter, the same in every state.
 
     Args:
         loc: The location, of shape (*batch, n).
-        raw_scale: What the mapping makes the scale of, of a shape that broadcasts to that of `loc`.
+        raw_scale: The input of the mapping, of a shape that broadcasts to that of `loc`.
         rest: Further outputs, which are passed on.
         scale_mapping: A name that the function `scale_mapping` knows, or a function of a tensor.
         scale_lb: The least scale.
@@ -76,7 +76,7 @@ def _positive(raw_scale: Tensor, mapping: ScaleMapping, scale_lb: float) -> Tens
 
 
 def scale_loc(loc: Tensor, upscale: float | Tensor = 5.0) -> Tensor:
-    """Bound a location softly, upscale * tanh(loc / upscale), so that a squashed policy does not saturate.
+    """Bound a location smoothly by upscale * tanh(loc / upscale), so that a squashed policy does not saturate.
 
     Args:
         loc: The location, of any shape.
@@ -93,10 +93,10 @@ def scale_loc(loc: Tensor, upscale: float | Tensor = 5.0) -> Tensor:
 
 # ----------------------------------------------------------------------------------------------------------- mappings
 def scale_mapping(name: str) -> Callable[[Tensor], Tensor]:
-    """Return the mapping of the real line to a scale that has this name.
+    """Return the mapping with this name, a function from real numbers to scales.
 
     `softplus`; `exp`; `relu`; `expln`, which is exp(x) below 0 and 1 + log(1 + x) above; `none`, the identity;
-    `biased_softplus[_bias[_min]]`, which is `bias` (1.0) at 0 and nowhere below `min` (0.01).
+    `biased_softplus[_bias[_min]]`, which is `bias` (1.0) at 0 and at least `min` (0.01) everywhere.
 
     Args:
         name: The name, parameters included, such as "biased_softplus_0.5_0.01".
@@ -139,7 +139,7 @@ def inverse_softplus(y: Tensor) -> Tensor:
     """
     small = y < 1
     y_small, y_large = torch.where(small, y, 1.0), torch.where(small, 1.0, y)
-    # exp(y) - 1 = 2 exp(y / 2) sinh(y / 2), which keeps its digits when compiled; expm1 does not.
+    # exp(y) - 1 = 2 exp(y / 2) sinh(y / 2). This stays accurate in compiled code; expm1 does not.
     return torch.where(
         small, 0.5 * y_small + torch.log(2 * torch.sinh(0.5 * y_small)), y_large + torch.log1p(-torch.exp(-y_large))
     )

@@ -1,4 +1,4 @@
-"""Families made of families."""
+"""Combinators: functions from families to a family."""
 
 from functional_dists.combinators.independent_axes import independent
 from functional_dists.combinators.one_hot_vectors import one_hot

@@ -1,4 +1,4 @@
-"""A family of several independent elements: scores are summed over what were the last axes of the batch."""
+"""A family of independent elements: scores are summed over the last axes of the batch, which become event axes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +18,8 @@ def independent(family: Any, event_dims: int = 1) -> Any:
     """Return a family of independent elements, whose log-prob, entropy and divergence are sums over the last axes.
 
     Args:
-        family: A family. One with the option `event_dims` gets another default of it, and keeps the option.
-        event_dims: How many axes of the batch become axes of the event, beside those that the family has.
+        family: A family. If it has the option `event_dims`, it keeps that option with another default.
+        event_dims: How many axes of the batch become axes of the event, in addition to those of the family.
 
     Returns:
         A family with the parameters of `family`.
@@ -41,18 +41,18 @@ def independent(family: Any, event_dims: int = 1) -> Any:
         return bind(family, event_dims=spec.event_dims + event_dims)
     verb = define(family.Params, f"independent({name_of(family)}, {event_dims})")
 
-    def summed(score: Tensor) -> Tensor:
+    def sum_score(score: Tensor) -> Tensor:
         if score.ndim < event_dims:
             raise ValueError(f"{verb.name}: the batch must have {event_dims} axes to sum over, got {score.ndim}")
         return sum_event(score, event_dims)
 
-    def of_pair(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return pair[0], summed(pair[1])
+    def sum_log_prob(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return pair[0], sum_score(pair[1])
 
-    for name, own in verbs(family).items():
-        change: Callable[..., Any] | None = summed if name in _SCORES else of_pair if name in _PAIRS else None
+    for name, function in verbs(family).items():
+        change: Callable[..., Any] | None = sum_score if name in _SCORES else sum_log_prob if name in _PAIRS else None
         if change is None:
             verb.inherit(family, name)
         else:
-            verb.mapped(own, change, f"Return what `{name}` of {name_of(family)} does, with the score summed.")
+            verb.mapped(function, change, f"Return the result of `{name}` of {name_of(family)}, with the score summed.")
     return verb

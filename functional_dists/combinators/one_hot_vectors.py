@@ -1,9 +1,9 @@
 """A discrete family whose values are one-hot vectors of length N.
 
-Probabilities are those of the family. `rsample` has a gradient in one of two ways. "straight_through" is the one-hot
-vector with the gradient of the probabilities (Bengio, Leonard, Courville 2013). "relaxed" is a point inside the simplex
-of the outcomes that are possible, the softmax of perturbed logits over a temperature, with the density
-`log_prob_relaxed` (Maddison, Mnih, Teh, "The Concrete distribution", 2017).
+Probabilities are those of the family. `rsample` has one of two gradients. "straight_through" draws a one-hot vector
+with the gradient of the probabilities (Bengio, Leonard, Courville 2013). "relaxed" draws a point inside the simplex of
+the possible outcomes: the softmax of perturbed logits divided by a temperature. `log_prob_relaxed` is its log-density
+(Maddison, Mnih, Teh, "The Concrete distribution", 2017).
 """
 
 from typing import Any, Literal
@@ -27,11 +27,11 @@ Gradient = Literal["straight_through", "relaxed"]
 
 @combinator
 def one_hot(family: Any) -> Definition:
-    """Return a discrete family with one-hot vectors for its outcomes.
+    """Return a discrete family whose outcomes are one-hot vectors.
 
     Args:
         family: A discrete family, with values 0, ..., N - 1. Its function `table` gives the logits of all outcomes and
-            the mask of those that are possible; without one its `normalized_logits` are taken.
+            the mask of the possible ones; without that function its `normalized_logits` are used.
 
     Returns:
         A family with the parameters and options of `family`.
@@ -64,7 +64,7 @@ def one_hot(family: Any) -> Definition:
     def sample_and_log_prob(
         key: Source, params: Parameters, *, sample_shape: Shape = (), **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function."""
+        """Draw what `sample` draws, with its log-probability, which has the score-function gradient."""
         outcome, log_prob = family.sample_and_log_prob(key, *params, sample_shape=sample_shape, **options)
         return encoded(outcome, params), log_prob
 
@@ -80,9 +80,9 @@ def one_hot(family: Any) -> Definition:
     ) -> Tensor:
         """Draw vectors with a gradient, in the parameters' dtype: those of `sample`, or relaxed ones."""
         logits, mask = table(params, options)
-        of_rows = _of_rows(f"{name}.rsample", temperature, logits, mask, within=NOT_NEGATIVE)
+        row_temperature = _temperature_per_row(f"{name}.rsample", temperature, logits, mask, within=NOT_NEGATIVE)
         if _is_relaxed(gradient):
-            return _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)[1].exp()
+            return _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or row_temperature)[1].exp()
         probs = softmax.probs(softmax.softmax(logits, mask))
         return vectors.straight_through(sample(key, *params, sample_shape=sample_shape, **options), probs)
 
@@ -96,22 +96,24 @@ def one_hot(family: Any) -> Definition:
         temperature: float | Tensor = 1.0,
         **options: Any,
     ) -> tuple[Tensor, Tensor]:
-        """Draw what `rsample` draws, with its log-probability; of relaxed vectors the log-density of the noise."""
+        """Draw what `rsample` draws, with its log-probability; for relaxed vectors, their log-density."""
         logits, mask = table(params, options)
         within = POSITIVE if _is_relaxed(gradient) else NOT_NEGATIVE
-        of_rows = _of_rows(f"{name}.rsample_and_log_prob", temperature, logits, mask, within=within)
+        row_temperature = _temperature_per_row(f"{name}.rsample_and_log_prob", temperature, logits, mask, within=within)
         if _is_relaxed(gradient):
-            support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)
-            return log_value.exp(), vectors.relaxed_log_density(logits, support, log_value, of_rows)
+            support, log_value = _relaxed_log_draw(
+                key, logits, mask, sample_shape, fixed(temperature) or row_temperature
+            )
+            return log_value.exp(), vectors.relaxed_log_density(logits, support, log_value, row_temperature)
         hard, log_prob = sample_and_log_prob(key, *params, sample_shape=sample_shape, **options)
         return vectors.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob
 
     # ---------------------------------------------------------------------------------------------------- probability
     @verb(passes_to=family.log_prob)
     def log_prob(params: Parameters, value: OneHot, **options: Any) -> Tensor:
-        """Return the log-probability of a one-hot vector; -inf for what is not one-hot, or not possible."""
+        """Return the log-probability of a one-hot vector; -inf for a vector that is not one-hot, or not possible."""
         outcome, is_nan = vectors.decoded(value)
-        outcome = torch.where(outcome < 0, params[0].shape[-1], outcome)  # which does not exist
+        outcome = torch.where(outcome < 0, params[0].shape[-1], outcome)  # an outcome that does not exist
         return vectors.nan_where(is_nan, family.log_prob(*params, value=outcome, **options))
 
     @verb(passes_to=family.log_prob)
@@ -120,15 +122,15 @@ def one_hot(family: Any) -> Definition:
     ) -> Tensor:
         """Return the log-density of a relaxed vector on the simplex of the possible outcomes.
 
-        A zero in the vector, which relaxed draws round to at low temperatures, counts as the smallest normal number.
+        At low temperatures entries of relaxed draws round to 0; an entry of 0 counts as the smallest normal number.
         """
         logits, mask = table(params, options)
-        of_rows = _of_rows(f"{name}.log_prob_relaxed", temperature, logits, mask, within=POSITIVE)
-        return _relaxed_score(logits, mask, value, of_rows)
+        row_temperature = _temperature_per_row(f"{name}.log_prob_relaxed", temperature, logits, mask, within=POSITIVE)
+        return _relaxed_score(logits, mask, value, row_temperature)
 
     @verb(passes_to=family.sample)
     def support(params: Parameters, **options: Any) -> Constraint:
-        """Return the one-hot vectors of finite log-probability, as a constraint."""
+        """Return the support as a constraint: the one-hot vectors of finite log-probability."""
         return supports.one_hot_outcomes(supports.allowed(*table(params, options)))
 
     # -------------------------------------------------------------------------------------------------------- moments
@@ -146,17 +148,17 @@ def one_hot(family: Any) -> Definition:
 
     @verb(passes_to=family.mode)
     def mode(params: Parameters, **options: Any) -> Tensor:
-        """Return the most probable vector, the first of equals."""
+        """Return the most probable vector, the first among equals."""
         return encoded(family.mode(*params, **options), params)
 
     verb.deterministic(mode)
     return verb
 
 
-def _of_rows(
+def _temperature_per_row(
     function: str, temperature: float | Tensor, logits: Tensor, mask: Tensor | None, *, within: Range
 ) -> Tensor:
-    """Return the option `temperature` of a verb as a tensor that broadcasts to ``(*B, 1)``."""
+    """Return the checked option `temperature` as a tensor that broadcasts to ``(*B, 1)``."""
     batch = _shape(logits, mask)[:-1]
     wide = per_row(
         function, "temperature", temperature, batch, dtype=torch.float64, device=logits.device, within=within
@@ -177,7 +179,7 @@ def _is_relaxed(gradient: Gradient) -> bool:
 def _relaxed_log_draw(
     key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape, temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """Return the support, and the logarithms of relaxed vectors."""
+    """Return the support, and the logarithms of drawn relaxed vectors."""
     support = softmax.softmax(logits, mask).support
     *batch, count = support.shape
     noise = draw_entries(gumbel, key, sample_shape, batch, (count,), dtype=logits.dtype, device=logits.device)
@@ -185,7 +187,7 @@ def _relaxed_log_draw(
 
 
 def _relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperature: Tensor) -> Tensor:
-    """Return the log-density of relaxed vectors; -inf for what lies outside the simplex of the support."""
+    """Return the log-density of relaxed vectors; -inf outside the simplex of the support."""
     support = softmax.softmax(logits, mask).support
     is_outside = ((value < 0) | (~support & (value > 0))).any(-1) | ((value.sum(-1) - 1).abs() >= 1e-3)  # False for NaN
     smallest = torch.finfo(value.dtype).tiny

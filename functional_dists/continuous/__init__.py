@@ -1,4 +1,4 @@
-"""Continuous families, a module each."""
+"""Continuous families, one module each."""
 
 from functional_dists.continuous import delta, normal, tanh_delta, tanh_normal, truncated_normal
 

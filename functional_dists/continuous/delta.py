@@ -1,7 +1,7 @@
 """Point mass at `param`: the distribution of a deterministic policy.
 
-Its log-prob is a logarithm of probability, not of density: 0 at the point, to within a tolerance, and -inf elsewhere,
-without a gradient. What is drawn is `param` itself, with its gradient under `rsample`.
+The log-prob is a log-probability, not a log-density: 0 within a tolerance of the point and -inf elsewhere, with no
+gradient. A draw is `param` itself; `rsample` keeps its gradient.
 """
 
 import math
@@ -47,12 +47,12 @@ def check(param: Real) -> None:
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Return the point, cut from the graph.
+    """Return the point, detached from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), sample_shape=(3,)).shape
     torch.Size([3, 2])
     """
-    return repeated(key, param, sample_shape).detach()
+    return repeat_for_draws(key, param, sample_shape).detach()
 
 
 @verb
@@ -62,42 +62,42 @@ def rsample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
     >>> rsample(random.key(42), torch.ones(2))
     tensor([1., 1.])
     """
-    return repeated(key, param, sample_shape)
+    return repeat_for_draws(key, param, sample_shape)
 
 
 @verb
 def sample_and_log_prob(
     key: Source, param: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return the point, cut from the graph, with its log-probability, 0.
+    """Return the point, detached from the graph, and its log-probability, 0.
 
     >>> sample_and_log_prob(random.key(42), torch.ones(2))
     (tensor([1., 1.]), tensor(0.))
     """
-    value = repeated(key, param, sample_shape).detach()
-    return value, sum_event(zeros_of(value), event_dims)
+    value = repeat_for_draws(key, param, sample_shape).detach()
+    return value, sum_event(zeros_or_nan(value), event_dims)
 
 
 @verb
 def rsample_and_log_prob(
     key: Source, param: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return the point with its log-probability, 0.
+    """Return the point and its log-probability, 0.
 
     >>> rsample_and_log_prob(random.key(42), torch.ones(2))
     (tensor([1., 1.]), tensor(0.))
     """
-    value = repeated(key, param, sample_shape)
-    return value, sum_event(zeros_of(value), event_dims)
+    value = repeat_for_draws(key, param, sample_shape)
+    return value, sum_event(zeros_or_nan(value), event_dims)
 
 
-def zeros_of(*tensors: Tensor) -> Tensor:
-    """Return 0, without derivatives, NaN where one of the tensors is."""
+def zeros_or_nan(*tensors: Tensor) -> Tensor:
+    """Return zeros without derivatives, NaN where one of the tensors is NaN."""
     return nan_of(torch.zeros_like(tensors[0]), *(t.detach() for t in tensors))
 
 
-def repeated(key: Source, value: Tensor, sample_shape: Shape) -> Tensor:
-    """Return a value for every draw; the key is asked for and consumed as everywhere, and not used."""
+def repeat_for_draws(key: Source, value: Tensor, sample_shape: Shape) -> Tensor:
+    """Return a copy of `value` for every draw; the key is checked and consumed as in other families, but not used."""
     consume_entries(key, value.shape)
     return value.expand((*random.size_of(sample_shape), *value.shape)).clone()
 
@@ -107,7 +107,7 @@ def repeated(key: Source, value: Tensor, sample_shape: Shape) -> Tensor:
 def log_prob(
     param: Real, value: Real, *, event_dims: int = 1, atol: float | Tensor = 1e-6, rtol: float | Tensor = 1e-6
 ) -> Tensor:
-    """Return 0 where the value is the point, to within `atol + rtol |point|` in every element of the event, else -inf.
+    """Return 0 if every element of the value is within `atol + rtol |point|` of the point, else -inf.
 
     >>> log_prob(torch.zeros(2), torch.tensor([[0.0, 0.0], [0.0, 0.1]]))
     tensor([0., -inf])
@@ -116,7 +116,7 @@ def log_prob(
 
 
 def log_prob_at(point: Tensor, value: Tensor, atol: Tensor, rtol: Tensor) -> Tensor:
-    """Return 0 where the value is the point, to within a tolerance, else -inf."""
+    """Return 0 where the value is within the tolerance of the point, else -inf."""
     point, value = point.detach(), value.detach()
     tolerance = atol + rtol * point.abs()
     is_close = (value - point).abs() <= tolerance
@@ -124,7 +124,7 @@ def log_prob_at(point: Tensor, value: Tensor, atol: Tensor, rtol: Tensor) -> Ten
 
 
 def tolerances(function: str, param: Tensor, atol: float | Tensor, rtol: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Return the options `atol` and `rtol` of a verb, one number for every element of the parameters."""
+    """Return `atol` and `rtol` as tensors that broadcast to the parameters."""
     checked = (
         per_element(
             function, name, given, param.shape, dtype=param.dtype, device=param.device, within=NOT_NEGATIVE
@@ -141,14 +141,14 @@ def entropy(param: Real, *, event_dims: int = 1) -> Tensor:
     >>> entropy(torch.zeros(2))
     tensor(0.)
     """
-    return sum_event(zeros_of(param), event_dims)
+    return sum_event(zeros_or_nan(param), event_dims)
 
 
 @verb
 def support(
     param: Real, *, event_dims: int = 1, atol: float | Tensor = 1e-6, rtol: float | Tensor = 1e-6
 ) -> Constraint:
-    """Return where the log-probability is finite: the point, to within the tolerance, as a constraint.
+    """Return the support as a constraint: the values within the tolerance of the point.
 
     >>> support(torch.zeros(2), event_dims=0).check(torch.tensor([0.0, 0.1]))
     tensor([ True, False])
@@ -158,7 +158,7 @@ def support(
 
 @verb
 def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
-    """Return the Kullback-Leibler divergence in nats: 0 where the points are the same, else +inf.
+    """Return the Kullback-Leibler divergence in nats: 0 where the points are equal, else +inf.
 
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])), event_dims=0)
     tensor([0., inf])
@@ -167,59 +167,59 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
 
 
 def kl_between(p: Tensor, q: Tensor) -> Tensor:
-    """Return 0 where the points are the same, else +inf."""
+    """Return 0 where the points are equal, else +inf."""
     p, q = torch.broadcast_tensors(p.detach(), q.detach())
     return nan_of(torch.where(p == q, torch.zeros_like(p), math.inf), p, q)
 
 
 @verb
 def cdf(param: Real, value: Real) -> Tensor:
-    """Return the cumulative probability, elementwise: 1 from the point on.
+    """Return P(X <= value), elementwise: 1 at and above the point, 0 below.
 
     >>> cdf(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
     tensor([0., 1., 1.])
     """
-    return share_below(param, value)
+    return mass_up_to(param, value)
 
 
-def share_below(point: Tensor, value: Tensor) -> Tensor:
-    """Return 1 from the point on, below it 0."""
+def mass_up_to(point: Tensor, value: Tensor) -> Tensor:
+    """Return 1 at and above the point, 0 below."""
     return nan_of((value >= point).to(point.dtype), point.detach(), value.detach())
 
 
-def share_above(point: Tensor, value: Tensor) -> Tensor:
-    """Return 1 below the point, from it on 0."""
+def mass_above(point: Tensor, value: Tensor) -> Tensor:
+    """Return 1 below the point, 0 at and above."""
     return nan_of((value < point).to(point.dtype), point.detach(), value.detach())
 
 
 @verb
 def log_cdf(param: Real, value: Real) -> Tensor:
-    """Return the logarithm of the cumulative probability, elementwise.
+    """Return log P(X <= value), elementwise.
 
     >>> log_cdf(torch.zeros(()), torch.tensor([-1.0, 0.0]))
     tensor([-inf, 0.])
     """
-    return share_below(param, value).log()
+    return mass_up_to(param, value).log()
 
 
 @verb
 def survival(param: Real, value: Real) -> Tensor:
-    """Return the probability of a greater value, elementwise: 1 below the point.
+    """Return P(X > value), elementwise: 1 below the point, 0 at and above.
 
     >>> survival(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
     tensor([1., 0., 0.])
     """
-    return share_above(param, value)
+    return mass_above(param, value)
 
 
 @verb
 def log_survival(param: Real, value: Real) -> Tensor:
-    """Return the logarithm of the probability of a greater value, elementwise.
+    """Return log P(X > value), elementwise.
 
     >>> log_survival(torch.zeros(()), torch.tensor([-1.0, 0.0]))
     tensor([0., -inf])
     """
-    return share_above(param, value).log()
+    return mass_above(param, value).log()
 
 
 @verb
@@ -273,7 +273,7 @@ def variance(param: Real) -> Tensor:
     >>> variance(torch.ones(2))
     tensor([0., 0.])
     """
-    return zeros_of(param)
+    return zeros_or_nan(param)
 
 
 @verb
@@ -283,4 +283,4 @@ def stddev(param: Real) -> Tensor:
     >>> stddev(torch.ones(2))
     tensor([0., 0.])
     """
-    return zeros_of(param)
+    return zeros_or_nan(param)

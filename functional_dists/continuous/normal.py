@@ -55,7 +55,7 @@ def check(loc: Real, scale: Real) -> None:
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event), cut from the graph.
+    """Draw a value of shape (*sample_shape, *batch, *event), detached from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0)
     tensor([-0.9702,  0.1940])
@@ -65,7 +65,7 @@ def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> 
 
 @verb
 def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable by `loc` and `scale`.
+    """Draw the value that `sample` draws, differentiable with respect to `loc` and `scale`.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0)
     tensor([-0.9702,  0.1940])
@@ -77,7 +77,7 @@ def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) ->
 def sample_and_log_prob(
     key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
+    """Draw what `sample` draws, with its log-density; only the log-density has a gradient, the score-function one.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0)
     >>> log_prob
@@ -85,7 +85,7 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale)
     value = (loc + scale * noise).detach()
-    log_prob = log_image_density(_with(loc, reanchored(noise, loc, scale)), scale.log())
+    log_prob = log_image_density(_nan_with(loc, noise_of_constant_value(noise, loc, scale)), scale.log())
     return value, sum_event(log_prob, event_dims)
 
 
@@ -100,7 +100,7 @@ def rsample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    return loc + scale * noise, sum_event(log_image_density(_with(loc, noise), scale.log()), event_dims)
+    return loc + scale * noise, sum_event(log_image_density(_nan_with(loc, noise), scale.log()), event_dims)
 
 
 def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tensor:
@@ -108,13 +108,13 @@ def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tens
     return random.draw_entries(random.normal, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
 
 
-def _with(loc: Tensor, noise: Tensor) -> Tensor:
-    """Return the noise, which the location does not change, NaN where that is no number."""
+def _nan_with(loc: Tensor, noise: Tensor) -> Tensor:
+    """Return `noise`, NaN where `loc` is not finite."""
     return plus_scaled(noise, loc, 0.0)
 
 
-def reanchored(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """Return `noise` as the function of `loc` and `scale` that it is for the value it made, once that is held fixed."""
+def noise_of_constant_value(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """Return (value - loc) / scale, where value = loc + scale * noise is held constant."""
     return noise if is_constant(loc, scale) else (noise * scale.detach() + (loc.detach() - loc)) / scale
 
 
@@ -141,7 +141,7 @@ def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
 
 @verb
 def support(loc: Real, scale: Real, *, event_dims: int = 0) -> Constraint:
-    """Return where the log-density is finite: the real numbers, as a constraint.
+    """Return the support as a constraint: the real numbers.
 
     >>> support(torch.zeros(2), 1.0).check(torch.tensor([0.0, torch.nan]))
     tensor([ True, False])
@@ -181,7 +181,7 @@ def log_cdf(loc: Real, scale: Real, value: Real) -> Tensor:
 
 @verb
 def survival(loc: Real, scale: Real, value: Real) -> Tensor:
-    """Return P(X > value), elementwise.
+    """Return P(X > value), elementwise; other libraries call it `sf`.
 
     >>> survival(torch.zeros(()), 1.0, 10.0)
     tensor(7.6199e-24)

@@ -1,7 +1,7 @@
 """Point mass at tanh(param), mapped onto the open interval (low, high): the deterministic policy of a tanh-normal.
 
-The point is low + (high - low) (tanh(param) + 1) / 2. Its log-prob is that of `delta`: 0 at the point, to within a
-tolerance, and -inf elsewhere. Half precision rounds the point by more than the default tolerance.
+The point is low + (high - low) (tanh(param) + 1) / 2. The log-prob is that of `delta`: 0 within a tolerance of the
+point and -inf elsewhere. Half precision rounds the point by more than the default tolerance.
 """
 
 from typing import NamedTuple
@@ -10,16 +10,16 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-import functional_dists.random as random  # noqa: F401 (the first for the examples)
+import functional_dists.random as random  # noqa: F401 (for the examples)
 import functional_dists.special as special
 from functional_dists.continuous.delta import (
     kl_between,
     log_prob_at,
-    repeated,
-    share_above,
-    share_below,
+    mass_above,
+    mass_up_to,
+    repeat_for_draws,
     tolerances,
-    zeros_of,
+    zeros_or_nan,
 )
 from functional_dists.family import Real, define, require, sum_event
 from functional_dists.random import Shape, Source
@@ -64,12 +64,12 @@ def check(param: Real, low: Real, high: Real) -> None:
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
 def sample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Return the point, cut from the graph.
+    """Return the point, detached from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), -2.0, 3.0, sample_shape=(3,)).shape
     torch.Size([3, 2])
     """
-    return repeated(key, _point(param, low, high), sample_shape).detach()
+    return repeat_for_draws(key, _point(param, low, high), sample_shape).detach()
 
 
 @verb(confine=special.strictly_inside)
@@ -79,33 +79,33 @@ def rsample(key: Source, param: Real, low: Real, high: Real, *, sample_shape: Sh
     >>> rsample(random.key(42), torch.ones(2), -2.0, 3.0)
     tensor([2.4040, 2.4040])
     """
-    return repeated(key, _point(param, low, high), sample_shape)
+    return repeat_for_draws(key, _point(param, low, high), sample_shape)
 
 
 @verb(confine=special.strictly_inside)
 def sample_and_log_prob(
     key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return the point, cut from the graph, with its log-probability, 0.
+    """Return the point, detached from the graph, and its log-probability, 0.
 
     >>> sample_and_log_prob(random.key(42), torch.ones(2), -2.0, 3.0)
     (tensor([2.4040, 2.4040]), tensor(0.))
     """
-    value = repeated(key, _point(param, low, high), sample_shape).detach()
-    return value, sum_event(zeros_of(value), event_dims)
+    value = repeat_for_draws(key, _point(param, low, high), sample_shape).detach()
+    return value, sum_event(zeros_or_nan(value), event_dims)
 
 
 @verb(confine=special.strictly_inside)
 def rsample_and_log_prob(
     key: Source, param: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return the point with its log-probability, 0.
+    """Return the point and its log-probability, 0.
 
     >>> rsample_and_log_prob(random.key(42), torch.ones(2), -2.0, 3.0)
     (tensor([2.4040, 2.4040]), tensor(0.))
     """
-    value = repeated(key, _point(param, low, high), sample_shape)
-    return value, sum_event(zeros_of(value), event_dims)
+    value = repeat_for_draws(key, _point(param, low, high), sample_shape)
+    return value, sum_event(zeros_or_nan(value), event_dims)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -120,7 +120,7 @@ def log_prob(
     atol: float | Tensor = 1e-6,
     rtol: float | Tensor = 1e-6,
 ) -> Tensor:
-    """Return 0 where the value is the point, to within `atol + rtol |point|` in every element of the event, else -inf.
+    """Return 0 if every element of the value is within `atol + rtol |point|` of the point, else -inf.
 
     >>> log_prob(torch.zeros(2), -2.0, 3.0, torch.tensor([[0.5, 0.5], [0.5, 0.6]]))
     tensor([0., -inf])
@@ -136,7 +136,7 @@ def entropy(param: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tenso
     >>> entropy(torch.zeros(2), -2.0, 3.0)
     tensor(0.)
     """
-    return sum_event(zeros_of(_point(param, low, high)), event_dims)
+    return sum_event(zeros_or_nan(_point(param, low, high)), event_dims)
 
 
 @verb
@@ -149,7 +149,7 @@ def support(
     atol: float | Tensor = 1e-6,
     rtol: float | Tensor = 1e-6,
 ) -> Constraint:
-    """Return where the log-probability is finite: the point, to within the tolerance, as a constraint.
+    """Return the support as a constraint: the values within the tolerance of the point.
 
     >>> support(torch.zeros(2), -2.0, 3.0, event_dims=0).check(torch.tensor([0.5, 0.6]))
     tensor([ True, False])
@@ -159,7 +159,7 @@ def support(
 
 @verb
 def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
-    """Return the Kullback-Leibler divergence in nats: 0 where the points are the same, else +inf.
+    """Return the Kullback-Leibler divergence in nats: 0 where the points are equal, else +inf.
 
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])), event_dims=0)
     tensor([0., inf])
@@ -169,42 +169,42 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
 
 @verb
 def cdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return the cumulative probability, elementwise: 1 from the point on.
+    """Return P(X <= value), elementwise: 1 at and above the point, 0 below.
 
     >>> cdf(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5, 1.0]))
     tensor([0., 1., 1.])
     """
-    return share_below(_point(param, low, high), value)
+    return mass_up_to(_point(param, low, high), value)
 
 
 @verb
 def log_cdf(param: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return the logarithm of the cumulative probability, elementwise.
+    """Return log P(X <= value), elementwise.
 
     >>> log_cdf(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5]))
     tensor([-inf, 0.])
     """
-    return share_below(_point(param, low, high), value).log()
+    return mass_up_to(_point(param, low, high), value).log()
 
 
 @verb
 def survival(param: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return the probability of a greater value, elementwise: 1 below the point.
+    """Return P(X > value), elementwise: 1 below the point, 0 at and above.
 
     >>> survival(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5, 1.0]))
     tensor([1., 0., 0.])
     """
-    return share_above(_point(param, low, high), value)
+    return mass_above(_point(param, low, high), value)
 
 
 @verb
 def log_survival(param: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return the logarithm of the probability of a greater value, elementwise.
+    """Return log P(X > value), elementwise.
 
     >>> log_survival(torch.zeros(()), -2.0, 3.0, torch.tensor([-1.0, 0.5]))
     tensor([0., -inf])
     """
-    return share_above(_point(param, low, high), value).log()
+    return mass_above(_point(param, low, high), value).log()
 
 
 @verb(confine=special.strictly_inside)
@@ -258,7 +258,7 @@ def variance(param: Real, low: Real, high: Real) -> Tensor:
     >>> variance(torch.ones(2), -2.0, 3.0)
     tensor([0., 0.])
     """
-    return zeros_of(_point(param, low, high))
+    return zeros_or_nan(_point(param, low, high))
 
 
 @verb
@@ -268,4 +268,4 @@ def stddev(param: Real, low: Real, high: Real) -> Tensor:
     >>> stddev(torch.ones(2), -2.0, 3.0)
     tensor([0., 0.])
     """
-    return zeros_of(_point(param, low, high))
+    return zeros_or_nan(_point(param, low, high))

@@ -4,8 +4,8 @@ If x ~ Normal(loc, scale), then y = low + (high - low) (tanh(x) + 1) / 2, and
 log p(y) = log Normal(x; loc, scale) - log(1 - tanh(x)^2) - log((high - low) / 2), summed over the event; see appendix C
 of Haarnoja et al., "Soft Actor-Critic" (2018).
 
-The density of a value next to a bound depends on digits that its rounding took. `sample_and_log_prob` scores the noise
-and loses none; a rollout that stores actions keeps them by storing `sample_pretanh` and scoring `log_prob_pretanh`.
+Next to a bound, rounding a value removes digits on which its density depends. `sample_and_log_prob` scores the noise,
+so it loses none. A rollout that stores actions can store `sample_pretanh` instead and score it by `log_prob_pretanh`.
 """
 
 import functools
@@ -18,7 +18,7 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 import functional_dists.special as special
-from functional_dists.continuous.normal import reanchored
+from functional_dists.continuous.normal import noise_of_constant_value
 from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_squash_slope
@@ -64,7 +64,7 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
 def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
+    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), detached from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-1.3720,  0.9791])
@@ -75,7 +75,7 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
 
 @verb(confine=special.strictly_inside)
 def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable by every parameter.
+    """Draw the value that `sample` draws, differentiable with respect to every parameter.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-1.3720,  0.9791])
@@ -88,7 +88,7 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
 def sample_and_log_prob(
     key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
+    """Draw what `sample` draws, with its log-density; only the log-density has a gradient, the score-function one.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     >>> log_prob
@@ -102,13 +102,13 @@ def sample_and_log_prob(
         log_slope = log_squash_slope(x, low, high)
     else:
         fixed_low, fixed_high = low.detach(), high.detach()
-        # With the value held fixed x moves with the bounds, as do its distances to them.
+        # The value is held constant, so x and the distances from the value to the bounds depend on the bounds.
         width = fixed_high - fixed_low
         below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
         above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
         loc = loc - 0.5 * (below - above)
         log_slope = log_squash_slope(x, fixed_low, fixed_high) + below + above - special.log_growth(high - low)
-    log_prob = special.log_image_density(reanchored(noise, loc, scale), scale.log() + log_slope)
+    log_prob = special.log_image_density(noise_of_constant_value(noise, loc, scale), scale.log() + log_slope)
     return value, sum_event(log_prob, event_dims).to(dtype)
 
 
@@ -116,7 +116,7 @@ def sample_and_log_prob(
 def rsample_and_log_prob(
     key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Draw what `rsample` draws, with its log-density from the same noise: what a SAC loss needs.
+    """Draw what `rsample` draws, with its log-density from the same noise, as a SAC loss needs.
 
     >>> value, log_prob = rsample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     >>> log_prob
@@ -151,30 +151,30 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
 def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Tensor:
     """Return the differential entropy in nats, H(Normal) + E log |dy/dx|.
 
-    By a quadrature of 40 or 48 nodes in float32, 112 or 88 in float64; at most 7 ulp off over the grid of the tests.
+    By a quadrature of 40 or 48 nodes in float32, 112 or 88 in float64; its error is at most 7 ulp on the test grid.
 
     >>> entropy(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor(1.3396)
     """
-    of_normal = 0.5 + HALF_LOG_2PI + scale.log()
-    return sum_event(of_normal + torch.log(0.5 * (high - low)) + mean_log_sech2(loc, scale), event_dims)
+    normal_entropy = 0.5 + HALF_LOG_2PI + scale.log()
+    return sum_event(normal_entropy + torch.log(0.5 * (high - low)) + mean_log_sech2(loc, scale), event_dims)
 
 
-def _sparing_integral(general: Any) -> Any:
-    """Make a divergence do without its integral where the bounds are equal Python numbers, in compiled code too."""
+def _skip_integral_for_equal_numbers(general: Any) -> Any:
+    """Make `kl` skip its integral if the bounds are equal Python numbers, in compiled code too."""
 
     @verb
     def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
-        """Return the divergence of the normals, of which both are images under the same bijection."""
+        """Return the divergence of the normals, which the same bijection maps to p and q."""
         return sum_event(special.normal_kl(p.loc, p.scale, q.loc, q.scale), event_dims)
 
     @functools.wraps(general)
-    def either(p: Any, q: Any, **options: Any) -> Any:
+    def dispatch(p: Any, q: Any, **options: Any) -> Any:
         p, q = as_params(Params, p), as_params(Params, q)
-        is_simple = _are_equal_numbers(p.low, q.low) and _are_equal_numbers(p.high, q.high)
-        return (kl if is_simple else general)(p, q, **options)
+        has_equal_bounds = _are_equal_numbers(p.low, q.low) and _are_equal_numbers(p.high, q.high)
+        return (kl if has_equal_bounds else general)(p, q, **options)
 
-    return either
+    return dispatch
 
 
 def _are_equal_numbers(a: Any, b: Any) -> bool:
@@ -183,7 +183,7 @@ def _are_equal_numbers(a: Any, b: Any) -> bool:
 
 @verb
 def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Constraint:
-    """Return where the log-density is finite: the open interval between the bounds, as a constraint.
+    """Return the support as a constraint: the open interval (low, high).
 
     >>> support(torch.zeros(2), 1.0, -1.0, 1.0, event_dims=0).check(torch.tensor([0.5, 1.0]))
     tensor([ True, False])
@@ -191,33 +191,33 @@ def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     return supports.of_events(supports.open_interval(low, high), event_dims)
 
 
-@_sparing_integral
+@_skip_integral_for_equal_numbers
 @verb
 def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p || q) in nats; inf where the bounds of q miss values of p.
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; inf if q's interval does not cover p's.
 
-    With equal bounds it is that of the normals. Otherwise the log-ratio is integrated by the trapezoidal rule over p's
-    noise, 341 nodes in float32 and 951 in float64, which suffice up to a scale of 10. The integral takes long; it is
-    left out where the bounds are equal Python numbers, and in eager code on the CPU where they are equal constants.
+    With equal bounds it is the divergence of the normals. Otherwise the trapezoidal rule integrates the log-ratio over
+    p's noise: 341 nodes in float32 and 951 in float64, enough for scales up to 10. The integral is slow. It is skipped
+    if the bounds are equal Python numbers, and in eager code on the CPU if they are equal constants.
 
     >>> kl(Params(torch.zeros(2), 1.0), Params(1.0, 1.0))
     tensor(1.)
     >>> kl(Params(torch.zeros(1), 1.0), Params(torch.zeros(1), 1.0, -2.0, 2.0))
     tensor(0.8901)
     """
-    same = (p.low == q.low) & (p.high == q.high)
-    of_normals = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-    if _is_known_true(same, p, q):
-        return sum_event(torch.where(same, of_normals, math.nan), event_dims)
-    # Bounds that are NaN are not in order, and no divergence is infinite then.
+    has_same_bounds = (p.low == q.low) & (p.high == q.high)
+    normals_kl = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
+    if _is_known_true(has_same_bounds, p, q):
+        return sum_event(torch.where(has_same_bounds, normals_kl, math.nan), event_dims)
+    # NaN bounds fail the two order checks, so that they give NaN and not inf.
     is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
     p = p._replace(low=torch.where(is_missed, q.low, p.low), high=torch.where(is_missed, q.high, p.high))
-    divergence = torch.where(same, of_normals, kl_inside(p, q))
+    divergence = torch.where(has_same_bounds, normals_kl, kl_inside(p, q))
     return sum_event(torch.where(is_missed & ~divergence.isnan(), math.inf, divergence), event_dims)
 
 
 def _is_known_true(condition: Tensor, p: Params, q: Params) -> bool:
-    """Say whether Python may look at a condition on the bounds, without waiting for a device, and it holds."""
+    """Return whether `condition` holds everywhere and Python can read it without waiting for a device."""
     everywhere = condition.all()
     return special.is_constant(*p[2:], *q[2:]) and are_numbers(everywhere) and bool(everywhere.item())
 
@@ -269,7 +269,7 @@ def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> icdf(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 0.975]))
     tensor([0.0000, 0.9611])
     """
-    # At 0 and 1 a number that saturates stands for the infinite quantile, whose slopes would be NaN.
+    # At 0 and 1 the normal quantile is infinite and would give NaN derivatives; a finite number saturates tanh too.
     z = special.ndtri(value)
     z = torch.where(z.isinf(), z.detach().clamp(-1e30, 1e30), z)
     return special.squash(loc + scale * z, low, high)
@@ -278,7 +278,7 @@ def icdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
 # ------------------------------------------------------------------------------------------------ moments and points
 @verb(confine=special.strictly_inside)
 def deterministic(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return what a policy plays when it does not explore, squash(loc), which is the median too.
+    """Return the action of a policy that does not explore: squash(loc), which is also the median.
 
     >>> deterministic(torch.tensor([0.0, 1.0]), 1.0, -1.0, 1.0)
     tensor([0.0000, 0.7616])
@@ -291,9 +291,9 @@ median = deterministic
 
 @verb(confine=special.strictly_inside)
 def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return where the density is largest; the upper one of two equal peaks (loc = 0, scale large).
+    """Return the value of largest density; of two equal peaks (loc = 0, scale large) the upper one.
 
-    Before the squashing that is the root of x = loc + 2 scale^2 tanh(x) on loc's side of 0.
+    Before the squashing it is the root of x = loc + 2 scale^2 tanh(x) on loc's side of 0.
 
     >>> mode(torch.tensor([0.0, 0.1]), torch.tensor([0.5, 1.0]), -1.0, 1.0)
     tensor([0.0000, 0.9663])
@@ -307,7 +307,7 @@ def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     """Return the mean, elementwise.
 
-    By a quadrature of 40 or 48 nodes in float32, 112 or 88 in float64; at most 5 ulp off over the grid of the tests.
+    By a quadrature of 40 or 48 nodes in float32, 112 or 88 in float64; its error is at most 5 ulp on the test grid.
 
     >>> mean(torch.tensor([-1.0, 1.0]), 1.0, -1.0, 1.0)
     tensor([-0.5504,  0.5504])
@@ -315,7 +315,7 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     side = torch.where(loc < 0, -1.0, 1.0).to(loc.dtype)
     tanh_mean, gap, _ = moments(side * loc, scale)
     half = 0.5 * (high - low)
-    # From the nearer bound, as the squashing itself; at the centre from there.
+    # Measured from the nearer bound, as in `squash`; near the centre, measured from the centre.
     near = tanh_mean.detach() < 0.5
     end = torch.where(loc < 0, low, high)
     return torch.where(near, low + half + side * half * tanh_mean, end - side * half * gap)
@@ -325,8 +325,8 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     """Return the variance, elementwise.
 
-    By the quadrature of the mean; at most 40 ulp off over the grid of the tests, which asks for relative accuracy
-    where the variance is 1e-80.
+    It uses the quadrature of the mean. On the test grid, where the variance goes down to 1e-80, the error is at most
+    40 ulp.
 
     >>> variance(torch.zeros(2), 1.0, -1.0, 1.0)
     tensor([0.3943, 0.3943])
@@ -347,7 +347,7 @@ def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- pre-tanh values
 @verb
 def sample_pretanh(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the x that `sample` squashes, cut from the graph; store it where the density is needed later.
+    """Draw the value that `sample` squashes, detached from the graph; store it if you need the density later.
 
     >>> sample_pretanh(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-0.9702,  0.1940])
@@ -357,7 +357,7 @@ def sample_pretanh(key: Source, loc: Real, scale: Real, low: Real, high: Real, *
 
 @verb
 def log_prob_pretanh(loc: Real, scale: Real, low: Real, high: Real, pre: Real, *, event_dims: int = 1) -> Tensor:
-    """Return the log-density of `squash(pre, low, high)`, exact however saturated that value is.
+    """Return the log-density of `squash(pre, low, high)`, exact even where that value saturates.
 
     >>> log_prob_pretanh(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.0, 20.0]), event_dims=0)
     tensor([  -0.9189, -162.3052])
@@ -388,10 +388,10 @@ def unsquash(value: Real, low: Real, high: Real) -> Tensor:
 
 @verb(confine=special.off_bounds, keeps_dtypes=True)
 def inside(value: Real, low: Real, high: Real) -> Tensor:
-    """Return `value` with the last numbers inside (low, high) in place of the bounds, to train on clipped actions.
+    """Return `value` with each bound replaced by the nearest number inside (low, high), to train on clipped actions.
 
-    A value is at a bound if they are equal in the coarser of their dtypes, which has the last number inside, too.
-    What lies beyond the bounds stays, as does NaN; the derivative by `value` is 1.
+    A value is at a bound if the two are equal in the coarser of their dtypes; the number inside is of that dtype too.
+    Values beyond the bounds and NaN are unchanged. The derivative with respect to `value` is 1.
 
     >>> clipped = torch.tensor([0.5, 1.0, 1.5])
     >>> log_prob(torch.zeros(3), 1.0, -1.0, 1.0, inside(clipped, -1.0, 1.0), event_dims=0)

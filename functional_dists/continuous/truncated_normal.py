@@ -2,7 +2,7 @@
 
 p(x) = phi(z) / (scale (Phi(b) - Phi(a))) with z, a and b the standardised value and bounds; see Johnson, Kotz &
 Balakrishnan, "Continuous univariate distributions" (1994), chapter 13. `special.truncated` integrates over offsets from
-the point of the interval nearest to loc, so that no digit is lost however far away the interval lies. Scores in float32
+the point of the interval nearest to loc, so no digits are lost even if the interval is far from loc. Scores in float32
 are computed in float64 and rounded once.
 """
 
@@ -59,23 +59,23 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
 def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), cut from the graph.
+    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), detached from the graph.
 
     >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([ 0.3079, -0.0500])
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     return truncated.draw(below, above, loc, scale, low, high).value()
 
 
 @verb(confine=special.strictly_inside)
 def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable by every parameter, twice.
+    """Draw the value that `sample` draws, twice differentiable with respect to every parameter.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([ 0.3079, -0.0500])
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     return drawn.value() + truncated.path(drawn, below, above, loc, scale, low, high)
 
@@ -84,13 +84,13 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
 def sample_and_log_prob(
     key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = (), event_dims: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-density; only the latter carries a gradient, that of the score function.
+    """Draw what `sample` draws, with its log-density; only the log-density has a gradient, the score-function one.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     >>> log_prob
     tensor(-1.8378)
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     return drawn.value(), _log_prob_at(drawn.offset(), loc, scale, low, high, event_dims)
 
@@ -105,14 +105,14 @@ def rsample_and_log_prob(
     >>> log_prob
     tensor(-1.8378)
     """
-    below, above = _shares(key, sample_shape, loc, scale, low, high)
+    below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.draw(below, above, loc, scale, low, high)
     path = truncated.path(drawn, below, above, loc, scale, low, high)
     return drawn.value() + path, _log_prob_at(drawn.offset() + path, loc, scale, low, high, event_dims)
 
 
-def _shares(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the masses below and above a draw."""
+def _uniform_and_rest(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a uniform draw and its complement, the masses below and above the value."""
     loc = parameters[0]
     shape = broadcast_shape(*parameters)
     return random.draw_entries(random.uniform_and_rest, key, sample_shape, shape, dtype=loc.dtype, device=loc.device)
@@ -121,7 +121,7 @@ def _shares(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tens
 # ------------------------------------------------------------------------------------------------------------ density
 @verb
 def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, event_dims: int = 1) -> Tensor:
-    """Return the log-density at `value`; -inf, with no gradient, outside of [low, high] and where it overflows.
+    """Return the log-density at `value`; -inf, with no gradient, outside [low, high] and where it overflows.
 
     >>> log_prob(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]), event_dims=0)
     tensor([-3.9890,    -inf])
@@ -139,7 +139,7 @@ def log_prob(loc: Real, scale: Real, low: Real, high: Real, value: Real, *, even
 def _is_outside(
     window: truncated.Window, low: Tensor, high: Tensor, value: Tensor, offset: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Say whether a value has no density, or one that overflows in `dtype`; False for NaN."""
+    """Return True where the density is 0 or the log-density overflows in `dtype`; False for NaN."""
     deviation = (offset / window.scale).detach()
     return (value < low) | (value > high) | (deviation.abs() > math.sqrt(torch.finfo(dtype).max))
 
@@ -162,7 +162,7 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
 
 @verb
 def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Constraint:
-    """Return where the log-density is finite: the numbers in [low, high], as a constraint.
+    """Return the support as a constraint: the finite numbers in [low, high].
 
     >>> support(torch.zeros(2), 1.0, -1.0, torch.inf, event_dims=0).check(torch.tensor([-1.0, -1.1]))
     tensor([ True, False])
@@ -172,12 +172,12 @@ def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
 
 @verb
 def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p || q) in nats; inf where the window of q misses a part of p's.
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; inf if q's interval does not cover p's.
 
     >>> kl(Params(torch.zeros(2), 1.0), Params(torch.ones(2), 1.0, -1.0, torch.tensor([1.0, 0.5])), event_dims=0)
     tensor([0.1420,    inf])
     """
-    # Bounds that are NaN are not in order, and no divergence is infinite then.
+    # NaN bounds fail the two order checks, so that they give NaN and not inf.
     is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
     q = q._replace(low=torch.where(is_missed, p.low, q.low), high=torch.where(is_missed, p.high, q.high))
     divergence = truncated.divergence(p, q)
@@ -192,7 +192,7 @@ def cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     >>> cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]))
     tensor([0.0013, 1.0000])
     """
-    return _below(loc, scale, low, high, value, _share, _other_share, (0.0, 1.0))
+    return _from_tail_mass(loc, scale, low, high, value, _mass, _other_mass, (0.0, 1.0))
 
 
 @verb
@@ -202,7 +202,7 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     >>> log_cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([-0.9, -1.0]))
     tensor([-30.6402,     -inf])
     """
-    return _below(loc, scale, low, high, value, truncated.Share.log, _log_other_share, (-math.inf, 0.0))
+    return _from_tail_mass(loc, scale, low, high, value, truncated.Share.log, _log_other_mass, (-math.inf, 0.0))
 
 
 @verb
@@ -212,7 +212,7 @@ def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tens
     >>> survival(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.5, 1.1]))
     tensor([0.9987, 0.0000])
     """
-    return _below(loc, scale, low, high, value, _other_share, _share, (1.0, 0.0))
+    return _from_tail_mass(loc, scale, low, high, value, _other_mass, _mass, (1.0, 0.0))
 
 
 @verb
@@ -222,41 +222,39 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
     >>> log_survival(torch.tensor([-4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.9, -1.0]))
     tensor([-30.6402,  -0.0000])
     """
-    return _below(loc, scale, low, high, value, _log_other_share, truncated.Share.log, (0.0, -math.inf))
+    return _from_tail_mass(loc, scale, low, high, value, _log_other_mass, truncated.Share.log, (0.0, -math.inf))
 
 
-def _below(
+def _from_tail_mass(
     loc: Tensor,
     scale: Tensor,
     low: Tensor,
     high: Tensor,
     value: Tensor,
-    of_lower: Callable[[truncated.Share], Tensor],
-    of_upper: Callable[[truncated.Share], Tensor],
+    if_lower: Callable[[truncated.Share], Tensor],
+    if_upper: Callable[[truncated.Share], Tensor],
     outside: tuple[float, float],
 ) -> Tensor:
-    """Return a function of the share below `value`, which is counted from below or from above."""
+    """Return `if_lower` of the mass below `value`, or `if_upper` of the mass above it, whichever is computed."""
     window = truncated.window(loc, scale, low, high)
     is_outside = _is_outside(window, low, high, value, value - window.anchor, value.dtype)
     value_inside = torch.where(is_outside, window.anchor, value)
-    share = truncated.share(
-        window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside
-    )
-    counted = torch.where(share.of_lower, of_lower(share), of_upper(share))
-    is_outside = is_outside & ~counted.isnan()
-    return torch.where(is_outside, torch.where(value < window.anchor, *outside), counted)
+    tail = truncated.share(window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside)
+    inside = torch.where(tail.of_lower, if_lower(tail), if_upper(tail))
+    is_outside = is_outside & ~inside.isnan()
+    return torch.where(is_outside, torch.where(value < window.anchor, *outside), inside)
 
 
-def _share(share: truncated.Share) -> Tensor:
-    return share.value()
+def _mass(tail: truncated.Share) -> Tensor:
+    return tail.value()
 
 
-def _other_share(share: truncated.Share) -> Tensor:
-    return 1 - share.value()
+def _other_mass(tail: truncated.Share) -> Tensor:
+    return 1 - tail.value()
 
 
-def _log_other_share(share: truncated.Share) -> Tensor:
-    value = share.value()
+def _log_other_mass(tail: truncated.Share) -> Tensor:
+    value = tail.value()
     is_all = value >= 1  # by rounding
     return torch.where(is_all, -math.inf, torch.log1p(-torch.where(is_all, 0.0, value)))
 
@@ -294,7 +292,7 @@ def median(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
 
 @verb(confine=special.strictly_inside)
 def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return where the density is largest: the number inside (low, high) that is nearest to loc.
+    """Return the value of largest density: the number inside (low, high) nearest to loc.
 
     >>> mode(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
     tensor([1.0000, 0.0000])

@@ -1,4 +1,4 @@
-"""Discrete families, a module each."""
+"""Discrete families, one module each."""
 
 from functional_dists.discrete import (
     categorical,

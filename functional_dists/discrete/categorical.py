@@ -1,7 +1,7 @@
 """Categorical distribution over 0, ..., N - 1, with probabilities proportional to exp(logits).
 
-A logit of -inf leaves its category out. A row of such logits alone is invalid (`check` says so), and does not harm the
-others: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
+A logit of -inf excludes its category. A row of only such logits is invalid (`check` raises), but does not affect other
+rows: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
 """
 
 import math
@@ -45,21 +45,21 @@ def check(logits: Real) -> None:
 
 
 def check_logits(logits: Tensor, mask: Tensor) -> None:
-    """Raise a ValueError unless every row has a category left, and none a logit of NaN or +inf."""
+    """Raise a ValueError if a row has no category, or if the logit of a category is NaN or +inf."""
     logits, mask = torch.broadcast_tensors(logits, mask)
     require(~mask | (logits < math.inf), "logits", "must be numbers below infinity where they count")
     require((mask & (logits != -math.inf)).any(-1), "logits", "must leave a category in every row")
 
 
 def table(logits: Tensor) -> tuple[Tensor, None]:
-    """Return the logits of all outcomes, and None for a mask."""
+    """Return the logits of all outcomes, and None as the mask."""
     return logits, None
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(key: Source, logits: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw categories, by the inverse cdf.
+    """Draw categories by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 2, 2, 1, 1, 1])
@@ -69,7 +69,7 @@ def sample(key: Source, logits: Real, *, sample_shape: Shape = ()) -> Tensor:
 
 @verb
 def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
     >>> log_prob
@@ -79,23 +79,23 @@ def sample_and_log_prob(key: Source, logits: Real, *, sample_shape: Shape = ()) 
 
 
 def draw(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> Tensor:
-    """Draw an outcome of every row of logits."""
-    return choose_by_logits(logits, mask, _shares(key, logits, mask, sample_shape))
+    """Draw one outcome for each row of logits."""
+    return choose_by_logits(logits, mask, _uniforms(key, logits, mask, sample_shape))
 
 
 def draw_and_log_prob(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> tuple[Tensor, Tensor]:
-    """Draw an outcome of every row of logits, with its log-probability."""
-    return choose_and_score(logits, mask, _shares(key, logits, mask, sample_shape))
+    """Draw one outcome for each row of logits, with its log-probability."""
+    return choose_and_score(logits, mask, _uniforms(key, logits, mask, sample_shape))
 
 
-def _shares(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> Tensor:
-    """Draw what chooses an outcome of every row, from one 64-bit word each."""
+def _uniforms(key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape) -> Tensor:
+    """Return the uniform draw that selects the outcome of each row, made from one 64-bit word."""
     batch = table_shape(logits, mask)[:-1]
     return random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
 
 
 def table_shape(logits: Tensor, mask: Tensor | None) -> torch.Size:
-    """Return the shape ``(*B, N)`` of logits with their mask."""
+    """Return the shape ``(*B, N)`` to which the logits and the mask broadcast."""
     return logits.shape if mask is None else broadcast_shape(logits, mask)
 
 
@@ -142,7 +142,7 @@ def entropy(logits: Real) -> Tensor:
 
 @verb
 def support(logits: Real) -> Constraint:
-    """Return the categories of finite log-probability, as a constraint.
+    """Return the support as a constraint: the categories of finite log-probability.
 
     >>> support(torch.tensor([0.0, -torch.inf, 0.0])).check(torch.tensor([0, 1, 3]))
     tensor([ True, False, False])
@@ -152,7 +152,7 @@ def support(logits: Real) -> Constraint:
 
 @verb
 def kl(p: Params, q: Params) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p has a category that q has not.
+    """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p has a category that q lacks.
 
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
     tensor(0.1201)
@@ -162,7 +162,7 @@ def kl(p: Params, q: Params) -> Tensor:
 
 @verb
 def mode(logits: Real) -> Tensor:
-    """Return the most probable category, the first of equals.
+    """Return the most probable category, the first among equals.
 
     >>> mode(torch.tensor([1.0, 3.0, 3.0]))
     tensor(1)

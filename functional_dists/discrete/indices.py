@@ -1,4 +1,4 @@
-"""Lists of outcomes: integers (*batch, K), in which a padding value may mark the unused slots."""
+"""Lists of outcomes: integers of shape (*batch, K), in which a padding value may mark unused slots."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ __all__ = ["mask_from_indices", "out_of_range", "used_slots"]
 
 
 def used_slots(indices: Tensor, padding_value: int | None) -> Tensor:
-    """Return where a list of outcomes holds one.
+    """Return a mask of the slots that hold an outcome.
 
     >>> used_slots(torch.tensor([2, -1]), -1)
     tensor([ True, False])
@@ -31,7 +31,7 @@ def mask_from_indices(indices: Tensor, num: int, *, padding_value: int | None = 
 
 
 def out_of_range(places: Tensor, num: int, error: Exception) -> Exception:
-    """Return what to raise when PyTorch refused to look up outcomes: its own error, unless an outcome does not exist.
+    """Return a ValueError if an index is out of range, else `error`, which PyTorch raised.
 
     >>> out_of_range(torch.tensor([2, -1]), 3, RuntimeError())
     ValueError('indices must lie between 0 and 2, got -1; if that marks an unused slot, pass padding_value=-1')

@@ -1,19 +1,19 @@
-"""Categorical distribution of the tokens of a language model: many positions, and a vocabulary of a hundred thousand.
+"""Categorical distribution of language-model tokens: many positions, and a vocabulary of a hundred thousand.
 
 Probabilities are proportional to exp(logits), as in `masked_categorical`. The mask is of positions, (*batch, T), or of
-tokens, (*batch, T, V): which one, its number of axes tells, and nothing broadcasts. What the logits are where it is
-False, NaN and infinity included, reaches neither value nor gradient.
+tokens, (*batch, T, V). Its number of axes decides which, and nothing broadcasts. Masked logits, even NaN and infinity,
+affect neither values nor gradients.
 
-A position whose mask is False, such as padding or a prompt, counts for nothing: its sample and mode are `ignore_index`,
-its log-prob (of whatever value), entropy and KL 0, and its probabilities 0. At any other position the log-prob of
-`ignore_index` is 0 as well, as in `torch.nn.functional.cross_entropy`. A position without any token is invalid (`check`
-says so), and does not harm the others: its sample, entropy and probabilities are 0, its log-probs -inf.
+A position whose mask is False, such as padding or a prompt, is ignored. Its sample and mode are `ignore_index`; its
+log-prob (of any value), entropy, KL and probabilities are 0. Elsewhere the log-prob of `ignore_index` is also 0, as in
+`torch.nn.functional.cross_entropy`. A position without an allowed token is invalid (`check` raises), but does not
+affect other positions: its sample, entropy and probabilities are 0, its log-probs -inf.
 
-In eager code nothing as large as the logits is made but one gradient of them: forward and backward pass work on a chunk
-of rows at a time, half precision in float32, and the backward pass computes a chunk again. What `torch.func` transforms
-and second derivatives keep is what their formulas ask for, and `torch.compile` fuses on its own. Log-probs are those of
-PyTorch's log_softmax, to one digit of 1: `masked_categorical` has more for a token that is all but certain, at several
-times the cost.
+In eager code the only tensor as large as the logits is their gradient. The forward and the backward pass work on one
+chunk of rows at a time, half precision in float32, and the backward pass recomputes each chunk. `torch.func` transforms
+and second derivatives store what their formulas need; `torch.compile` fuses the operations itself. Log-probs are as
+accurate as PyTorch's log_softmax, to one ulp of 1. `masked_categorical` is more accurate for a token that is almost
+certain, at several times the cost.
 """
 
 import math
@@ -81,7 +81,7 @@ def check(logits: Real, mask: Mask) -> None:
 # -------------------------------------------------------------------------------------------------------------- draws
 @_verb
 def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), ignore_index: int = -100) -> Tensor:
-    """Draw tokens, by the inverse cdf; `ignore_index` at a position that does not count.
+    """Draw tokens by the inverse cdf; `ignore_index` at an ignored position.
 
     >>> sample(random.key(42), torch.zeros(3, 50_000), torch.tensor([True, True, False]))
     tensor([17091, 48929,  -100])
@@ -93,7 +93,7 @@ def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), i
 def sample_and_log_prob(
     key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), ignore_index: int = -100
 ) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2, 4), torch.tensor([True, False]))
     >>> log_prob
@@ -104,20 +104,20 @@ def sample_and_log_prob(
 
 
 def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore_index: int) -> Tensor:
-    # All shares are drawn first: how the rows are then cut into chunks does not change a token.
+    # All uniform draws come first, so that the size of the chunks does not change a token.
     batch = logits.shape[:-1]
-    shares = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
-    columns = _samples_last(shares, logits.ndim - 1)
-    tokens = _samples_first(by_chunks(_chosen, logits.detach(), mask, columns), shares.shape)
+    uniforms = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
+    columns = _samples_last(uniforms, logits.ndim - 1)
+    tokens = _samples_first(by_chunks(_choose_tokens, logits.detach(), mask, columns), uniforms.shape)
     return _where_counted(_position(logits, mask), tokens, ignore_index)
 
 
-def _chosen(logits: Tensor, mask: Tensor, shares: Tensor) -> Tensor:
-    # What is drawn at a position that does not count is not used.
+def _choose_tokens(logits: Tensor, mask: Tensor, uniforms: Tensor) -> Tensor:
+    # Tokens drawn at ignored positions are replaced by the caller.
     full, allowed = _full(logits), mask if mask.ndim == logits.ndim else None
-    if shares.shape[-1] == 1:  # without the axis of samples the choice compiles to one kernel
-        return choose_by_logits(full, allowed, shares.squeeze(-1)).unsqueeze(-1)
-    return choose_by_logits(full, allowed, shares.movedim(-1, 0)).movedim(0, -1)
+    if uniforms.shape[-1] == 1:  # without an axis of samples this compiles to one kernel
+        return choose_by_logits(full, allowed, uniforms.squeeze(-1)).unsqueeze(-1)
+    return choose_by_logits(full, allowed, uniforms.movedim(-1, 0)).movedim(0, -1)
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -143,29 +143,29 @@ def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Te
 
 
 def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
-    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist; -1 stands for none."""
+    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist; at -1 the result is not used."""
     exists = (value >= 0) & (value < logits.shape[-1])
-    token, is_asked = torch.where(exists, value, 0), value != -1
+    token, has_value = torch.where(exists, value, 0), value != -1
     if torch.compiler.is_compiling() and logits.is_cpu and value.shape[-1] == 1:
-        picked, is_scored = _log_softmax_at(logits, mask, token, is_asked.squeeze(-1))
+        picked, is_scored = _log_softmax_at(logits, mask, token, has_value.squeeze(-1))
     else:
-        table, is_scored = _log_softmax(logits, mask, is_asked.any(-1))
+        table, is_scored = _log_softmax(logits, mask, has_value.any(-1))
         picked = table.gather(-1, token)
     return torch.where((exists | picked.isnan()) & is_scored[..., None] & (picked != -math.inf), picked, -math.inf)
 
 
 def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `_log_softmax` has at tokens ``(*B, 1)``, and in which rows it has something.
+    """Return the entries of `_log_softmax` at tokens ``(*B, 1)``, and the mask of the rows in which they are valid.
 
-    Compiled these are two passes over the logits and one over their gradient, instead of four and two.
+    Compiled, this takes two passes over the logits and one over their gradient, instead of four and two.
     """
     if mask.ndim == logits.ndim:
         logits = softmax.masked(logits, mask)
     else:
         rows = mask & rows
     top = logits.detach().amax(-1, keepdim=True)
-    # A row of -inf alone is left as it is in the table: a mask that depends on floats would be made again for every
-    # 16 tokens, as C++ takes the gradient that is written in between for a change of them.
+    # A row of only -inf stays in the table. A mask computed from floats would be recomputed for every 16 tokens: C++
+    # assumes that writing the gradient in between may change them.
     has_token = top != -math.inf
     logits, top = (
         _full(torch.where(rows[..., None], logits, 0.0)),
@@ -179,24 +179,26 @@ def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -
 
 @_verb
 def probs(logits: Real, mask: Mask) -> Tensor:
-    """Return the probabilities of all tokens: 0 for the masked ones, and at a position that does not count.
+    """Return the probabilities of all tokens: 0 for the masked ones, and at an ignored position.
 
     >>> probs(torch.zeros(2, 4), torch.tensor([True, False]))
     tensor([[0.2500, 0.2500, 0.2500, 0.2500],
             [0.0000, 0.0000, 0.0000, 0.0000]])
     """
-    return by_chunks(lambda logits, mask: softmax.probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+    return by_chunks(lambda logits, mask: softmax.probs(_softmax_terms(logits, mask)).to(logits.dtype), logits, mask)
 
 
 @_verb
 def normalized_logits(logits: Real, mask: Mask) -> Tensor:
-    """Return the logarithms of the probabilities of all tokens.
+    """Return the log-probabilities of all tokens.
 
     >>> normalized_logits(torch.zeros(2, 4), torch.tensor([True, False]))
     tensor([[-1.3863, -1.3863, -1.3863, -1.3863],
             [   -inf,    -inf,    -inf,    -inf]])
     """
-    return by_chunks(lambda logits, mask: softmax.log_probs(_taken_apart(logits, mask)).to(logits.dtype), logits, mask)
+    return by_chunks(
+        lambda logits, mask: softmax.log_probs(_softmax_terms(logits, mask)).to(logits.dtype), logits, mask
+    )
 
 
 @_verb
@@ -211,7 +213,7 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
 
 @_verb
 def support(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Constraint:
-    """Return the tokens of finite log-probability, as a constraint; whatever at a position that does not count.
+    """Return the support as a constraint: the tokens of finite log-probability, and any token at an ignored position.
 
     >>> support(torch.zeros(2, 4), torch.tensor([True, False])).check(torch.tensor([[3, 9], [4, 0]]))
     tensor([[ True,  True],
@@ -223,9 +225,9 @@ def support(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Constraint
 
 @_verb
 def kl(p: Params, q: Params) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p || q) of every position in nats; 0 where p's or q's does not count.
+    """Return the Kullback-Leibler divergence KL(p || q) of every position in nats; 0 where p or q ignores it.
 
-    It is +inf where p allows a token that q does not. Logits of p and q have one shape; the masks need not.
+    It is +inf where p allows a token that q does not. The logits of p and q must have one shape, the masks need not.
 
     >>> logits, positions = torch.zeros(2, 3), torch.tensor([True, False])
     >>> kl(Params(logits, positions), Params(logits + torch.tensor([0.0, 0.0, 1.0]), positions))
@@ -236,7 +238,7 @@ def kl(p: Params, q: Params) -> Tensor:
 
 
 def _kl(p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> Tensor:
-    """Return the sum of p (exp(-r) - 1 + r), r = log p - log q, and of q outside p's support: no term is negative."""
+    """Return the sum of p (exp(-r) - 1 + r), r = log p - log q, and of q outside p's support; no term is negative."""
     (log_p, p_counts), (log_q, q_counts) = _log_softmax(p_logits, p_mask), _log_softmax(q_logits, q_mask)
     in_p, in_q = (log_p != -math.inf) & p_counts[..., None], (log_q != -math.inf) & q_counts[..., None]
     in_both = in_p & in_q
@@ -252,7 +254,7 @@ def _kl(p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> T
 
 @_verb
 def mode(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Tensor:
-    """Return the most probable token of every position, the first of equals.
+    """Return the most probable token of every position, the first among equals.
 
     >>> mode(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 2.0]]), torch.tensor([True, False]))
     tensor([   1, -100])
@@ -268,7 +270,7 @@ deterministic = verb.deterministic(mode)
 
 # --------------------------------------------------------------------------------------------------- masks and dtypes
 def _position(logits: Tensor, mask: Tensor) -> Tensor | None:
-    """Return the mask where it is one of positions."""
+    """Return the mask if it is of positions, else None."""
     return mask if mask.ndim < logits.ndim else None
 
 
@@ -282,14 +284,14 @@ def _where_counted(position: Tensor | None, result: Tensor, otherwise: float) ->
 
 
 def _full(logits: Tensor) -> Tensor:
-    """Return a chunk of the logits in the precision in which it is computed with."""
+    """Return logits in the precision of the computation, at least float32."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the log-probabilities ``(*B, V)``, and in which of the given rows they are such.
+    """Return the log-probabilities ``(*B, V)``, and the mask of the rows in which they are valid.
 
-    The others, which do not count or have no token, are rows of zeros: no NaN is in them, forward or backward.
+    The softmax of ignored rows, and of rows without a token, is that of zeros, so it gives no NaN, forward or backward.
     """
     if mask.ndim == logits.ndim:
         logits = torch.where(mask, logits, -math.inf)
@@ -300,7 +302,7 @@ def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tu
     return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
 
 
-def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Softmax:
+def _softmax_terms(logits: Tensor, mask: Tensor) -> softmax.Softmax:
     return softmax.softmax(_full(logits), _allowed(logits, mask))
 
 

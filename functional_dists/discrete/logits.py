@@ -1,13 +1,13 @@
-"""Functions that make logits of other numbers, or cut their tail, and draws of several outcomes at once.
+"""Functions that compute, scale or truncate logits, and draws of several outcomes at once.
 
-Every discrete family takes a logit of -inf for an outcome outside the support, so these compose with all of them and
-with each other: `categorical.sample(key, top_p(temperature(logits, 0.7), 0.9))`. What is kept keeps its logit and its
-gradient; what is cut has gradient 0. They agree with the processors of Hugging Face transformers and of vLLM, but that
-among equal logits the first are kept, as `mode` takes the first, where those may keep more of them than asked for.
+Every discrete family treats a logit of -inf as an outcome outside the support. So these functions compose with all
+families and with each other: `categorical.sample(key, top_p(temperature(logits, 0.7), 0.9))`. A kept outcome keeps its
+logit and its gradient; a cut one has gradient 0. The results are those of Hugging Face transformers and of vLLM, except
+for ties: among equal logits the first are kept, as in `mode`, where those libraries may keep more than requested.
 
-`t`, `k` and `p` are a number, or a tensor that broadcasts to the batch, like (*batch); logits of one row, (N,), become
-as many rows as there are numbers. Numbers outside the range raise a ValueError in eager code, of tensors on the CPU;
-inside transforms, compiled code and on other devices, where nobody may look at them, they make the row NaN.
+`t`, `k` and `p` are a number, or a tensor that broadcasts to the batch, like (*batch). One row of logits, (N,), becomes
+as many rows as there are numbers. A number outside its range raises a ValueError in eager code on the CPU. In
+transforms, in compiled code and on other devices, where values cannot be read, it makes the row NaN.
 """
 
 import math
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def logits_from_probs(probs: Tensor) -> Tensor:
-    """Return the logits of probabilities, their logarithm, with a gradient of 0 where a probability is 0.
+    """Return the logarithm of probabilities as logits, with gradient 0 where a probability is 0.
 
     The probabilities of a row need not sum to 1: every family divides by their sum.
 
@@ -45,17 +45,17 @@ def logits_from_probs(probs: Tensor) -> Tensor:
     >>> logits_from_probs(torch.tensor([1.0, 0.0]))
     tensor([0., -inf])
     """
-    positive = probs != 0  # NaN stays NaN
-    return torch.where(positive, torch.where(positive, probs, 1.0).log(), -math.inf)
+    is_nonzero = probs != 0  # True for NaN, which stays NaN
+    return torch.where(is_nonzero, torch.where(is_nonzero, probs, 1.0).log(), -math.inf)
 
 
 def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     """Divide logits by a temperature: below 1 the likely outcomes become likelier, above 1 less so.
 
     0 is greedy: the first of the largest logits becomes 0, and the others -inf, with gradient 0. An infinite
-    temperature makes all outcomes of the support equal. In a row whose largest quotient would overflow the logits are
-    taken relative to the largest, which does not change the distribution; those that still overflow become the lowest
-    finite number. So mask logits before this, not after it.
+    temperature makes all outcomes of the support equally likely. If the largest quotient of a row would overflow, the
+    largest logit is subtracted first, which does not change the distribution. Logits that still overflow become the
+    lowest finite number. So mask logits before this call, not after it.
 
     Args:
         logits: Of shape (*batch, N).
@@ -74,7 +74,7 @@ def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     tensor([-inf, 0., -inf])
     """
     dtype = _full_dtype(logits)
-    checked = _of_rows("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE)
+    checked = _per_row("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE)
     divisor = fixed(t) or positive(checked, dtype)
     return tempered(logits.to(dtype), divisor, logits.dtype).to(logits.dtype)
 
@@ -84,8 +84,8 @@ def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
 
     Args:
         logits: Of shape (*batch, N).
-        k: At least 1, an integer or an integer tensor of shape (*batch); all are kept where it exceeds N. Where nobody
-            may look at a tensor, a smaller one counts as 1.
+        k: At least 1, an integer or an integer tensor of shape (*batch); all logits are kept if it exceeds N. Where
+            values cannot be read, a smaller one counts as 1.
 
     Returns:
         Logits of shape (*batch, N), -inf where they are cut.
@@ -97,7 +97,7 @@ def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
     >>> top_k(torch.tensor([1.0, 3.0, 0.0, 1.0]), 2)
     tensor([1., 3., -inf, -inf])
     """
-    counts = _of_rows("top_k", "k", k, logits, torch.int64, AT_LEAST_1)
+    counts = _per_row("top_k", "k", k, logits, torch.int64, AT_LEAST_1)
     if isinstance(k, Tensor):
         return _keep_largest(logits, _sorted(logits), counts.clamp(1, logits.shape[-1]))
     k = int(k) if isinstance(k, np.generic) else k
@@ -107,14 +107,13 @@ def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
 
 
 def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
-    """Keep the fewest outcomes of every row whose probability reaches `p`, the likeliest, the first among equals.
+    """Keep the fewest likeliest outcomes of every row whose total probability reaches `p`, the first among equals.
 
     Source: Holtzman, Buys, Du, Forbes, Choi, "The curious case of neural text degeneration" (2020).
 
     Args:
         logits: Of shape (*batch, N).
-        p: Between 0 and 1, a number or a tensor of shape (*batch). One outcome is kept even for 0, and all of them
-            for 1.
+        p: Between 0 and 1, a number or a tensor of shape (*batch). 0 keeps one outcome, and 1 keeps all of them.
 
     Returns:
         Logits of shape (*batch, N), -inf where they are cut.
@@ -126,12 +125,12 @@ def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
     >>> top_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.6).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
-    # In float64, where rounding moves a sum over a vocabulary by less than the logits' own digits say.
-    p = _of_rows("top_p", "p", p, logits, torch.float64, UNIT_INTERVAL)
+    # In float64 the rounding of a sum over a vocabulary is smaller than that of the logits themselves.
+    p = _per_row("top_p", "p", p, logits, torch.float64, UNIT_INTERVAL)
     ordered = _sorted(logits)
     probs = ordered.to(_full_dtype(logits)).softmax(-1).double()
     is_kept = (probs.cumsum(-1) - probs < p) | (p >= 1)
-    return _keep_largest(logits, ordered, is_kept.sum(-1, keepdim=True).clamp(min=1), _cut_by(p, logits))
+    return _keep_largest(logits, ordered, is_kept.sum(-1, keepdim=True).clamp(min=1), _cut_value(p, logits))
 
 
 def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
@@ -154,16 +153,16 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     tensor([0.0000, 0.5000, 0.3000])
     """
     dtype = _full_dtype(logits)
-    p = _of_rows("min_p", "p", p, logits, dtype, UNIT_INTERVAL)
+    p = _per_row("min_p", "p", p, logits, dtype, UNIT_INTERVAL)
     numbers = logits.detach().to(dtype)
     is_kept = (numbers - numbers.amax(-1, keepdim=True)).exp() >= p
-    return torch.where(is_kept | logits.isnan(), logits, _cut_by(p, logits))
+    return torch.where(is_kept | logits.isnan(), logits, _cut_value(p, logits))
 
 
 def sample_without_replacement(
     key: Source, logits: Tensor, k: int, *, sample_shape: Shape = (), padding_value: int = -1
 ) -> Tensor:
-    """Draw `k` distinct outcomes of every row one after the other, each in proportion to exp(logits) of those left.
+    """Draw `k` distinct outcomes of every row in sequence, each in proportion to exp(logits) of those that remain.
 
     They are the `k` largest sums of a logit and a Gumbel variable (Vieira, "Gumbel-max trick and weighted reservoir
     sampling", 2014; Kool, van Hoof, Welling, "Stochastic beams and where to find them", 2019); their order is that of
@@ -174,11 +173,11 @@ def sample_without_replacement(
             `batch`, or a `torch.Generator`.
         logits: Of shape (*batch, N), -inf outside the support.
         k: How many to draw, from 0 to N.
-        sample_shape: The axes to put before the batch, one independent draw each.
-        padding_value: What takes the last places where the support has fewer than `k` outcomes.
+        sample_shape: The axes to put before the batch, one independent draw for each entry.
+        padding_value: Fills the last places if the support has fewer than `k` outcomes.
 
     Returns:
-        Outcomes, int64, of shape (*sample_shape, *batch, k), in the order in which they are drawn.
+        Outcomes, int64, of shape (*sample_shape, *batch, k), in the order of the draws.
 
     Raises:
         TypeError: `key` is neither a key nor a Generator, or `k` is not an integer.
@@ -207,18 +206,18 @@ def _full_dtype(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
-def _of_rows(
+def _per_row(
     function: str, name: str, given: Tensor | float, logits: Tensor, dtype: torch.dtype, within: Range
 ) -> Tensor:
-    """Return a number, or a tensor of numbers for the rows, with an axis for the outcomes."""
+    """Return the checked option as a tensor with one number per row and a last axis of size 1."""
     batch = logits.shape[:-1]
     if isinstance(given, Tensor) and not batch:
         batch = given.shape
     return per_row(f"logits.{function}", name, given, batch, dtype=dtype, device=logits.device, within=within)
 
 
-def _cut_by(p: Tensor, logits: Tensor) -> Tensor:
-    """Return what is written where logits are cut: -inf, or NaN where `p` is."""
+def _cut_value(p: Tensor, logits: Tensor) -> Tensor:
+    """Return the value of cut logits: -inf, or NaN where `p` is NaN."""
     return torch.where(p.isnan(), math.nan, -math.inf).to(logits.dtype)
 
 
@@ -227,7 +226,7 @@ def _sorted(logits: Tensor) -> Tensor:
 
 
 def _keep_largest(logits: Tensor, ordered: Tensor, count: Tensor, cut: Tensor | float = -math.inf) -> Tensor:
-    """Keep the ``count`` ``(*B, 1)`` largest logits, the first among equals, given these in falling order."""
+    """Keep the ``count`` largest logits of each row, the first among equals; `ordered` is in descending order."""
     shape = torch.broadcast_shapes(ordered.shape[:-1], count.shape[:-1])
     smallest = ordered.expand(*shape, ordered.shape[-1]).gather(-1, count.expand(*shape, 1) - 1)
     is_larger, is_equal = logits > smallest, logits == smallest

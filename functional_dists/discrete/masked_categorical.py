@@ -1,8 +1,8 @@
-"""Categorical distribution over those of 0, ..., N - 1 that a mask allows, such as the valid actions of a state.
+"""Categorical distribution over the outcomes 0, ..., N - 1 that a mask allows, such as the valid actions of a state.
 
-Probabilities are proportional to exp(logits) where the mask is True, and 0 elsewhere; what the logits are there, NaN
-and infinity included, reaches neither value nor gradient. A row without any True is invalid (`check` says so), and does
-not harm the others: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
+Probabilities are proportional to exp(logits) where the mask is True, and 0 elsewhere. Masked logits, even NaN and
+infinity, affect neither values nor gradients. A row without any True is invalid (`check` raises), but does not affect
+other rows: its probabilities, entropy and draws are 0, its log-probs -inf, its gradients 0.
 """
 
 from typing import NamedTuple
@@ -49,14 +49,14 @@ def check(logits: Real, mask: Mask) -> None:
 
 
 def table(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits of all outcomes, and which of them are possible."""
+    """Return the logits of all outcomes, and the mask of the possible ones."""
     return logits, mask
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw outcomes that the mask allows, by the inverse cdf.
+    """Draw allowed outcomes by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), torch.tensor([True, False, True]), sample_shape=(6,))
     tensor([0, 2, 2, 0, 0, 0])
@@ -66,7 +66,7 @@ def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -
 
 @verb
 def sample_and_log_prob(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3), torch.tensor([True, False, True]))
     >>> log_prob
@@ -118,7 +118,7 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
 
 @verb
 def support(logits: Real, mask: Mask) -> Constraint:
-    """Return the outcomes of finite log-probability, as a constraint.
+    """Return the support as a constraint: the outcomes of finite log-probability.
 
     >>> support(torch.zeros(3), torch.tensor([True, False, True])).check(torch.tensor([0, 1, 3]))
     tensor([ True, False, False])
@@ -141,7 +141,7 @@ def kl(p: Params, q: Params) -> Tensor:
 
 @verb
 def mode(logits: Real, mask: Mask) -> Tensor:
-    """Return the most probable outcome, the first of equals.
+    """Return the most probable outcome, the first among equals.
 
     >>> mode(torch.tensor([1.0, 3.0, 3.0]), torch.tensor([True, False, True]))
     tensor(2)

@@ -1,9 +1,9 @@
-"""Distribution over 0, ..., N - 1 in which neighbours are alike, for actions that are steps of a scale.
+"""Distribution over the ordered outcomes 0, ..., N - 1, for actions that are steps of a scale.
 
 Source: Tang & Agrawal, "Discretizing continuous action space for on-policy optimization" (2020), equation 4. The logit
 of k is sum_{i <= k} log sigmoid(s_i) + sum_{i > k} log(1 - sigmoid(s_i)) for scores s. It exceeds that of k - 1 by s_k,
-so up to a constant the logits are the cumulative sum of the scores; the first score says nothing. A score of +inf rules
-out what lies below, one of -inf what lies from there on.
+so up to a constant the logits are the cumulative sum of the scores; the first score has no effect. A score of +inf at k
+excludes the outcomes below k, a score of -inf those from k on.
 """
 
 import math
@@ -50,9 +50,9 @@ def check(scores: Real) -> None:
 def logits_of(scores: Tensor) -> Tensor:
     """Return the logits, 0 for the most probable outcome.
 
-    They are summed outwards from there, so that no large part is common to those that count.
+    The sums run outwards from that outcome, so the logits of probable outcomes have no large common term.
     """
-    largest = torch.finfo(scores.dtype).max / (4 * scores.shape[-1])  # whose sums are finite
+    largest = torch.finfo(scores.dtype).max / (4 * scores.shape[-1])  # so that sums are finite
     finite = torch.where(scores.abs() >= largest, scores.detach().clamp(-largest, largest), scores)
     outcome = torch.arange(scores.shape[-1], device=scores.device)
     steps = torch.where(outcome > 0, finite, 0.0)
@@ -60,23 +60,23 @@ def logits_of(scores: Tensor) -> Tensor:
     above = torch.where(outcome > centre, steps, 0.0).cumsum(-1)
     up_to_centre = torch.where(outcome <= centre, steps, 0.0)
     from_next = torch.cat([up_to_centre[..., 1:], torch.zeros_like(up_to_centre[..., :1])], -1)
-    return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # 0, but for a first score of NaN
+    return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # adds 0; NaN for a first NaN
 
 
-def parts_of(scores: Tensor) -> softmax.Softmax:
-    """Return the probabilities, taken apart."""
+def softmax_terms(scores: Tensor) -> softmax.Softmax:
+    """Return the terms of the softmax of the logits."""
     return softmax.softmax(logits_of(scores), None)
 
 
 def table(scores: Tensor) -> tuple[Tensor, None]:
-    """Return the logits of all outcomes, and None for a mask."""
+    """Return the logits of all outcomes, and None as the mask."""
     return logits_of(scores), None
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw outcomes, by the inverse cdf.
+    """Draw outcomes by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
     tensor([1, 2, 2, 1, 1, 1])
@@ -86,7 +86,7 @@ def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
 
 @verb
 def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
     >>> log_prob
@@ -113,7 +113,7 @@ def probs(scores: Real) -> Tensor:
     >>> probs(torch.tensor([9.0, 0.0, -math.inf]))
     tensor([0.5000, 0.5000, 0.0000])
     """
-    return softmax.probs(parts_of(scores))
+    return softmax.probs(softmax_terms(scores))
 
 
 @verb
@@ -123,7 +123,7 @@ def normalized_logits(scores: Real) -> Tensor:
     >>> normalized_logits(torch.zeros(4))
     tensor([-1.3863, -1.3863, -1.3863, -1.3863])
     """
-    return softmax.log_probs(parts_of(scores))
+    return softmax.log_probs(softmax_terms(scores))
 
 
 @verb
@@ -138,7 +138,7 @@ def entropy(scores: Real) -> Tensor:
 
 @verb
 def support(scores: Real) -> Constraint:
-    """Return the outcomes of finite log-probability, as a constraint.
+    """Return the support as a constraint: the outcomes of finite log-probability.
 
     >>> support(torch.zeros(3)).check(torch.tensor([0, 2, 3]))
     tensor([ True,  True, False])
@@ -158,67 +158,67 @@ def kl(p: Params, q: Params) -> Tensor:
 
 @verb
 def cdf(scores: Real, value: Index) -> Tensor:
-    """Return the probability of an outcome up to the value.
+    """Return P(X <= value).
 
     >>> cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([0.0000, 0.2500, 1.0000])
     """
-    return (softmax.probs(parts_of(scores)) * _up_to(scores, value)).sum(-1)
+    return (softmax.probs(softmax_terms(scores)) * _up_to(scores, value)).sum(-1)
 
 
 @verb
 def survival(scores: Real, value: Index) -> Tensor:
-    """Return the probability of an outcome above the value.
+    """Return P(X > value).
 
     >>> survival(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([1.0000, 0.7500, 0.0000])
     """
-    return (softmax.probs(parts_of(scores)) * ~_up_to(scores, value)).sum(-1)
+    return (softmax.probs(softmax_terms(scores)) * ~_up_to(scores, value)).sum(-1)
 
 
 @verb
 def log_cdf(scores: Real, value: Index) -> Tensor:
-    """Return the logarithm of the probability of an outcome up to the value.
+    """Return log P(X <= value).
 
     >>> log_cdf(torch.zeros(4), torch.tensor([-1, 0, 3]))
     tensor([   -inf, -1.3863, -0.0000])
     """
     below = _up_to(scores, value)
-    return _log_of_share(parts_of(scores), below, ~below)
+    return _log_mass(softmax_terms(scores), below, ~below)
 
 
 @verb
 def log_survival(scores: Real, value: Index) -> Tensor:
-    """Return the logarithm of the probability of an outcome above the value.
+    """Return log P(X > value).
 
     >>> log_survival(torch.zeros(4), torch.tensor([-1, 2, 3]))
     tensor([-0.0000, -1.3863,    -inf])
     """
     below = _up_to(scores, value)
-    return _log_of_share(parts_of(scores), ~below, below)
+    return _log_mass(softmax_terms(scores), ~below, below)
 
 
 def _up_to(scores: Tensor, value: Tensor) -> Tensor:
     return torch.arange(scores.shape[-1], device=scores.device) <= value[..., None]
 
 
-def _log_of_share(parts: softmax.Softmax, share: Tensor, rest: Tensor) -> Tensor:
-    """Return the logarithm of the probability of a share of the outcomes, from the smaller side."""
-    of_rest = (softmax.probs(parts) * rest).sum(-1)
-    is_most = ~(of_rest >= 0.5)  # or NaN
-    chosen = share & parts.support
-    log_probs = torch.where(chosen, torch.where(parts.support, softmax.log_probs(parts), 0.0), 0.0)
+def _log_mass(terms: softmax.Softmax, is_inside: Tensor, is_outside: Tensor) -> Tensor:
+    """Return the log-probability of the outcomes inside, from those outside if these have less mass."""
+    outside_mass = (softmax.probs(terms) * is_outside).sum(-1)
+    is_most = ~(outside_mass >= 0.5)  # or NaN
+    chosen = is_inside & terms.support
+    log_probs = torch.where(chosen, torch.where(terms.support, softmax.log_probs(terms), 0.0), 0.0)
     largest = torch.where(chosen, log_probs.detach(), -math.inf).amax(-1, keepdim=True)
     largest = torch.where(largest == -math.inf, 0.0, largest)
     total = torch.where(chosen, torch.exp(log_probs - largest), 0.0).sum(-1)
     exists = total > 0
-    of_small = torch.where(exists, torch.where(exists, total, 1.0).log() + largest.squeeze(-1), -math.inf)
-    return torch.where(is_most, torch.log1p(-torch.where(is_most, of_rest, 0.0)), of_small)
+    log_mass = torch.where(exists, torch.where(exists, total, 1.0).log() + largest.squeeze(-1), -math.inf)
+    return torch.where(is_most, torch.log1p(-torch.where(is_most, outside_mass, 0.0)), log_mass)
 
 
 @verb
 def icdf(scores: Real, value: RowReal) -> Tensor:
-    """Return the quantile of a probability: the lowest outcome up to which the probability reaches it.
+    """Return the quantile of a probability: the lowest outcome whose cumulative probability reaches it.
 
     >>> icdf(torch.zeros(4), torch.tensor([0.0, 0.3, 1.0]))
     tensor([0, 1, 3])
@@ -227,7 +227,7 @@ def icdf(scores: Real, value: RowReal) -> Tensor:
 
 
 def _quantile(scores: Tensor, probability: Tensor) -> Tensor:
-    table = softmax.probs(parts_of(scores))
+    table = softmax.probs(softmax_terms(scores))
     highest = torch.where(table > 0, torch.arange(table.shape[-1], device=table.device), 0).amax(-1)
     return torch.minimum((table.cumsum(-1) < probability[..., None]).sum(-1), highest)
 
@@ -240,7 +240,7 @@ def mean(scores: Real) -> Tensor:
     >>> mean(torch.zeros(4))
     tensor(1.5000)
     """
-    return _mean(softmax.probs(parts_of(scores)))
+    return _mean(softmax.probs(softmax_terms(scores)))
 
 
 @verb
@@ -250,7 +250,7 @@ def variance(scores: Real) -> Tensor:
     >>> variance(torch.zeros(4))
     tensor(1.2500)
     """
-    return _variance(softmax.probs(parts_of(scores)))
+    return _variance(softmax.probs(softmax_terms(scores)))
 
 
 stddev = verb.stddev(variance)
@@ -277,7 +277,7 @@ def median(scores: Real) -> Tensor:
 
 @verb
 def mode(scores: Real) -> Tensor:
-    """Return the most probable outcome, the first of equals.
+    """Return the most probable outcome, the first among equals.
 
     >>> mode(torch.zeros(4))
     tensor(0)

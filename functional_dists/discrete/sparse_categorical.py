@@ -1,9 +1,9 @@
-"""Categorical distribution over a list of K of the outcomes 0, ..., N - 1, such as the few valid actions of many.
+"""Categorical distribution over a list of K of the outcomes 0, ..., N - 1, such as the few valid actions among many.
 
-Probabilities are proportional to exp(logits) of the listed outcomes, which are distinct. Values and draws are these
-outcomes themselves; tables are over the K slots of the list, of which `padding_value` marks the unused ones. A row
-without any is invalid (`check` says so), and does not harm the others: its probabilities and entropy are 0, its
-log-probs -inf, its gradients 0, its draws `padding_value`.
+Probabilities are proportional to exp(logits) of the listed outcomes, which must be distinct. Values and draws are
+outcomes. Tables are over the K slots of the list, and `padding_value` marks unused slots. A row without a used slot is
+invalid (`check` raises), but does not affect other rows: its probabilities and entropy are 0, its log-probs -inf, its
+gradients 0, its draws `padding_value`.
 """
 
 from typing import Any, NamedTuple
@@ -51,14 +51,14 @@ def check(logits: Real, indices: Index, *, padding_value: int | None = None) -> 
     exists = (indices >= 0) & (indices < logits.shape[-1])
     require(exists | ~is_used, "indices", "must lie between 0 and N - 1")
     require(is_used.any(-1), "indices", "must list an outcome in every row")
-    of_their_own = -1 - torch.arange(indices.shape[-1], device=indices.device)  # unused slots are not equal either
-    ordered = torch.where(is_used, indices, of_their_own).sort(-1).values
+    distinct_negatives = -1 - torch.arange(indices.shape[-1], device=indices.device)  # so that unused slots differ too
+    ordered = torch.where(is_used, indices, distinct_negatives).sort(-1).values
     require((ordered[..., 1:] != ordered[..., :-1]).all(-1), "indices", "must be distinct in every row")
     check_logits(logits, mask_from_indices(indices, logits.shape[-1], padding_value=padding_value))
 
 
 def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[Tensor, Tensor]:
-    """Return the logits of the slots, and which of these are used."""
+    """Return the logits of the slots, and the mask of the used slots."""
     is_used = used_slots(indices, padding_value)
     places = torch.where(is_used, indices, 0).long()
     batch = torch.broadcast_shapes(logits.shape[:-1], indices.shape[:-1])
@@ -69,13 +69,13 @@ def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[
     return table, is_used
 
 
-def parts_of(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
-    """Return the probabilities of the slots, taken apart."""
+def softmax_terms(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
+    """Return the terms of the softmax over the slots."""
     return softmax.softmax(*listed(logits, indices, padding_value))
 
 
 def table(logits: Tensor, indices: Tensor, *, padding_value: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return the logits of all outcomes, and which of them are listed."""
+    """Return the logits of all outcomes, and the mask of the listed ones."""
     return logits, mask_from_indices(indices, logits.shape[-1], padding_value=padding_value)
 
 
@@ -89,7 +89,7 @@ def sample(
     sample_shape: Shape = (),
     padding_value: int | None = None,
 ) -> Tensor:
-    """Draw outcomes of the list, by the inverse cdf.
+    """Draw listed outcomes by the inverse cdf.
 
     >>> sample(random.key(42), torch.zeros(9), torch.tensor([7, 4, 5]), sample_shape=(6,))
     tensor([4, 5, 5, 4, 4, 4])
@@ -106,7 +106,7 @@ def sample_and_log_prob(
     sample_shape: Shape = (),
     padding_value: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which carries the gradient of the score function.
+    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(9), torch.tensor([7, 4, 5]))
     >>> log_prob
@@ -118,14 +118,14 @@ def sample_and_log_prob(
 
 
 def draw_listed(key: Source, logits: Tensor, indices: Tensor, sample_shape: Shape, padding_value: int | None) -> Tensor:
-    """Draw an outcome of every row."""
+    """Draw one outcome for each row."""
     table, is_used = listed(logits, indices, padding_value)
     slot = masked_categorical.sample(key, table, is_used, sample_shape=sample_shape)
     return chosen(indices, slot, is_used, padding_value)
 
 
 def chosen(indices: Tensor, slot: Tensor, is_used: Tensor, padding_value: int | None) -> Tensor:
-    """Return the outcomes in slots ``(*S, *B)``; in a row without any, the padding value."""
+    """Return the outcomes in slots ``(*S, *B)``; the padding value in a row without used slots."""
     outcome = indices.expand(*slot.shape, indices.shape[-1]).gather(-1, slot[..., None]).squeeze(-1).long()
     return outcome if padding_value is None else torch.where(is_used.any(-1), outcome, padding_value)
 
@@ -143,8 +143,8 @@ def log_prob(logits: Real, indices: Index, value: Index, *, padding_value: int |
 
 def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:
     """Return the log-probability of outcomes ``(*S, *B)``."""
-    is_it = (indices == value[..., None]) & used_slots(indices, padding_value)
-    slot = torch.where(is_it.any(-1), is_it.long().argmax(-1), -1)
+    is_match = (indices == value[..., None]) & used_slots(indices, padding_value)
+    slot = torch.where(is_match.any(-1), is_match.long().argmax(-1), -1)
     return masked_categorical.log_prob(*listed(logits, indices, padding_value), slot)
 
 
@@ -155,7 +155,7 @@ def probs(logits: Real, indices: Index, *, padding_value: int | None = None) -> 
     >>> probs(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
     tensor([0.5000, 0.5000, 0.0000])
     """
-    return softmax.probs(parts_of(logits, indices, padding_value))
+    return softmax.probs(softmax_terms(logits, indices, padding_value))
 
 
 @verb
@@ -165,7 +165,7 @@ def normalized_logits(logits: Real, indices: Index, *, padding_value: int | None
     >>> normalized_logits(torch.zeros(9), torch.tensor([7, 4, -1]), padding_value=-1)
     tensor([-0.6931, -0.6931,    -inf])
     """
-    return softmax.log_probs(parts_of(logits, indices, padding_value))
+    return softmax.log_probs(softmax_terms(logits, indices, padding_value))
 
 
 @verb
@@ -180,7 +180,7 @@ def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -
 
 @verb
 def support(logits: Real, indices: Index, *, padding_value: int | None = None) -> Constraint:
-    """Return the outcomes of finite log-probability, as a constraint.
+    """Return the support as a constraint: the outcomes of finite log-probability.
 
     >>> support(torch.zeros(9), torch.tensor([7, 4])).check(torch.tensor([4, 5]))
     tensor([ True, False])
@@ -202,15 +202,15 @@ def kl(p: Params, q: Params, *, padding_value: int | None = None) -> Tensor:
 
 
 def divergence(p: Any, q: Any, padding_value: int | None) -> Tensor:
-    """Return KL(p || q), over all outcomes."""
+    """Return KL(p || q) over all outcomes."""
     p_mask, q_mask = (mask_from_indices(s.indices, s.logits.shape[-1], padding_value=padding_value) for s in (p, q))
-    of_p, of_q = masked_categorical.Params(p.logits, p_mask), masked_categorical.Params(q.logits, q_mask)
-    return masked_categorical.kl(of_p, of_q)
+    masked_p, masked_q = masked_categorical.Params(p.logits, p_mask), masked_categorical.Params(q.logits, q_mask)
+    return masked_categorical.kl(masked_p, masked_q)
 
 
 @verb
 def mode(logits: Real, indices: Index, *, padding_value: int | None = None) -> Tensor:
-    """Return the most probable outcome, the first listed of equals.
+    """Return the most probable outcome, the first listed among equals.
 
     >>> mode(torch.arange(9.0), torch.tensor([7, 4]))
     tensor(7)

@@ -1,4 +1,4 @@
-"""What a family of distributions is: `define` makes its verbs, `bind` fixes its parameters, combinators combine it."""
+"""Families of distributions: `define` makes verbs, `bind` fixes parameters, `combinator` combines families."""
 
 from functional_dists.family.arguments import as_params
 from functional_dists.family.binding import BoundFamily, bind

@@ -1,4 +1,4 @@
-"""The arguments of a call: by position, as tensors of one dtype, or refused with a message that names the cure."""
+"""Converts the arguments of a call to positional tensors of one dtype, or raises an error that says how to fix them."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from functional_dists.family.kinds import Kind
 from functional_dists.family.specification import Specification
 from functional_dists.family.trees import is_tensordict
 
-__all__ = ["as_params", "by_position", "check_options", "ready", "to_one_dtype"]
+__all__ = ["as_params", "check_options", "tensors_if_same_dtype", "to_one_dtype", "to_positional"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _FLOAT32, _FLOAT64 = torch.float32, torch.float64
@@ -49,10 +49,10 @@ def as_params(params: Any, given: Any) -> Any:
     )
 
 
-def by_position(
+def to_positional(
     spec: Specification, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return all tensors by position: of those given by name, by default, and as one `Params`."""
+    """Return all tensors by position and the options; tensors may come by name, by default, or in one `Params`."""
     names = ("key",) * spec.draws + spec.names
     first = int(spec.draws)
     params = arguments[first] if len(arguments) > first else None
@@ -73,7 +73,7 @@ def by_position(
 
 
 def check_options(spec: Specification, options: Mapping[str, Any]) -> None:
-    """Raise a TypeError that names the verb and its options where one of those given is not among them."""
+    """Raise a TypeError that lists the options of the verb if it does not have one of `options`."""
     if unknown := [name for name in options if name not in spec.options and name != "default_event_dims"]:
         raise TypeError(f"{spec.name} has no option {unknown}; its options are {spec.options}")
 
@@ -83,13 +83,13 @@ def _fields_of(params: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- tensors of one dtype
-def ready(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
+def tensors_if_same_dtype(kinds: Sequence[str], arguments: Sequence[Any]) -> Sequence[Tensor] | None:
     """Return the arguments as tensors if they are tensors of one full-precision dtype, or floats; else None.
 
-    Almost every call ends here, so that it has to be fast.
+    This is the fast path that almost every call takes.
     """
     dtype, has_number, like = None, False, None
-    for holds, argument in zip(kinds, arguments):  # noqa: B905 (`strict` costs a fifth of it all)
+    for holds, argument in zip(kinds, arguments):  # noqa: B905 (`strict` would add a fifth to the time)
         if not isinstance(argument, Tensor):
             if holds != "floating point" or type(argument) is not float:
                 return None
@@ -129,8 +129,10 @@ def to_one_dtype(spec: Specification, arguments: Sequence[Any]) -> tuple[list[Te
         if kind == "floating point" and isinstance(argument, Tensor)
     ]
     floating = [dtype for _, dtype in real if dtype.is_floating_point]
-    of_parameters = [dtype for is_parameter, dtype in real if is_parameter] if spec.takes_all_parameters() else floating
-    result = functools.reduce(torch.promote_types, of_parameters or floating or [torch.get_default_dtype()])
+    parameter_dtypes = (
+        [dtype for is_parameter, dtype in real if is_parameter] if spec.takes_all_parameters() else floating
+    )
+    result = functools.reduce(torch.promote_types, parameter_dtypes or floating or [torch.get_default_dtype()])
     compute = functools.reduce(torch.promote_types, floating, result)
     if compute in _HALF:
         compute = torch.float32
@@ -145,7 +147,7 @@ def _to_tensor(number: Any, holds: str, real: torch.dtype, device: torch.device)
     dtype = real if holds == "floating point" else torch.bool if holds == "bool" else torch.int64
     if isinstance(number, np.ndarray):
         return torch.as_tensor(number, dtype=dtype, device=device)
-    # A number is a 0-d tensor before anything else, so that another number does not recompile.
+    # A number becomes a 0-d tensor at once, so that compiled code does not recompile for another number.
     return torch.full((), number.item() if isinstance(number, np.generic) else number, dtype=dtype, device=device)
 
 

@@ -1,4 +1,4 @@
-"""`bind` fixes parameters and options of a family, which gives a family again."""
+"""`bind` returns a family with some parameters or options of another one fixed."""
 
 import functools
 import inspect
@@ -15,14 +15,14 @@ __all__ = ["BoundFamily", "bind"]
 
 
 def bind(family: Any, **fixed: Any) -> "BoundFamily":
-    """Fix parameters or options of a family, which gives a family again.
+    """Return a family with some parameters or options of another one fixed.
 
     Args:
         family: A family: a module, a bound family, the result of a combinator.
-        fixed: Parameters, which the verbs then no longer take, or options, whose defaults they become.
+        fixed: Values of parameters, which the verbs then no longer take, or new defaults of options.
 
     Returns:
-        A family with the same verbs, whose `Params` holds the parameters that are left.
+        A family with the same verbs, whose `Params` holds the remaining parameters.
 
     Raises:
         TypeError: a name is neither a parameter of the family nor an option of one of its verbs.
@@ -46,9 +46,7 @@ class BoundFamily:
             raise TypeError(f"bind: family must be a family, such as functional_dists.normal, got {family!r}")
         self.family: Any = family
         self.fixed = fixed
-        if (
-            torch.compiler.is_compiling()
-        ):  # `__getattr__` binds a verb when it is used, as what follows cannot be traced
+        if torch.compiler.is_compiling():  # the rest cannot be traced; `__getattr__` binds a verb when it is used
             return
         known = {name for verb in verbs(family).values() for name in inspect.signature(verb).parameters}
         if unknown := sorted(set(fixed) - known - {*family.Params._fields}):
@@ -57,13 +55,13 @@ class BoundFamily:
                 f"{family.Params._fields}"
             )
         for name, verb in verbs(family).items():
-            setattr(self, name, _documented(self, verb, _bound_verb(self, verb)))
-        _left_of(family.Params, fixed)  # before compiled code asks for it
+            setattr(self, name, _with_signature(self, verb, _bound_verb(self, verb)))
+        _remaining_params(family.Params, fixed)  # cached here, because compiled code cannot make a class
 
     @property
     def Params(self) -> Any:
-        """The NamedTuple of the parameters that are left."""
-        return _left_of(self.family.Params, self.fixed)
+        """The NamedTuple of the remaining parameters."""
+        return _remaining_params(self.family.Params, self.fixed)
 
     def __getattr__(self, name: str) -> Any:
         verb = None if name.startswith("_") else getattr(self.family, name, None)
@@ -84,20 +82,20 @@ def _bound_again(family: Any, fixed: dict[str, Any]) -> BoundFamily:
 
 
 # -------------------------------------------------------------------------------------------------------------- Params
-_LEFT: dict[tuple[Any, tuple[str, ...]], Any] = {}  # a class cannot be made in compiled code, and is found here
+_REMAINING_PARAMS: dict[tuple[Any, tuple[str, ...]], Any] = {}  # a cache, because compiled code cannot make a class
 
 
-def _left_of(params: Any, fixed: Mapping[str, Any]) -> Any:
+def _remaining_params(params: Any, fixed: Mapping[str, Any]) -> Any:
     """Return a `Params` of the fields that are not fixed, with their defaults and descriptions."""
     fields = tuple(name for name in params._fields if name not in fixed)
-    if (params, fields) not in _LEFT:
+    if (params, fields) not in _REMAINING_PARAMS:
         defaults = {name: given for name, given in params._field_defaults.items() if name in fields}
         left = NamedTuple("Params", [(name, params.__annotations__[name]) for name in fields])  # type: ignore[misc]
         left.__new__.__defaults__ = tuple(defaults.values())
         left._field_defaults = defaults
         left.__doc__ = params.__doc__
-        _LEFT[params, fields] = left
-    return _LEFT[params, fields]
+        _REMAINING_PARAMS[params, fields] = left
+    return _REMAINING_PARAMS[params, fields]
 
 
 def _by_name(fields: tuple[str, ...], given: Any) -> dict[str, Any]:
@@ -119,19 +117,19 @@ def _bound_verb(bound_family: BoundFamily, verb: Callable[..., Any]) -> Callable
     parameters = {name: given for name, given in fixed.items() if name in family.Params._fields}
     defaults = {name: given for name, given in fixed.items() if name not in parameters and name in options}
     if "event_dims" in defaults:
-        # A default, which parameters without axes may undercut; an option of the call would be an error there.
+        # As a default it becomes 0 for parameters without axes; as an option of the call it would be an error there.
         defaults["default_event_dims"] = defaults.pop("event_dims")
     called = f"{name_of(family)}.{verb.__name__}"
 
-    def of_pair(p: Any, q: Any, **given: Any) -> Any:
+    def call_with_pair(p: Any, q: Any, **given: Any) -> Any:
         full = ({**parameters, **_by_name(left, side)} for side in (p, q))
         return verb(*full, **{**defaults, **given})
 
     free = tuple(name for name in names if name not in parameters)
     first = int(names[:1] == ("key",))
 
-    def of_arguments(*arguments: Any, **given: Any) -> Any:
-        params = _LEFT.get((family.Params, left))
+    def call_with_tensors(*arguments: Any, **given: Any) -> Any:
+        params = _REMAINING_PARAMS.get((family.Params, left))
         if params is not None and len(arguments) > first and isinstance(arguments[first], params):
             arguments = (*arguments[:first], *arguments[first], *arguments[first + 1 :])
         if len(arguments) > len(free):
@@ -144,11 +142,11 @@ def _bound_verb(bound_family: BoundFamily, verb: Callable[..., Any]) -> Callable
         own = iter(arguments)
         return verb(*(parameters[name] if name in parameters else next(own) for name in names), **{**defaults, **given})
 
-    return of_pair if is_pair else of_arguments
+    return call_with_pair if is_pair else call_with_tensors
 
 
 def _names_of(verb: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Return the names of the tensors and of the options, and whether the verb takes two `Params` instead."""
+    """Return the names of the tensors and of the options, and True if the verb takes two `Params` instead."""
     spec = specification_of(verb)
     if spec is not None:
         return ("key",) * spec.draws + spec.names, spec.options, spec.num_params == 2
@@ -157,10 +155,12 @@ def _names_of(verb: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...
     return names, tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY), names[:2] == ("p", "q")
 
 
-_names_of._dynamo_marked_constant = True  # type: ignore[attr-defined]  # `torch.compile` calls it, and does not trace it
+_names_of._dynamo_marked_constant = True  # type: ignore[attr-defined]  # `torch.compile` does not trace it
 
 
-def _documented(bound_family: BoundFamily, verb: Callable[..., Any], bound: Callable[..., Any]) -> Callable[..., Any]:
+def _with_signature(
+    bound_family: BoundFamily, verb: Callable[..., Any], bound: Callable[..., Any]
+) -> Callable[..., Any]:
     fixed, fields = bound_family.fixed, bound_family.family.Params._fields
     functools.update_wrapper(bound, verb)
     spec = specification_of(verb)

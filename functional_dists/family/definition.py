@@ -11,11 +11,17 @@ from torch import Tensor
 
 import functional_dists.kernels as kernels
 from functional_dists.family import docs
-from functional_dists.family.arguments import as_params, by_position, check_options, ready, to_one_dtype
+from functional_dists.family.arguments import (
+    as_params,
+    check_options,
+    tensors_if_same_dtype,
+    to_one_dtype,
+    to_positional,
+)
 from functional_dists.family.kinds import Parameters
 from functional_dists.family.shapes import checked_shape, resolved_event_dims
 from functional_dists.family.specification import Fit, Specification, parse, positional_names
-from functional_dists.family.trees import has_tree, over_leaves
+from functional_dists.family.trees import has_pytree, map_leaves
 from functional_dists.random import Source, size_of
 from functional_dists.special.elementary import root
 
@@ -36,23 +42,23 @@ def define(params: Any, name: str | None = None, **described: str) -> "Definitio
     """Return the decorator that makes functions of tensors the verbs of a family.
 
     A verb checks the structure of its arguments, turns numbers into tensors, computes half precision in float32 (and
-    returns half precision), and maps over pytrees: the other arguments then have the same structure or a prefix of it,
-    and a leaf draws from `fold_in(key, hash of its path)`. The option `event_dims` reaches the function resolved: where
-    the caller gave none, it is 0 for parameters without axes.
+    returns half precision), and maps over pytrees. The other arguments then have the same structure or a prefix of it,
+    and a leaf draws from `fold_in(key, hash of its path)`. If the caller does not give the option `event_dims`, the
+    function gets its default, or 0 for parameters without axes.
 
     Args:
         params: The family's `Params`: a NamedTuple whose fields are annotated `Real`, `Mask` or `Index`, and whose
             docstring describes each of them in a line `name: text`.
-        name: The family's name in messages. Default: the name of the module that the function stands in.
+        name: The family's name in messages. Default: the name of the module of the function.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
         The decorator, for `f([key: Source,] *parameters [, value], *, options)`. One argument annotated with `params`
         stands for all parameters, as in `f(params: Params, value: Real)`; two stand for those of two distributions, as
-        in `f(p: Params, q: Params)`. `Parameters` is the annotation for a class that has no name in the module.
+        in `f(p: Params, q: Params)`. `Parameters` is the annotation if the module does not define the class.
 
     Raises:
-        TypeError: an argument is not annotated with what it holds.
+        TypeError: an argument has no annotation of its kind.
 
     >>> from functional_dists.family import Real
     >>> class Params(NamedTuple):
@@ -69,7 +75,7 @@ def define(params: Any, name: str | None = None, **described: str) -> "Definitio
 
 
 class Definition:
-    """The decorator of a family's verbs, and the verbs that follow from others."""
+    """The decorator of a family's verbs; it also derives verbs from others."""
 
     def __init__(self, params: Any, name: str | None, described: dict[str, str]) -> None:
         self.params, self.name, self.described = params, name, described
@@ -101,12 +107,12 @@ class Definition:
 
         Args:
             function: The function.
-            confine: `confine(value, *bounds)`, applied to the result (the first of a pair) in its final dtype; the
-                bounds are found among the arguments by name.
-            fit: For parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the one of batch
-                and event, or raises a ValueError.
-            keeps_dtypes: Whether the function takes floating tensors in the dtypes in which they are given.
-            passes_to: Another verb, whose options the function takes as well, as `**options`, and passes to it.
+            confine: `confine(value, *bounds)`, applied to the result (the first of a pair) in its final dtype. Its
+                bounds are the arguments of the same names.
+            fit: For parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the shape of
+                batch and event, or raises a ValueError.
+            keeps_dtypes: Whether floating-point tensors keep their dtypes, instead of one common dtype.
+            passes_to: Another verb. The function also takes its options, as `**options`, and passes them on.
         """
         if function is None:
             return lambda function: self._make(function, confine, fit, keeps_dtypes, passes_to)
@@ -126,12 +132,14 @@ class Definition:
             function, self.params, family, confine=confine, fit=fit, keeps_dtypes=keeps_dtypes, more_options=passed
         )
         signature = _signature(function, spec, passes_to)
-        return cast(F, self._keep(function, spec, docs.complete(function.__doc__, spec, self.described), signature))
+        return cast(
+            F, self._register_verb(function, spec, docs.complete(function.__doc__, spec, self.described), signature)
+        )
 
-    def _keep(
+    def _register_verb(
         self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature | None
     ) -> Callable[..., Any]:
-        verb = functools.update_wrapper(_lift(function, spec), function)
+        verb = functools.update_wrapper(_wrap(function, spec), function)
         verb.__doc__ = doc
         if signature is not None:
             verb.__signature__ = signature  # type: ignore[attr-defined]
@@ -140,11 +148,11 @@ class Definition:
         return verb
 
     def inherit(self, family: Any, *names: str) -> None:
-        """Take verbs of another family with the same `Params` as they are, those of the names that it has."""
+        """Take these verbs unchanged from another family with the same `Params`; names that it lacks are skipped."""
         self.verbs.update({name: getattr(family, name) for name in names if hasattr(family, name)})
 
     def mapped(self, verb: F, change: Callable[[Any], Any], doc: str, name: str | None = None) -> F:
-        """Return the verb that applies `change` to the result of another one, with the same arguments."""
+        """Return a verb with the arguments of another one, which applies `change` to its result."""
         spec = _VERBS[verb].specification
         name = name or verb.__name__
         spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
@@ -154,7 +162,9 @@ class Definition:
 
         function.__name__ = function.__qualname__ = name
         function.__module__ = verb.__module__
-        return cast(F, self._keep(function, spec, docs.complete(doc, spec, self.described), inspect.signature(verb)))
+        return cast(
+            F, self._register_verb(function, spec, docs.complete(doc, spec, self.described), inspect.signature(verb))
+        )
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
@@ -164,31 +174,31 @@ class Definition:
         return self.mapped(variance, root, doc, "stddev")
 
     def deterministic(self, mode: F) -> F:
-        """Return the verb `deterministic`: what a policy plays when it does not explore, here the mode."""
+        """Return the verb `deterministic`, the action of a policy that does not explore: here the mode."""
         example = ">>> deterministic({})\n{}".format(*docs.example_of(mode.__doc__, "mode"))
-        doc = f"Return what a policy plays when it does not explore: the mode.\n\n{example}"
+        doc = f"Return the action of a policy that does not explore: the mode.\n\n{example}"
         return self.mapped(mode, lambda value: value, doc, "deterministic")
 
 
 def specification_of(verb: Any) -> Specification | None:
-    """Return the specification of a verb, or of what `functools.wraps` put around one; None for another function.
+    """Return the specification of a verb, or of a function that wraps one; None for another function.
 
     >>> from functional_dists import normal
     >>> specification_of(normal.log_prob).event_dims
     0
     """
-    found = _found(verb)
+    found = _find_verb(verb)
     return None if found is None else found.specification
 
 
 def register(verb: Callable[..., Any], like: Callable[..., Any], event_dims: int | None) -> None:
-    """Give a function the specification of a verb that it calls, with another default of `event_dims`."""
-    found = _found(like)
+    """Give `verb` the specification of the verb `like` that it calls, with another default of `event_dims`."""
+    found = _find_verb(like)
     if found is not None:
         _VERBS[verb] = found._replace(specification=found.specification._replace(event_dims=event_dims))
 
 
-def _found(verb: Any) -> _Verb | None:
+def _find_verb(verb: Any) -> _Verb | None:
     while verb is not None:
         if inspect.isfunction(verb) and verb in _VERBS:
             return _VERBS[verb]
@@ -199,7 +209,7 @@ def _found(verb: Any) -> _Verb | None:
 def _signature(
     function: Callable[..., Any], spec: Specification, passes_to: Callable[..., Any] | None
 ) -> inspect.Signature | None:
-    """Return the signature that users see, None where it is that of the function."""
+    """Return the signature that users see, or None if it is that of the function."""
     defaults = spec.defaults if spec.arguments and spec.arguments[-1].is_parameter else {}
     if spec.num_params != 1 and not defaults and passes_to is None:
         return None
@@ -221,11 +231,11 @@ def _signature(
 
 
 # --------------------------------------------------------------------------------------------------------- the wrapper
-def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
+def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
     """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
     kernel = kernels.find(spec.name, str(function.__module__))
     if spec.num_params:
-        function = _of_params(function, spec)
+        function = _with_unpacked_params(function, spec)
     confine = spec.confine
     bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
     event_dims, draws, count = spec.event_dims, spec.draws, spec.draws + len(spec.arguments)
@@ -235,10 +245,10 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
     def on_tensors(
         key: tuple[Source, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
     ) -> Any:
-        """Run the function; `dtype` is the result's where that is not the tensors' own."""
+        """Run the function; `dtype` is the result's dtype if it differs from that of the tensors."""
         shape = tensors[0].shape
         for tensor in tensors:
-            if not is_simple or (tensor.shape != shape and tensor.ndim):  # else all fits, at no cost
+            if not is_simple or (tensor.shape != shape and tensor.ndim):  # equal shapes and numbers need no check
                 shape = checked_shape(spec, tensors)
                 break
         if event_dims is not None:
@@ -253,7 +263,7 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
         return (confine(result[0], *limits), result[1]) if isinstance(result, tuple) else confine(result, *limits)
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
-        tensors, dtype = ready(holds, arguments), None
+        tensors, dtype = tensors_if_same_dtype(holds, arguments), None
         if tensors is None:
             tensors, dtype = to_one_dtype(spec, arguments)
         return on_tensors(key, tensors, dict(options), dtype)
@@ -264,37 +274,37 @@ def _lift(function: Callable[..., Any], spec: Specification) -> Callable[..., An
 
     def verb(*arguments: Any, **options: Any) -> Any:
         if len(arguments) != count or isinstance(arguments[draws], spec.params):
-            arguments, options = by_position(spec, arguments, options)
+            arguments, options = to_positional(spec, arguments, options)
         if options:
             check_options(spec, options)
             if "sample_shape" in options and type(options["sample_shape"]) is not tuple:
                 options["sample_shape"] = size_of(options["sample_shape"], f"{spec.name}: sample_shape")
-        if event_dims is not None and "default_event_dims" not in options:  # a bound family has another one
+        if event_dims is not None and "default_event_dims" not in options:  # a bound family may give its own
             options["default_event_dims"] = event_dims
         if kernel is not None and kernels.can_be_used():
             result = kernel(*arguments, **options)
             if result is not NotImplemented:
                 return result
         key, arguments = arguments[:draws], arguments[draws:]
-        if has_tree(arguments):
-            return over_leaves(spec, on_leaf_of_tree, key, arguments, options)
+        if has_pytree(arguments):
+            return map_leaves(spec, on_leaf_of_tree, key, arguments, options)
         return on_leaf(key, arguments, options)
 
-    def of_pair(p: Any, q: Any, **options: Any) -> Any:
+    def verb_of_pair(p: Any, q: Any, **options: Any) -> Any:
         return verb(*as_params(spec.params, p), *as_params(spec.params, q), **options)
 
-    return of_pair if spec.num_params == 2 else verb
+    return verb_of_pair if spec.num_params == 2 else verb
 
 
-def _of_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
-    """Return a function that takes `Params` as one that takes their fields."""
+def _with_unpacked_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
+    """Return a function that takes the fields of `Params` instead of `Params`."""
     params, first, size = spec.params, int(spec.draws), len(spec.params._fields)
 
-    def of_fields(*tensors: Any, **options: Any) -> Any:
+    def unpacked(*tensors: Any, **options: Any) -> Any:
         given = [params(*tensors[first + i * size : first + (i + 1) * size]) for i in range(spec.num_params)]
         return function(*tensors[:first], *given, *tensors[first + spec.num_params * size :], **options)
 
-    return of_fields
+    return unpacked
 
 
 def _cast(result: Any, dtype: torch.dtype) -> Any:

@@ -1,4 +1,4 @@
-"""Completes the docstrings of the verbs: what holds for all of them is written once, here."""
+"""Completes the docstrings of the verbs with the text that they have in common."""
 
 import inspect
 import re
@@ -11,48 +11,48 @@ _ARGUMENTS = {
     "key": "A key of shape (2,), a batch of keys (*K, 2) whose K are the leading axes of the batch, or a "
     "`torch.Generator`.",
     "value": "Where to evaluate, of shape (*sample, *batch, *event): it has all axes of the parameters and may add "
-    "leading ones; a number or a 0-d tensor is scored everywhere.",
+    "leading ones; a number or a 0-d tensor is scored at every position.",
     "p": "`Params` of the first distribution, or a mapping with their names.",
-    "q": "`Params` of the second one.",
+    "q": "`Params` of the second distribution, or a mapping with their names.",
     "pre": "A value before the squashing, of shape (*sample, *batch, *event).",
-    "sample_shape": "An int or a sequence: the axes to put before the parameters' shape, one independent draw each.",
+    "sample_shape": "An int or a sequence: the axes before the parameters' shape, one independent draw for each entry.",
     "gradient": 'Which gradient: "straight_through" or "relaxed".',
-    "temperature": "Of the relaxed vectors: the lower, the closer they are to one-hot vectors. A positive number, or a "
+    "temperature": "Of relaxed vectors: a lower one brings them closer to one-hot vectors. A positive number, or a "
     "tensor that broadcasts to the batch, like (*batch).",
     "atol": "The absolute tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
     "rtol": "The relative tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
-    "padding_value": "Marks the unused slots of `indices`; `None` where all are used.",
-    "ignore_index": "The token that stands for none.",
-    "event_dims": "Over how many trailing axes, those of the event, to sum (0 where the parameters have no axes).",
+    "padding_value": "Marks the unused slots of `indices`; `None` if all are used.",
+    "ignore_index": "The number that stands for no token.",
+    "event_dims": "The number of trailing axes, those of the event, to sum over (0 for parameters without axes).",
 }
 _ZERO_TEMPERATURE = " 0 draws one-hot vectors without a gradient."
 _RAISES = [
-    "    TypeError: an argument is no tensor, number or pytree of them, or has the wrong dtype.",
-    "    ValueError: the shapes or the structures of pytrees do not fit together.",
+    "    TypeError: an argument is not a tensor, a number or a pytree of them, or has the wrong dtype.",
+    "    ValueError: the shapes, or the structures of pytrees, do not fit together.",
 ]
 _EVENT_RAISES = "    ValueError: `event_dims` exceeds the parameters' axes."
 _CHECK_RAISES = "    ValueError: a parameter holds an invalid number."
 _OPTION_RAISES = (
-    "    ValueError: {names} does not broadcast, or is outside its range, which eager code checks on the CPU."
+    "    ValueError: {names} does not broadcast, or is outside its range (checked in eager code on the CPU)."
 )
 _IN_DTYPE = "in the parameters' dtype"
 _SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
-_TREES = "Any argument except `key` may be a pytree of what is described here; the result then has the same structure."
-_ROWS_OPTIONS = ("temperature", "atol", "rtol")
-_OF_ROWS = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
+_TREES = "Any argument except `key` may be a pytree; the result then has the same structure."
+_ROW_OPTIONS = ("temperature", "atol", "rtol")
+_SCORES = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
 _RETURNS = {"check": "None.", "support": "A constraint of `torch.distributions.constraints`."}
 _TABLES = ("probs", "normalized_logits")
-_OUTCOMES = ("mode", "deterministic", "median", "icdf")  # what may be drawn, in the dtype of what is drawn
+_OUTCOMES = ("mode", "deterministic", "median", "icdf")  # these results have the dtype of a draw
 
 
 def complete(doc: str | None, spec: Specification, descriptions: Mapping[str, str]) -> str:
     """Return the docstring of a verb with its arguments, result, errors and example, in the usual order.
 
     Args:
-        doc: A sentence, what else there is to say, and an example.
-        spec: The specification of the verb. The docstring of its `Params` has lines `name: text`: of the parameters
-            and, where they are not as usual, of `value` (what is scored) and of `sample` (what is drawn).
-        descriptions: Of these, in place of the lines there.
+        doc: A sentence, further text, and an example.
+        spec: The specification of the verb. The docstring of its `Params` has a line `name: text` for each parameter,
+            and may have one for `value` (the scored value) and for `sample` (the draw).
+        descriptions: Texts by name that replace those lines.
 
     Returns:
         The whole docstring.
@@ -67,7 +67,7 @@ def complete(doc: str | None, spec: Specification, descriptions: Mapping[str, st
     elif verb == "rsample":
         described["temperature"] += _ZERO_TEMPERATURE
     arguments = [f"    {name}: {described[name]}" for name in names if name in described]
-    options = " or ".join(f"`{name}`" for name in names if name in _ROWS_OPTIONS)
+    options = " or ".join(f"`{name}`" for name in names if name in _ROW_OPTIONS)
     raises = [
         *_RAISES,
         *[_EVENT_RAISES] * ("event_dims" in names),
@@ -102,35 +102,35 @@ def example_of(doc: str | None, verb: str) -> tuple[str, str]:
 def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, str]) -> str:
     if verb in _RETURNS:
         return _RETURNS[verb]
-    sample, of_parameters = described["sample"], _parameter_shape(params, described)
+    sample, parameter_axes = described["sample"], _parameter_axes(params, described)
     if verb.startswith("rsample"):
         sample = sample.replace("One-hot vectors", "Vectors").replace("int64", _IN_DTYPE)
     if names[0] == "key":
         if not verb.endswith("_and_log_prob"):
             return sample
-        of_pair = _text(["*sample_shape", *of_parameters[:-1]])
-        return f"{sample[:-1]}, and its log-prob in nats, of shape {of_pair}, {_IN_DTYPE}."
+        log_prob_shape = _text(["*sample_shape", *parameter_axes[:-1]])
+        return f"{sample[:-1]}, and its log-prob in nats, of shape {log_prob_shape}, {_IN_DTYPE}."
     has_value = "value" in names or "pre" in names
     leading = ["*sample"] * has_value
-    if verb in _OF_ROWS:
-        return f"A tensor of shape {_text([*leading, *of_parameters[:-1]])}, {_IN_DTYPE}, in nats."
+    if verb in _SCORES:
+        return f"A tensor of shape {_text([*leading, *parameter_axes[:-1]])}, {_IN_DTYPE}, in nats."
     if verb in _TABLES:
         if "indices" in names:  # over the slots
             return f"A tensor of shape {_shape(described['indices'])}, {_IN_DTYPE}."
-        return f"A tensor of shape {_text(of_parameters)}, {_IN_DTYPE}."
-    of_one = _axes(sample)[1:]  # of an outcome, which may lack the last axis of the parameters
+        return f"A tensor of shape {_text(parameter_axes)}, {_IN_DTYPE}."
+    draw_axes = _axes(sample)[1:]  # an outcome may lack the last axis of the parameters
     if verb in _OUTCOMES:
-        return sample.replace(_shape(sample), _text([*leading, *of_one]))
-    return f"A tensor of shape {_text([*leading, *of_one])}, {_IN_DTYPE}."
+        return sample.replace(_shape(sample), _text([*leading, *draw_axes]))
+    return f"A tensor of shape {_text([*leading, *draw_axes])}, {_IN_DTYPE}."
 
 
-def _parameter_shape(params: Any, described: dict[str, str]) -> list[str]:
+def _parameter_axes(params: Any, described: dict[str, str]) -> list[str]:
     """Return the axes of the first parameter: those of the batch and, last, of the event or of the outcomes."""
     return _axes(described.get(params._fields[0], "")) or ["*batch", "*event"]
 
 
 def _shape(text: str) -> str:
-    """Return the first shape that a text tells, such as "(*batch, N)"."""
+    """Return the first shape in a text, such as "(*batch, N)"."""
     found = re.search(r"\(\*[^)]*\)", text)
     return found[0] if found else ""
 

@@ -1,4 +1,4 @@
-"""What an argument of a verb holds. A verb annotates each tensor that it takes with one of these."""
+"""The kinds of tensors that verbs take. A verb annotates each of its tensor arguments with one of these."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -6,7 +6,7 @@ __all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "
 
 
 class Kind(NamedTuple):
-    """The dtype of an argument, and how its axes go with those of the parameters."""
+    """The dtype of an argument, and how its axes match those of the parameters."""
 
     holds: Literal["floating point", "bool", "integer"]
     layout: Literal["per element", "per row", "one-hot"] = "per element"
@@ -22,7 +22,7 @@ Parameters = Annotated[Any, "Params"]  # all parameters of the family, as its `P
 
 
 def kind_of(annotation: Any) -> Kind | None:
-    """Return the kind that an annotation names, None for another annotation.
+    """Return the kind of an annotation, or None if it has no kind.
 
     >>> kind_of(Real)
     Kind(holds='floating point', layout='per element')

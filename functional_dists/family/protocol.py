@@ -1,4 +1,4 @@
-"""What a family is: a module or an object with `Params` and verbs."""
+"""The interface of a family: a module or an object with `Params` and verbs."""
 
 import functools
 import importlib
@@ -14,9 +14,9 @@ __all__ = ["Family", "combinator", "from_pickle", "name_of", "to_pickle", "verbs
 
 @runtime_checkable
 class Family(Protocol):
-    """What every family has: a module, a bound family, the result of a combinator, an object of your own.
+    """The attributes of every family: a module, a bound family, the result of a combinator, or an object of your own.
 
-    Every further verb (`entropy`, `mode`, `kl`, ...) is found by its name.
+    Other verbs (`entropy`, `mode`, `kl`, ...) are found by their names.
 
     >>> from functional_dists import bind, normal
     >>> isinstance(normal, Family), isinstance(bind(normal, scale=1.0), Family)
@@ -29,7 +29,7 @@ class Family(Protocol):
 
 
 def verbs(family: Any) -> dict[str, Callable[..., Any]]:
-    """Return the verbs of a family by name; where none is made by `define`, its public functions.
+    """Return the verbs of a family by name; its public functions if `define` made none of them.
 
     >>> from functional_dists import normal
     >>> verbs(normal)["log_prob"] is normal.log_prob
@@ -54,10 +54,10 @@ def name_of(family: Any) -> str:
 
 # -------------------------------------------------------------------------------------------- families made of families
 def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function from families to a `Definition` one from families to a family.
+    """Return a function from families to a family, made of a function from families to a `Definition`.
 
-    The family has the verbs of the definition, a repr, a hash and a pickle, which says how it was made. The same
-    arguments give the same family. Make a family outside of compiled code, and use it inside.
+    The family has the verbs of the definition, a repr and a hash. Its pickle stores the combinator and its arguments.
+    The same arguments give the same family. Make a family outside compiled code, and use it inside.
 
     >>> from functional_dists import categorical, one_hot
     >>> one_hot(categorical), one_hot(categorical) is one_hot(categorical)
@@ -66,17 +66,17 @@ def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(make)
 
     @functools.lru_cache(maxsize=256)
-    def of_arguments(*arguments: Any) -> Any:
+    def combine_cached(*arguments: Any) -> Any:
         made = make(*arguments)
-        return _Combined(of_families, arguments, made) if isinstance(made, Definition) else made
+        return _Combined(combine, arguments, made) if isinstance(made, Definition) else made
 
     @functools.wraps(make)
-    def of_families(*arguments: Any, **named: Any) -> Any:
+    def combine(*arguments: Any, **named: Any) -> Any:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
-        return of_arguments(*bound.args)
+        return combine_cached(*bound.args)
 
-    return of_families
+    return combine
 
 
 class _Combined:
@@ -98,11 +98,11 @@ class _Combined:
 
 
 class _ModuleName(str):
-    """Stands in a pickle for a module, which pickle does not know."""
+    """Stands for a module in a pickle, because pickle cannot store modules."""
 
 
 def to_pickle(family: Any) -> Any:
-    """Return what stands for a family in a pickle.
+    """Return an object that can be pickled in place of a family.
 
     >>> from functional_dists import normal
     >>> from_pickle(to_pickle(normal)) is normal
@@ -112,7 +112,7 @@ def to_pickle(family: Any) -> Any:
 
 
 def from_pickle(family: Any) -> Any:
-    """Return the family for which this stood in a pickle."""
+    """Return the family for which `to_pickle` returned this object."""
     return importlib.import_module(family) if isinstance(family, _ModuleName) else family
 
 

@@ -1,4 +1,4 @@
-"""The shapes of parameters and values: what broadcasts, what fits, and over which axes a verb sums."""
+"""Checks of the shapes of parameters and values, and of `event_dims`."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def broadcast_shape(*tensors: Tensor) -> torch.Size:
 
 
 def require(condition: Tensor, parameter: str, trouble: str) -> None:
-    """Raise a ValueError that names `parameter`, its `trouble` and the first position where `condition` is False.
+    """Raise a ValueError with `parameter`, `trouble` and the first position where `condition` is False.
 
     >>> require(torch.tensor([True, False]), "scale", "must be positive")
     Traceback (most recent call last):
@@ -37,11 +37,11 @@ def require(condition: Tensor, parameter: str, trouble: str) -> None:
 
 
 def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
-    """Return the common shape of the parameters; a value may add leading axes to it, and nothing else."""
+    """Return the common shape of the parameters; raise a ValueError if a value does more than add leading axes."""
     shape = _shape_of_parameters(spec, tensors)
     for argument, tensor in zip(spec.arguments, tensors, strict=True):
         layout = argument.kind.layout
-        if not argument.is_parameter and (tensor.ndim or layout == "one-hot"):  # a number is scored everywhere
+        if not argument.is_parameter and (tensor.ndim or layout == "one-hot"):  # a number is scored at every position
             _check_value_shape(spec, argument.name, tensor.shape, shape[:-1] if layout == "per row" else shape)
     return shape
 
@@ -53,21 +53,21 @@ def _shape_of_parameters(spec: Specification, tensors: Sequence[Tensor]) -> torc
         try:
             return spec.fit(*shapes)
         except ValueError as error:
-            raise ValueError(f"{spec.name}: {error}: {_told(given, shapes)}") from None
+            raise ValueError(f"{spec.name}: {error}: {_listed(given, shapes)}") from None
     shapes = [torch.Size((*t.shape[:-1], 1)) if layout == "per row" else t.shape for _, layout, t in given]
     if not shapes:  # a function of values alone
         return tensors[0].shape
     if all(shape == shapes[0] for shape in shapes[1:]):
-        return shapes[0]  # PyTorch takes 20 us to find that
+        return shapes[0]  # a fast path: `torch.broadcast_shapes` takes 20 us
     try:
         return torch.broadcast_shapes(*shapes)
     except RuntimeError:
         raise ValueError(
-            f"{spec.name}: the shapes of the parameters do not broadcast: {_told(given, shapes)}"
+            f"{spec.name}: the shapes of the parameters do not broadcast: {_listed(given, shapes)}"
         ) from None
 
 
-def _told(given: Sequence[tuple[str, str, Tensor]], shapes: Sequence[torch.Size]) -> str:
+def _listed(given: Sequence[tuple[str, str, Tensor]], shapes: Sequence[torch.Size]) -> str:
     return ", ".join(f"{name} {tuple(shape)}" for (name, _, _), shape in zip(given, shapes, strict=True))
 
 
@@ -80,7 +80,7 @@ def _check_value_shape(spec: Specification, name: str, value: torch.Size, shape:
 
 
 def resolved_event_dims(spec: Specification, given: int | None, default: int, shape: torch.Size) -> int:
-    """Return over how many trailing axes to sum; by default 0 for parameters without axes."""
+    """Return the number of trailing axes to sum over; the default is 0 for parameters without axes."""
     if given is None:
         given = default if len(shape) else 0
     if not isinstance(given, (int, torch.SymInt)):

@@ -1,4 +1,4 @@
-"""What a verb takes: read once from the annotations of its function."""
+"""The specification of a verb, read once from the annotations of its function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,21 +15,21 @@ Fit = Callable[..., torch.Size]
 
 
 class Argument(NamedTuple):
-    """A tensor that a verb takes."""
+    """A tensor argument of a verb."""
 
     name: str
     kind: Kind
-    is_parameter: bool  # of the family; a value is not
+    is_parameter: bool  # False for a value
 
 
 class Specification(NamedTuple):
-    """What the wrapper of a verb has to know of its function."""
+    """The properties of a function that the wrapper of its verb needs."""
 
     name: str  # "normal.log_prob", for messages and for the registry of kernels
     params: Any  # the family's `Params`
-    draws: bool  # a source of randomness comes first
+    draws: bool  # the first argument is a source of randomness
     arguments: tuple[Argument, ...]
-    num_params: int  # how many `Params` the function takes, each in place of a family's parameters
+    num_params: int  # how many `Params` the function takes instead of single parameters
     options: tuple[str, ...]  # the names of all keyword-only arguments
     event_dims: int | None  # the default of the option of that name
     confine: Callable[..., Tensor] | None
@@ -48,16 +48,16 @@ class Specification(NamedTuple):
 
     @property
     def value_layout(self) -> str:
-        """How the axes of the value go with those of the parameters."""
+        """How the axes of the value match those of the parameters."""
         return next((a.kind.layout for a in self.arguments if not a.is_parameter), "per element")
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The defaults of the parameters that may be left out."""
+        """The defaults of the optional parameters."""
         return {name: default for name, default in self.params._field_defaults.items() if name in self.names}
 
     def takes_all_parameters(self) -> bool:
-        """Say whether one `Params` may stand for the first arguments."""
+        """Return whether one `Params` may replace the first arguments."""
         fields = self.params._fields
         return self.num_params < 2 and self.names[: len(fields)] == fields
 
@@ -75,9 +75,9 @@ def parse(
 ) -> Specification:
     """Return the specification of a function.
 
-    Its first argument is a source of randomness if it is annotated `Source`. An argument annotated with the family's
-    `Params` stands for all parameters, two of them for those of two distributions. Every other one that may be given by
-    position has a kind.
+    The first argument is a source of randomness if it is annotated `Source`. An argument annotated with the family's
+    `Params` stands for all parameters; two of them stand for those of two distributions. Every other positional
+    argument has a kind.
 
     >>> from functional_dists import normal
     >>> parse(normal.log_prob.__wrapped__, normal.Params, "normal").names
@@ -92,9 +92,9 @@ def parse(
         if annotation in (params, Parameters):
             prefix = f"{name}." if num_params == 2 else ""
             kinds = ((field, kind_of(params.__annotations__[field])) for field in params._fields)
-            arguments += [Argument(prefix + field, _known(field, kind), True) for field, kind in kinds]
+            arguments += [Argument(prefix + field, _require_kind(field, kind), True) for field, kind in kinds]
         else:
-            arguments.append(Argument(name, _known(name, kind_of(annotation)), name in params._fields))
+            arguments.append(Argument(name, _require_kind(name, kind_of(annotation)), name in params._fields))
     options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     default = (function.__kwdefaults__ or {}).get("event_dims")
     return Specification(
@@ -106,17 +106,17 @@ def parse(
         options=(*options, *(name for name in more_options if name not in options)),
         event_dims=default if event_dims is None else event_dims,
         confine=confine,
-        fit=fit if fit is None or num_params < 2 else _of_both(fit, len(params._fields)),
+        fit=fit if fit is None or num_params < 2 else _fit_of_pair(fit, len(params._fields)),
         keeps_dtypes=keeps_dtypes,
     )
 
 
 def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the arguments that may be given by position; `inspect.signature` would slow the import."""
+    """Return the names of the positional arguments, without the slow `inspect.signature`."""
     return function.__code__.co_varnames[: function.__code__.co_argcount]
 
 
-def _known(name: str, kind: Kind | None) -> Kind:
+def _require_kind(name: str, kind: Kind | None) -> Kind:
     if kind is None:
         raise TypeError(
             f"{name} must be annotated with what it holds: Real, Mask, Index, ... of functional_dists.family"
@@ -124,13 +124,13 @@ def _known(name: str, kind: Kind | None) -> Kind:
     return kind
 
 
-def _of_both(fit: Fit, size: int) -> Fit:
-    """Return `fit` for the parameters of two distributions, side by side."""
+def _fit_of_pair(fit: Fit, size: int) -> Fit:
+    """Return `fit` for the parameters of two distributions, one after the other."""
 
     def fit_both(*shapes: torch.Size) -> torch.Size:
-        of_p, of_q = fit(*shapes[:size]), fit(*shapes[size:])
-        if of_p != of_q:
+        p_shape, q_shape = fit(*shapes[:size]), fit(*shapes[size:])
+        if p_shape != q_shape:
             raise ValueError("p and q must have one shape, as they do not broadcast")
-        return of_p
+        return p_shape
 
     return fit_both
