@@ -83,7 +83,7 @@ def one_hot(family: Any) -> Definition:
         of_rows = _of_rows(f"{name}.rsample", temperature, logits, mask, within=NOT_NEGATIVE)
         if _is_relaxed(gradient):
             return _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)[1].exp()
-        probs = softmax.probs(softmax.softmax(logits, mask))
+        probs = softmax.probs(softmax.terms(logits, mask))
         return vectors.straight_through(sample(key, *params, sample_shape=sample_shape, **options), probs)
 
     @verb(passes_to=family.sample)
@@ -104,7 +104,7 @@ def one_hot(family: Any) -> Definition:
             support, log_value = _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or of_rows)
             return log_value.exp(), vectors.relaxed_log_density(logits, support, log_value, of_rows)
         hard, log_prob = sample_and_log_prob(key, *params, sample_shape=sample_shape, **options)
-        return vectors.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob
+        return vectors.straight_through(hard, softmax.probs(softmax.terms(logits, mask))), log_prob
 
     # ---------------------------------------------------------------------------------------------------- probability
     @verb(passes_to=family.log_prob)
@@ -135,12 +135,12 @@ def one_hot(family: Any) -> Definition:
     @verb(passes_to=family.probs)
     def mean(params: Parameters, **options: Any) -> Tensor:
         """Return the mean of the vectors, elementwise: the probabilities of all outcomes."""
-        return softmax.probs(softmax.softmax(*table(params, options)))
+        return softmax.probs(softmax.terms(*table(params, options)))
 
     @verb(passes_to=family.probs)
     def variance(params: Parameters, **options: Any) -> Tensor:
         """Return the variance of the vectors, elementwise: p (1 - p)."""
-        return softmax.variance(softmax.softmax(*table(params, options)))
+        return softmax.variance(softmax.terms(*table(params, options)))
 
     verb.stddev(variance)
 
@@ -178,7 +178,7 @@ def _relaxed_log_draw(
     key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape, temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     """Return the support, and the logarithms of relaxed vectors."""
-    support = softmax.softmax(logits, mask).support
+    support = softmax.terms(logits, mask).support
     *batch, count = support.shape
     noise = draw_entries(gumbel, key, sample_shape, batch, (count,), dtype=logits.dtype, device=logits.device)
     return support, vectors.relaxed(logits, support, noise, temperature)
@@ -186,7 +186,7 @@ def _relaxed_log_draw(
 
 def _relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperature: Tensor) -> Tensor:
     """Return the log-density of relaxed vectors; -inf for what lies outside the simplex of the support."""
-    support = softmax.softmax(logits, mask).support
+    support = softmax.terms(logits, mask).support
     is_outside = ((value < 0) | (~support & (value > 0))).any(-1) | ((value.sum(-1) - 1).abs() >= 1e-3)  # False for NaN
     smallest = torch.finfo(value.dtype).tiny
     density = vectors.relaxed_log_density(

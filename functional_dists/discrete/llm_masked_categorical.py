@@ -172,7 +172,7 @@ def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -
         _full(torch.where(has_token & rows[..., None], top, 0.0)),
     )
     position = vectorized.positions(logits)
-    picked = vectorized.picked(logits, token, position == token.to(position.dtype))
+    picked = vectorized.entry_at(logits, token, position == token.to(position.dtype))
     total = torch.exp(logits - top).sum(-1, keepdim=True)
     return (picked - top) - torch.where(has_token, total, 1.0).log(), has_token.squeeze(-1) & rows
 
@@ -300,8 +300,8 @@ def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tu
     return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
 
 
-def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Softmax:
-    return softmax.softmax(_full(logits), _allowed(logits, mask))
+def _taken_apart(logits: Tensor, mask: Tensor) -> softmax.Terms:
+    return softmax.terms(_full(logits), _allowed(logits, mask))
 
 
 # ------------------------------------------------------------------------------------------------------------ samples

@@ -63,9 +63,9 @@ def logits_of(scores: Tensor) -> Tensor:
     return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # 0, but for a first score of NaN
 
 
-def parts_of(scores: Tensor) -> softmax.Softmax:
+def parts_of(scores: Tensor) -> softmax.Terms:
     """Return the probabilities, taken apart."""
-    return softmax.softmax(logits_of(scores), None)
+    return softmax.terms(logits_of(scores), None)
 
 
 def table(scores: Tensor) -> tuple[Tensor, None]:
@@ -202,7 +202,7 @@ def _up_to(scores: Tensor, value: Tensor) -> Tensor:
     return torch.arange(scores.shape[-1], device=scores.device) <= value[..., None]
 
 
-def _log_of_share(parts: softmax.Softmax, share: Tensor, rest: Tensor) -> Tensor:
+def _log_of_share(parts: softmax.Terms, share: Tensor, rest: Tensor) -> Tensor:
     """Return the logarithm of the probability of a share of the outcomes, from the smaller side."""
     of_rest = (softmax.probs(parts) * rest).sum(-1)
     is_most = ~(of_rest >= 0.5)  # or NaN
