@@ -466,7 +466,7 @@ INLINE int has_nan(const Piece *piece, Py_ssize_t row) {
     return 0;
 }
 
-/* choice.choose_and_score and softmax.log_prob. Choose outcomes by uniform draws `share` if these are not NULL, else the
+/* choice.choose_and_score and softmax.log_prob. Choose outcomes by uniform draws `share` if not NULL, else the
    outcomes are given. Score the outcomes if `log_prob` is not NULL. All three are (samples, rows). `sums` may be NULL;
    with room for a row, it makes several draws from a row fast. */
 VECTORIZED static void categories(const Operand *logits, const Operand *mask, Py_ssize_t rows, Py_ssize_t count,
@@ -799,7 +799,7 @@ VECTORIZED static void draw_slopes(const Operand *noise_of, const float *restric
     }
 }
 
-/* The deviation of a value from loc in units of scale; `squashed_deviation` takes that of the pre-image under squash. It
+/* The deviation of a value from loc in units of scale; `squashed_deviation` is that of the pre-image under squash. It
    is infinite outside of the bounds, and NaN for NaN. */
 INLINE double deviation(double value, double loc, double scale) { return (value - loc) / scale; }
 
