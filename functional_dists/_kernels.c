@@ -1,8 +1,8 @@
-/* What eager code on a CPU does in one pass: draws from keys, for random/cpu.py, and float32 verbs of families, for the
-   modules of kernels/. Nothing else calls this.
+/* Fast paths of eager code on a CPU, each in one pass over memory: draws from keys for random/cpu.py, and float32 verbs
+   of families for the modules of kernels/. Nothing else calls this file.
 
-   All is computed in double precision, except values that decide a draw. The formulas are explained where PyTorch's
-   operations compute the same: in cpu.py, softmax.py, choice.py, density.py and interval.py. */
+   All is computed in double precision, except values that decide a draw. Python modules compute the same by PyTorch's
+   operations, and explain the formulas: cpu.py, softmax.py, choice.py, density.py and interval.py. */
 
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
@@ -14,14 +14,14 @@
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__) && \
     !defined(__SANITIZE_ADDRESS__)
-/* Made once for every width of vectors; the processor's is taken when the module is loaded. */
+/* Compile a function for each width of vectors; the loader picks that of the processor. */
 #define EXACT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define EXACT
 #endif
 
-/* Floats are rounded as PyTorch's operations round them, as the file is compiled with -ffp-contract=off; but polynomials
-   in double take a product and a sum at once, in a third less time. */
+/* The file is compiled with -ffp-contract=off, so that floats are rounded as by PyTorch's operations. Functions with
+   polynomials in double may use fused multiply-adds, which save a third of the time. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define VECTORIZED EXACT __attribute__((optimize("fp-contract=fast")))
 #else
@@ -39,16 +39,16 @@
 #endif
 
 #define LANES 8
-#define PIECE 4096 /* logits that are worked on at a time */
-#define SHORT_PIECE 1024 /* elements of normals, of which there are several operands: the nearest cache holds all */
+#define PIECE 4096 /* logits per piece of work */
+#define SHORT_PIECE 1024 /* elements per piece for normals: the nearest cache holds all operands */
 #define MOST_AXES 8
 #define LOG_2 0.693147180559945309417
 #define HALF_LOG_2PI 0.918938533204672741780
-#define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: the lowest bits of a sum with it are an integer */
+#define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: a sum with it has the nearest integer in its lowest bits */
 
 /* ------------------------------------------------------------------------------------------- functions of one number
-   Without branches, tables or calls, so that loops over them are vectorized. To some ulp of a double, which holds a
-   float's subnormals as normal numbers. */
+   They have no branches, tables or calls, so that loops over them are vectorized. They are right to a few ulp of a
+   double. A double holds subnormal floats as normal numbers. */
 
 INLINE double double_of_bits(uint64_t bits) {
     double x;
@@ -62,7 +62,7 @@ INLINE uint64_t bits_of_double(double x) {
     return bits;
 }
 
-/* exp(x) for -700 < x < 700; NaN of NaN. */
+/* exp(x) for -700 < x < 700; NaN for NaN. */
 INLINE double exp_of(double x) {
     /* x = k log 2 + r with |r| <= log(2) / 2. */
     const double shifted = x * (1.0 / LOG_2) + INTEGER_SHIFT;
@@ -104,13 +104,13 @@ INLINE double log_of(double x) {
     return (double)k * LOG_2 + s * p;
 }
 
-/* log(1 + x) for x >= 0, in which what the sum rounds off is added to its logarithm; NaN of NaN. */
+/* log(1 + x) for x >= 0, corrected for the rounding error of the sum; NaN for NaN. */
 INLINE double log1p_of(double x) {
     const double sum = 1.0 + x;
     return log_of(sum) + (x - (sum - 1.0)) / sum;
 }
 
-/* log(x) of what may be no scale of a distribution. */
+/* log(x) of any x, also of an invalid scale. */
 INLINE double log_of_any(double x) {
     const double of_positive = x < INFINITY ? log_of(x) : x; /* inf, or NaN */
     return x > 0.0 ? of_positive : x == 0.0 ? -INFINITY : NAN;
@@ -146,17 +146,17 @@ INLINE void cos_and_sin(double x, double *cosine, double *sine) {
 INLINE double log_normal_density(double z) { return -0.5 * z * z - HALF_LOG_2PI; }
 
 /* ----------------------------------------------------------------------------------------------------------- operands
-   Tensors of any layout that broadcast to one shape, and numbers. A piece of one is a contiguous array: the tensor's own
-   memory where that is contiguous, or else a copy. */
+   Operands are tensors of any layout that broadcast to one shape, and numbers. A piece of an operand is a contiguous
+   array: the tensor's own memory if that is contiguous, else a copy. */
 
 typedef struct {
-    Py_ssize_t axes, size, sizes[MOST_AXES]; /* `size` elements */
+    Py_ssize_t axes, size, sizes[MOST_AXES]; /* `size` is the number of elements */
 } Shape;
 
 typedef struct {
     const void *data; /* NULL if absent */
-    float number;     /* to which `data` points if it is a number */
-    Py_ssize_t axes, sizes[MOST_AXES], strides[MOST_AXES]; /* the innermost first, of which the longest runs are made */
+    float number;     /* `data` points to it if the operand is a number */
+    Py_ssize_t axes, sizes[MOST_AXES], strides[MOST_AXES]; /* innermost axis first; axes are merged into runs */
 } Operand;
 
 INLINE int is_contiguous(const Operand *operand) {
@@ -192,7 +192,7 @@ INLINE int is_contiguous(const Operand *operand) {
         for (Py_ssize_t done = copied; done < num; done *= 2) /* a multiple of the period */                          \
             memcpy(room + done, room, (done < num - done ? done : num - done) * sizeof(type));                        \
     }                                                                                                                 \
-    /* Return a piece of an operand, contiguous: its own memory, or `room` to which it is copied. */                  \
+    /* Return a contiguous piece of an operand: its own memory, or a copy in `room`. */                               \
     INLINE const type *read_##name(const Operand *operand, Py_ssize_t first, Py_ssize_t num, type *room) {            \
         if (is_contiguous(operand)) return (const type *)operand->data + first;                                       \
         copy_##name(operand, first, num, room);                                                                       \
@@ -202,16 +202,16 @@ DEFINE_READ(floats, float)
 DEFINE_READ(bools, unsigned char)
 
 /* ------------------------------------------------------------------------------------------------------------- Philox
-   Words of keys, and uniforms and normals made of them: see random/philox.py and random/cpu.py. */
+   The words of keys, and uniform and normal draws made of words: see random/philox.py and random/cpu.py. */
 
 #define ROUNDS 10
-#define BLOCKS 64 /* that are encrypted at a time */
+#define BLOCKS 64 /* blocks encrypted at a time */
 
 typedef struct {
     uint32_t words[4][BLOCKS];
 } Batch;
 
-/* Encrypt blocks, whose counters and cipher keys these are. */
+/* Encrypt blocks given by their counters and cipher keys. */
 INLINE void encrypt(const uint64_t *counter, const uint64_t *cipher_key, int blocks, Batch *batch) {
     for (int i = 0; i < blocks; i++) {
         uint32_t c0 = (uint32_t)counter[i], c1 = (uint32_t)(counter[i] >> 32), c2 = 0, c3 = 0;
@@ -227,7 +227,7 @@ INLINE void encrypt(const uint64_t *counter, const uint64_t *cipher_key, int blo
     }
 }
 
-/* Make normals of the words. */
+/* Make normal draws of the words. */
 INLINE void box_muller(const Batch *batch, int blocks, float normals[4][BLOCKS]) {
     for (int half = 0; half < 4; half += 2)
         for (int i = 0; i < blocks; i++) {
@@ -242,16 +242,16 @@ INLINE void box_muller(const Batch *batch, int blocks, float normals[4][BLOCKS])
         }
 }
 
-typedef enum { WORDS, UNIFORMS, DOUBLE_UNIFORMS, NORMALS } Kind; /* of numbers: a word makes one, or half a double */
+typedef enum { WORDS, UNIFORMS, DOUBLE_UNIFORMS, NORMALS } Kind; /* one word makes a draw, two make a double */
 
-/* The first numbers of keys (rows, 2), a seed and an offset, that `num` words of each make. */
+/* The draws made of the first `num` words of each key; keys are (rows, 2), a seed and an offset. */
 INLINE void draw(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, Kind kind, void *numbers) {
     uint64_t counter[BLOCKS] = {0}, cipher_key[BLOCKS] = {0};
     Py_ssize_t first_of_block[BLOCKS];
     int words_of_block[BLOCKS];
     Batch batch;
     float normals[4][BLOCKS];
-    Py_ssize_t row = 0, position = 0; /* of the next block */
+    Py_ssize_t row = 0, position = 0; /* position of the next block in its row */
     while (row < rows) {
         int blocks = 0;
         for (; blocks < BLOCKS && row < rows; blocks++) {
@@ -262,7 +262,7 @@ INLINE void draw(const uint64_t *keys, Py_ssize_t rows, Py_ssize_t num, Kind kin
             position += 4;
             if (position >= num) row++, position = 0;
         }
-        const int whole = (blocks + LANES - 1) / LANES * LANES; /* no remainder that is not vectorized */
+        const int whole = (blocks + LANES - 1) / LANES * LANES; /* a remainder would not be vectorized */
         encrypt(counter, cipher_key, whole, &batch);
         if (kind == NORMALS) box_muller(&batch, whole, normals);
         for (int block = 0; block < blocks; block++) {
@@ -298,9 +298,9 @@ VECTORIZED static void philox_normals(const uint64_t *keys, Py_ssize_t rows, Py_
 }
 
 /* -------------------------------------------------------------------------------------------------------- categories
-   Without leave to change the order of operations a loop over a row is vectorized only if it has lanes of its own. */
+   The compiler may not reorder operations, so a loop that sums a row is vectorized only if the code has lanes. */
 
-/* The largest number; one that is NaN does not count. */
+/* The largest entry of a row, ignoring NaN. */
 INLINE float largest_of(const float *row, Py_ssize_t count) {
     float lanes[LANES], largest = -INFINITY;
     Py_ssize_t i = 0;
@@ -313,7 +313,7 @@ INLINE float largest_of(const float *row, Py_ssize_t count) {
     return largest;
 }
 
-/* The sum of weights without that of the largest logit, 1: all digits of what is left where one is nearly certain. */
+/* The sum of the weights without the largest, 1: it keeps all digits where one outcome is nearly certain. */
 INLINE double rest_of(const float *weights, Py_ssize_t count) {
     double lanes[LANES] = {0.0}, ones[LANES] = {0.0}, sum = 0.0, num_ones = 0.0;
     Py_ssize_t i = 0;
@@ -333,7 +333,7 @@ INLINE double rest_of(const float *weights, Py_ssize_t count) {
 
 INLINE double units_of(float weight, float unit) { return (double)floorf(weight * unit); }
 
-/* The outcome at a share of weights of NaN, which count as 1, and the others as nothing. */
+/* The outcome for a uniform draw `share` in a row with NaN weights: these count as 1, all others as 0. */
 static Py_ssize_t chosen_of_nans(const float *weights, Py_ssize_t count, double share) {
     double total = 0.0, below = 0.0;
     for (Py_ssize_t i = 0; i < count; i++) total += isnan(weights[i]) ? 1.0 : 0.0;
@@ -344,8 +344,8 @@ static Py_ssize_t chosen_of_nans(const float *weights, Py_ssize_t count, double 
     return 0;
 }
 
-/* The outcome at a share of the sum of weights, as choice.choose finds it: all sums of units are integers that a double
-   holds, so that their order does not matter. */
+/* The outcome for a uniform draw `share`, as in choice.choose. All sums of units are integers that a double holds, so
+   their order does not matter. */
 INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share, float unit) {
     double lanes[LANES] = {0.0}, total = 0.0, below = 0.0;
     Py_ssize_t i = 0, first = 0;
@@ -356,7 +356,7 @@ INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share
 
     if (isnan(total)) return chosen_of_nans(weights, count, share);
     const double target = share * total;
-    for (; first + LANES <= count; first += LANES) { /* the groups that end below the target */
+    for (; first + LANES <= count; first += LANES) { /* skip groups that end below the target */
         double of_group = 0.0;
         for (int lane = 0; lane < LANES; lane++) of_group += units_of(weights[first + lane], unit);
         if (below + of_group > target) break;
@@ -369,15 +369,15 @@ INLINE Py_ssize_t chosen_of(const float *weights, Py_ssize_t count, double share
     return 0;
 }
 
-/* Some rows of logits, as many as make loops long and the nearest cache holds, or one. */
+/* A piece of whole rows of logits: enough for long loops, few enough for the nearest cache, at least one. */
 typedef struct {
     Py_ssize_t rows, count;
     const float *logits;
     const unsigned char *mask; /* or NULL */
-    float *weights;            /* exp of the logits less the largest: 0 outside the support, NaN of NaN */
-    float top[PIECE];          /* the largest, a number in a row without support */
-    float *logits_room;        /* as long as `weights` ... */
-    unsigned char *mask_room;  /* ... for what is not contiguous */
+    float *weights;            /* exp(logits - top): 0 outside the support, NaN for NaN */
+    float top[PIECE];          /* the largest logit, finite in a row without support */
+    float *logits_room;        /* as long as `weights`, for logits that are not contiguous */
+    unsigned char *mask_room;  /* the same for the mask */
 } Piece;
 
 INLINE void weigh(Piece *piece) {
@@ -405,7 +405,7 @@ INLINE int is_allowed(const Piece *piece, Py_ssize_t i) { return piece->mask == 
 
 INLINE Py_ssize_t rows_at_once(Py_ssize_t count) { return count < PIECE ? PIECE / count : 1; }
 
-/* The rows from `first` on of logits (rows, count), weighed. */
+/* Read the rows from `first` on of logits (rows, count), and compute their weights. */
 INLINE void take(Piece *piece, const Operand *logits, const Operand *mask, Py_ssize_t first, Py_ssize_t rows,
                  Py_ssize_t count) {
     piece->rows = rows - first < rows_at_once(count) ? rows - first : rows_at_once(count);
@@ -415,7 +415,7 @@ INLINE void take(Piece *piece, const Operand *logits, const Operand *mask, Py_ss
     weigh(piece);
 }
 
-/* Room for a piece of rows of `count` logits; it begins at its weights. */
+/* Allocate memory for a piece of rows of `count` logits; free `weights`, where it begins. */
 static int begin_piece(Piece *piece, Py_ssize_t count) {
     const size_t size = count < PIECE ? PIECE : (size_t)count;
     piece->weights = PyMem_Malloc(size * (2 * sizeof(float) + 1));
@@ -425,7 +425,7 @@ static int begin_piece(Piece *piece, Py_ssize_t count) {
     return 1;
 }
 
-/* The sum of a row's logits less the largest, each times its weight. */
+/* The weighted sum of (logits - top) over a row. */
 INLINE double sum_shifted(const Piece *piece, Py_ssize_t row) {
     const float *weights = piece->weights + row * piece->count, *logits = piece->logits + row * piece->count;
     const double top = piece->top[row];
@@ -439,14 +439,14 @@ INLINE double sum_shifted(const Piece *piece, Py_ssize_t row) {
     return sum;
 }
 
-/* Add up the units of a row's weights; return whether none is NaN. The sums are those of `chosen_of`. */
+/* The cumulative sums of a row's weights in units, as in `chosen_of`; return whether no weight is NaN. */
 INLINE int add_units(const float *weights, Py_ssize_t count, float unit, double *restrict sums) {
     double sum = 0.0;
     for (Py_ssize_t i = 0; i < count; i++) sums[i] = sum += units_of(weights[i], unit);
     return !isnan(sum);
 }
 
-/* The first sum above a share of the last, as `chosen_of` finds it. */
+/* The first position whose sum exceeds `share` times the last sum, as in `chosen_of`. */
 INLINE Py_ssize_t first_above(const double *sums, Py_ssize_t count, double share) {
     const double target = share * sums[count - 1];
     Py_ssize_t low = 0, high = count; /* the first sum above the target lies in [low, high] */
@@ -466,9 +466,9 @@ INLINE int has_nan(const Piece *piece, Py_ssize_t row) {
     return 0;
 }
 
-/* Choose outcomes at shares of the weights if there are shares, and score them, or else those given, if there is room
-   for log-probs: choice.choose_and_score, softmax.log_prob. Shares, outcomes and log-probs are (samples, rows); `share`,
-   `log_prob` and `sums` may be NULL; `sums` has room for a row, and is needed to choose several outcomes of one. */
+/* choice.choose_and_score and softmax.log_prob. Choose outcomes by uniform draws `share` if not NULL, else the
+   outcomes are given. Score the outcomes if `log_prob` is not NULL. All three are (samples, rows). `sums` may be NULL;
+   with room for a row, it makes several draws from a row fast. */
 VECTORIZED static void categories(const Operand *logits, const Operand *mask, Py_ssize_t rows, Py_ssize_t count,
                                   Py_ssize_t samples, const double *share, float unit, int64_t *outcome,
                                   float *log_prob, Piece *piece, double *sums) {
@@ -486,7 +486,7 @@ VECTORIZED static void categories(const Operand *logits, const Operand *mask, Py
                 const int64_t i = outcome[at];
                 const int counts = i >= 0 && i < count && is_allowed(piece, row * count + i);
                 const double logit = counts ? piece->logits[row * count + i] : -INFINITY;
-                /* Beside an infinite logit, whose log-prob is NaN, an outcome that does not exist stays impossible. */
+                /* In a row with an infinite logit all log-probs are NaN, except -inf for outcomes that do not exist. */
                 const int is_usual = counts || piece->top[row] < INFINITY || has_nan(piece, row);
                 log_prob[at] = is_usual ? (float)(logit - piece->top[row] - log_total) : -INFINITY;
             }
@@ -507,7 +507,7 @@ VECTORIZED static void entropies(const Operand *logits, const Operand *mask, Py_
     }
 }
 
-/* exp(-x) - 1 + x to its last digits, of which there are few at 0 for a difference: x^2 times a series below 1/2. */
+/* exp(-x) - 1 + x without cancellation near 0, for |x| < 1/2: x^2 times a series. */
 INLINE double expm1_minus_of(double x) {
     double p = 1.0 / 87178291200;
     p = p * -x + 1.0 / 6227020800;
@@ -525,11 +525,11 @@ INLINE double expm1_minus_of(double x) {
     return p * x * x;
 }
 
-/* One row of logits, with all digits of a double: in divergences next to 0 nothing else is left. */
+/* One row of logits with weights in double precision, which divergences near 0 need. */
 typedef struct {
-    float *logits, *room; /* -inf outside the support; for logits that are not contiguous */
+    float *logits, *room; /* -inf outside the support; room for logits that are not contiguous */
     unsigned char *mask_room;
-    double *weights; /* exp of the logits less the largest */
+    double *weights; /* exp(logits - top) */
     double top, rest;
 } Row;
 
@@ -565,14 +565,14 @@ INLINE void weigh_row(Row *row, const Operand *logits_of, const Operand *mask_of
     row->rest = sum_of(weights, count) - (largest == -INFINITY ? 0.0 : 1.0);
 }
 
-/* KL(p || q) of every row, whose terms are those of softmax.kl; there is room for `count` numbers of each kind. */
+/* KL(p || q) of every row, with the terms of softmax.kl. Each array of `p`, `q` and `terms` has room for a row. */
 VECTORIZED static void divergences(const Operand *p_logits, const Operand *p_mask, const Operand *q_logits,
                                    const Operand *q_mask, Py_ssize_t rows, Py_ssize_t count, float *divergence, Row p,
                                    Row q, double *restrict terms) {
     for (Py_ssize_t row = 0; row < rows; row++) {
         weigh_row(&p, p_logits, p_mask, row * count, count);
         weigh_row(&q, q_logits, q_mask, row * count, count);
-        /* log p - log q is this and the difference of the logits. */
+        /* log p - log q is the difference of the logits plus this. */
         const double offset = (q.top - p.top) + (log1p_of(q.rest) - log1p_of(p.rest));
         const double p_sum = 1.0 + p.rest, q_sum = 1.0 + q.rest;
         int is_missed = 0, is_in_p = 0, is_in_q = 0;
@@ -592,8 +592,9 @@ VECTORIZED static void divergences(const Operand *p_logits, const Operand *p_mas
     }
 }
 
-/* The derivatives of log-probs by the logits, or where there are no outcomes of entropies, times `slope`, those of a
-   result by these; 0 where a logit does not count, and where a log-prob is -inf. All that count are NaN beside a NaN. */
+/* The gradient by the logits of log-probs, or of entropies if `outcome` is NULL; `slopes` is the incoming gradient.
+   The result is 0 outside the support, and in a row whose log-prob is -inf. In a row with a NaN logit it is NaN in the
+   support. */
 VECTORIZED static void category_slopes(const Operand *logits, const Operand *mask, Py_ssize_t rows, Py_ssize_t count,
                                        const int64_t *outcome, const Operand *slopes, float *by_logits, Piece *piece) {
     for (Py_ssize_t first = 0; first < rows; first += piece->rows) {
@@ -627,15 +628,15 @@ VECTORIZED static void category_slopes(const Operand *logits, const Operand *mas
 }
 
 /* ------------------------------------------------------------------------------------------------------------ normals
-   Tables are (rows, count), and a log-density is summed over a row: over an event. */
+   Tables are (rows, count). A row is an event: log-densities are summed over it. */
 
 typedef struct {
     float *sums;
-    Py_ssize_t count, added; /* of a row, and of those how many are in `sum` */
+    Py_ssize_t count, added; /* elements per row, and elements of this row already in `sum` */
     double sum;
 } RowSums;
 
-/* Add the next elements of a table whose rows are summed up. */
+/* Add the next elements of a table to the sums of its rows. */
 INLINE void add(RowSums *rows, const double *elements, Py_ssize_t num) {
     if (rows->count <= num && rows->added == 0)
         for (; num >= rows->count; num -= rows->count, elements += rows->count) {
@@ -652,14 +653,14 @@ INLINE void add(RowSums *rows, const double *elements, Py_ssize_t num) {
     }
 }
 
-/* How many elements to work on at a time: whole rows, if one is not more than a piece. */
+/* The number of elements per piece: whole rows if a row fits into a piece. */
 INLINE Py_ssize_t step_of(Py_ssize_t count) { return count < SHORT_PIECE ? SHORT_PIECE / count * count : SHORT_PIECE; }
 
 typedef struct {
-    Operand loc, scale, low, high; /* bounds that are absent make a normal of a tanh-normal */
+    Operand loc, scale, low, high; /* without bounds it is a normal, with bounds a tanh-normal */
 } Parameters;
 
-/* A piece of them, and room for it. */
+/* A piece of the parameters, and room for copies. */
 typedef struct {
     const float *loc, *scale, *low, *high;
     float room[4][SHORT_PIECE];
@@ -673,8 +674,9 @@ INLINE void read_parameters(const Parameters *parameters, Py_ssize_t first, Py_s
     piece->high = read_floats(&parameters->high, first, num, piece->room[3]);
 }
 
-/* The log of the slope of squash at x, log(half_width (1 - tanh(x)^2)), is 2 (log 2 - |x| - log(1 + exp(-2 |x|))) but
-   for the width; the logarithms that are left are one, with that of the scale. */
+/* The log-derivative of squash at x is log(half_width (1 - tanh(x)^2)), where
+   log(1 - tanh(x)^2) = 2 (log 2 - |x| - log(1 + exp(-2 |x|))). The remaining logarithms and that of the scale are
+   combined into one. */
 INLINE double log_density_of_noise(double noise, double x, double scale, double half_width) {
     const double size = fabs(x), limited = size < 100.0 ? size : 100.0;
     const double growth = 1.0 + exp_of(-2.0 * limited);
@@ -687,8 +689,8 @@ EXACT static void add_noise(const float *restrict noise, const float *restrict l
     for (Py_ssize_t i = 0; i < num; i++) x[i] = loc[i] + scale[i] * noise[i];
 }
 
-/* x = loc + scale noise and, if there is room, its log-density, or with bounds that of squash(x) and -2 |x|, which
-   `squash` asks for unless all bounds are a number and its negative: return whether they are. */
+/* Compute x = loc + scale noise, and the log-density of x, or of squash(x) if there are bounds. Return whether low is
+   -high everywhere; if not, `squash` needs `end` = -2 |x|. `end` and `log_density` may be NULL. */
 VECTORIZED static int draws_of_noise(const Operand *noise_of, const Parameters *parameters, Py_ssize_t size,
                                      Py_ssize_t count, float *restrict x, float *restrict end,
                                      float *restrict log_density) {
@@ -715,7 +717,7 @@ VECTORIZED static int draws_of_noise(const Operand *noise_of, const Parameters *
                 densities[i] = log_density_of_noise(noise[i], x[first + i], scale[i], half_width);
             }
         else
-            for (Py_ssize_t i = 0; i < num; i++) /* NaN of a location that is infinite or NaN */
+            for (Py_ssize_t i = 0; i < num; i++) /* NaN if loc is infinite or NaN */
                 densities[i] = log_normal_density(noise[i]) - log_of_any(scale[i]) + 0.0 * (double)loc[i];
         add(&sums, densities, num);
     }
@@ -724,7 +726,7 @@ VECTORIZED static int draws_of_noise(const Operand *noise_of, const Parameters *
     return are_mirrored;
 }
 
-/* The next larger float of one that is not infinite. */
+/* The next larger float. */
 INLINE float above(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -734,8 +736,8 @@ INLINE float above(float x) {
     return x < INFINITY ? next : x; /* inf and NaN stay */
 }
 
-/* interval.squash and interval.strictly_inside, from tanh(x) and where bounds are not mirrored sigmoid(-2 |x|), which
-   else is NULL; the result takes the place of tanh(x). */
+/* interval.squash and interval.strictly_inside. The result overwrites `tanh`, which holds tanh(x). `sigmoid` holds
+   sigmoid(-2 |x|), or is NULL if low is -high everywhere. */
 EXACT static void squash(const float *restrict x, const float *restrict sigmoid, const Operand *low_of,
                               const Operand *high_of, Py_ssize_t size, float *restrict tanh) {
     float low_room[SHORT_PIECE], high_room[SHORT_PIECE];
@@ -762,8 +764,8 @@ EXACT static void squash(const float *restrict x, const float *restrict sigmoid,
     }
 }
 
-/* What `draws_of_noise` gives has these derivatives by loc and scale, times those of a result by the value and by the
-   log-density, of which either may be absent, as may be one of the results. */
+/* The gradients of the results of `draws_of_noise` by loc and scale. The incoming gradients are by the value and by the
+   log-density; one of them may be absent. `by_loc` or `by_scale` may be NULL. */
 VECTORIZED static void draw_slopes(const Operand *noise_of, const float *restrict x, const Parameters *parameters,
                                    const Operand *by_value_of, const Operand *by_density_of, Py_ssize_t size,
                                    float *restrict by_loc, float *restrict by_scale) {
@@ -797,8 +799,8 @@ VECTORIZED static void draw_slopes(const Operand *noise_of, const float *restric
     }
 }
 
-/* How many standard deviations is a value from the mean of the normal that it was, or is the pre-image of one under
-   squash? Outside of the bounds it is infinite; NaN of NaN. */
+/* The deviation of a value from loc in units of scale; `squashed_deviation` is that of the pre-image under squash. It
+   is infinite outside of the bounds, and NaN for NaN. */
 INLINE double deviation(double value, double loc, double scale) { return (value - loc) / scale; }
 
 INLINE double squashed_deviation(double value, double loc, double scale, double low, double high, double *slope) {
@@ -806,16 +808,16 @@ INLINE double squashed_deviation(double value, double loc, double scale, double 
     const int is_outside = below <= 0.0 || above <= 0.0;
     const double first = is_outside ? 1.0 : below, second = is_outside ? 1.0 : above;
     *slope = first * 2.0 * second / width;
-    const double x = is_outside ? width * INFINITY : 0.5 * log_of_any(first / second); /* NaN of NaN */
+    const double x = is_outside ? width * INFINITY : 0.5 * log_of_any(first / second); /* NaN for NaN */
     return deviation(x, loc, scale);
 }
 
 INLINE double log_density_of(double z, double sigma, double slope) {
     const double density = log_normal_density(z) - log_of_any(sigma * slope);
-    return z * z >= FLT_MAX ? -INFINITY : density; /* NaN of NaN */
+    return z * z >= FLT_MAX ? -INFINITY : density; /* NaN for NaN */
 }
 
-/* density.log_normal_density_at, and with bounds log_tanh_normal_density_at. */
+/* density.log_normal_density_at, or with bounds density.log_tanh_normal_density_at. */
 VECTORIZED static void log_density_at(const Operand *value_of, const Parameters *parameters, Py_ssize_t size,
                                       Py_ssize_t count, float *restrict log_density) {
     RowSums sums = {log_density, count, 0, 0.0};
@@ -841,8 +843,8 @@ VECTORIZED static void log_density_at(const Operand *value_of, const Parameters 
     }
 }
 
-/* The derivatives of log-densities by loc and by scale, times those of a result by the log-densities; either may be
-   NULL. What is given as values may be noise instead, z itself. */
+/* The gradients of log-densities by loc and scale; `slope_of` is the incoming gradient. `by_loc` or `by_scale` may be
+   NULL. If `is_noise`, `value_of` holds noise, which is the deviation itself. */
 VECTORIZED static void log_density_slopes(const Operand *value_of, int is_noise, const Parameters *parameters,
                                           const Operand *slope_of, Py_ssize_t size, float *restrict by_loc,
                                           float *restrict by_scale) {
@@ -873,8 +875,8 @@ VECTORIZED static void log_density_slopes(const Operand *value_of, int is_noise,
 }
 
 /* -------------------------------------------------------------------------------------------------------- for Python
-   An operand is given as a number, as (address, shape, strides) of a tensor, or as None; results as addresses, 0 for
-   those that nobody asks for. Callers answer for addresses, dtypes and the sizes of results; all else is checked. */
+   An operand is a number, the (address, shape, strides) of a tensor, or None. A result is given by its address, 0 if it
+   is not needed. Callers are responsible for addresses, dtypes and the sizes of results. All else is checked here. */
 
 typedef PyObject *const *Arguments;
 
@@ -891,7 +893,7 @@ static void *address(PyObject *argument) {
     return found;
 }
 
-/* A positive number of things. */
+/* A positive integer. */
 static Py_ssize_t size(PyObject *argument) {
     const Py_ssize_t found = PyLong_AsSsize_t(argument);
     if (found < 1 && !PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "a size must be positive, got %zd", found);
@@ -911,7 +913,7 @@ static int shape_of(PyObject *given, Shape *shape) {
     return 1;
 }
 
-/* Take the innermost axes away; return of how many elements they are, or 0. */
+/* Remove the innermost axes from a shape. Return the number of their elements, 0 on error. */
 static Py_ssize_t take_axes(Shape *shape, PyObject *given) {
     const Py_ssize_t axes = PyLong_AsSsize_t(given);
     Py_ssize_t count = 1;
@@ -942,7 +944,7 @@ static int tensor_operand(PyObject *given, const Shape *shape, Operand *operand)
         }
         if (wanted == 1) continue;
         if (last >= 0 && stride == operand->strides[last] * operand->sizes[last]) {
-            operand->sizes[last] *= wanted; /* one run */
+            operand->sizes[last] *= wanted; /* merge axes into one run */
         } else {
             operand->sizes[operand->axes] = wanted, operand->strides[operand->axes] = stride;
             operand->axes++;

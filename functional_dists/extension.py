@@ -1,6 +1,6 @@
-"""The functions of `_kernels.c`, where the package was installed with a C compiler at hand; else `kernels` is None.
+"""The functions of `_kernels.c` as `kernels`, which is None if the package was installed without a C compiler.
 
-They are given addresses of memory: see `random.cpu` and `kernels`, which alone call them.
+They take addresses of memory. Only `random.cpu` and the package `kernels` call them.
 """
 
 import functools
@@ -20,9 +20,9 @@ R = TypeVar("R")
 
 
 def without_kernels(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that does its work as where no kernels are built; for tests and benchmarks.
+    """Return a function that runs as if no kernels were built, for tests and benchmarks.
 
-    Calls may overlap. Another thread that is just about to call a kernel may find it gone, and fail.
+    Calls may overlap. Another thread that is about to call a kernel may find `kernels` to be None, and fail.
 
     >>> from functional_dists import extension
     >>> extension.without_kernels(lambda: extension.kernels is None)()
@@ -30,7 +30,7 @@ def without_kernels(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    def plainly(*arguments: P.args, **options: P.kwargs) -> R:
+    def wrapper(*arguments: P.args, **options: P.kwargs) -> R:
         global kernels, _set_aside, _calls
         with _lock:
             if _calls == 0:
@@ -44,8 +44,8 @@ def without_kernels(function: Callable[P, R]) -> Callable[P, R]:
                 if _calls == 0:
                     kernels = _set_aside
 
-    return plainly
+    return wrapper
 
 
-# Calls may overlap, in threads or one inside another: the first takes the kernels away, the last brings them back.
+# Calls may overlap, in threads or nested: the first one removes the kernels, the last one restores them.
 _lock, _calls, _set_aside = threading.Lock(), 0, kernels

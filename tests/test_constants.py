@@ -52,8 +52,8 @@ CALLS = {
 
 def forget() -> None:
     """Bring the package to where no call is remembered."""
-    constant._forget()
-    quadrature._remembered_window_table.cache_clear()
+    constant._clear_caches()
+    quadrature._cached_window_table.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -211,7 +211,7 @@ def special_calls(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     return {
         **{name: functools.partial(getattr(special, name), x, low, high) for name in of_bounds},
         **{name: functools.partial(getattr(special, name), x) for name in of_one},
-        "log_image_density": lambda: special.log_image_density(x, low),
+        "log_pushforward_density": lambda: special.log_pushforward_density(x, low),
         "window_rule": lambda: quadrature.window_rule(x),
         "scalar": lambda: constant.scalar(-1.0, x),
     }
@@ -372,7 +372,7 @@ def test_what_is_remembered_belongs_to_no_mode() -> None:
         return (constant.operand(0.3, x) * x).sum()
 
     def remembered() -> int:
-        return constant.remembered.cache_info().currsize
+        return constant.cached_scalar.cache_info().currsize
 
     torch.vmap(use)(x[None])
     torch.func.grad(use)(x)
@@ -412,10 +412,10 @@ def test_bounds_alone_have_their_derivatives(verb: str, bounds: tuple[float, flo
 
 def test_numbers_are_forgotten_before_they_are_too_many() -> None:
     x = torch.ones(2)
-    for i in range(2 * constant.remembered.cache_info().maxsize):
+    for i in range(2 * constant.cached_scalar.cache_info().maxsize):
         constant.operand(float(i), x)
         _doubled(torch.tensor(float(i)))
-    for cache in (constant.remembered, constant._result):
+    for cache in (constant.cached_scalar, constant._result):
         assert cache.cache_info().currsize == cache.cache_info().maxsize
 
 
@@ -440,7 +440,7 @@ def test_a_tensor_that_was_written_into_is_not_taken_for_what_it_was() -> None:
     assert _doubled(x) == 10
 
 
-@constant.once_per_number
+@constant.cached_for_numbers
 def _doubled(number: Tensor) -> Tensor:
     return 2 * number
 

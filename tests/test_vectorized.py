@@ -41,7 +41,7 @@ def test_mask(shape: tuple[int, ...]) -> None:
     table = torch.zeros(shape)
     for given in (mask, mask.mT if mask.ndim > 1 else mask, mask[..., ::2] if mask.ndim else mask):
         same = table.expand_as(given) if not mask.ndim else torch.zeros(given.shape)
-        got = compiled(lambda table, mask: torch.where(vectorized.quick_mask(mask), table, NAN))(same, given)
+        got = compiled(lambda table, mask: torch.where(vectorized.fast_mask(mask), table, NAN))(same, given)
         assert torch.equal(got.isnan(), ~given)
 
 

@@ -106,7 +106,7 @@ def one_hot(family: Any) -> Definition:
             )
             return log_value.exp(), vectors.relaxed_log_density(logits, support, log_value, row_temperature)
         hard, log_prob = sample_and_log_prob(key, *params, sample_shape=sample_shape, **options)
-        return vectors.straight_through(hard, softmax.probs(softmax.softmax(logits, mask))), log_prob
+        return vectors.straight_through(hard, softmax.probs(softmax.terms(logits, mask))), log_prob
 
     # ---------------------------------------------------------------------------------------------------- probability
     @verb(passes_to=family.log_prob)
@@ -137,12 +137,12 @@ def one_hot(family: Any) -> Definition:
     @verb(passes_to=family.probs)
     def mean(params: Parameters, **options: Any) -> Tensor:
         """Return the mean of the vectors, elementwise: the probabilities of all outcomes."""
-        return softmax.probs(softmax.softmax(*table(params, options)))
+        return softmax.probs(softmax.terms(*table(params, options)))
 
     @verb(passes_to=family.probs)
     def variance(params: Parameters, **options: Any) -> Tensor:
         """Return the variance of the vectors, elementwise: p (1 - p)."""
-        return softmax.variance(softmax.softmax(*table(params, options)))
+        return softmax.variance(softmax.terms(*table(params, options)))
 
     verb.stddev(variance)
 

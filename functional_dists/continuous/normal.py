@@ -13,9 +13,9 @@ from functional_dists.random import Shape, Source
 from functional_dists.special import (
     HALF_LOG_2PI,
     is_constant,
-    log_image_density,
     log_ndtr,
     log_normal_density_at,
+    log_pushforward_density,
     nan_of,
     ndtr,
     ndtri,

@@ -126,7 +126,7 @@ def rsample_and_log_prob(
     x = loc + scale * noise
     value, dtype = special.squash(x, low, high), x.dtype
     x, noise, scale, low, high = (t.double() for t in (x, noise, scale, low, high))
-    log_prob = special.log_image_density(noise, scale.log() + log_squash_slope(x, low, high))
+    log_prob = special.log_pushforward_density(noise, scale.log() + log_squash_slope(x, low, high))
     return value, sum_event(log_prob, event_dims).to(dtype)
 
 
@@ -363,7 +363,7 @@ def log_prob_pretanh(loc: Real, scale: Real, low: Real, high: Real, pre: Real, *
     tensor([  -0.9189, -162.3052])
     """
     z = (pre - loc) / scale
-    return sum_event(special.log_image_density(z, scale.log() + log_squash_slope(pre, low, high)), event_dims)
+    return sum_event(special.log_pushforward_density(z, scale.log() + log_squash_slope(pre, low, high)), event_dims)
 
 
 @verb(confine=special.strictly_inside)

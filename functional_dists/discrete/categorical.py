@@ -117,7 +117,7 @@ def probs(logits: Real) -> Tensor:
     >>> probs(torch.zeros(4))
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    return softmax.probs(softmax.softmax(logits, None))
+    return softmax.probs(softmax.terms(logits, None))
 
 
 @verb
@@ -127,7 +127,7 @@ def normalized_logits(logits: Real) -> Tensor:
     >>> normalized_logits(torch.tensor([5.0, 5.0, -math.inf]))
     tensor([-0.6931, -0.6931,    -inf])
     """
-    return softmax.log_probs(softmax.softmax(logits, None))
+    return softmax.log_probs(softmax.terms(logits, None))
 
 
 @verb

@@ -172,7 +172,7 @@ def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -
         _full(torch.where(has_token & rows[..., None], top, 0.0)),
     )
     position = vectorized.positions(logits)
-    picked = vectorized.picked(logits, token, position == token.to(position.dtype))
+    picked = vectorized.entry_at(logits, token, position == token.to(position.dtype))
     total = torch.exp(logits - top).sum(-1, keepdim=True)
     return (picked - top) - torch.where(has_token, total, 1.0).log(), has_token.squeeze(-1) & rows
 

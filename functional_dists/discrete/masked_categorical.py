@@ -93,7 +93,7 @@ def probs(logits: Real, mask: Mask) -> Tensor:
     >>> probs(torch.zeros(3), torch.tensor([True, False, True]))
     tensor([0.5000, 0.0000, 0.5000])
     """
-    return softmax.probs(softmax.softmax(logits, mask))
+    return softmax.probs(softmax.terms(logits, mask))
 
 
 @verb
@@ -103,7 +103,7 @@ def normalized_logits(logits: Real, mask: Mask) -> Tensor:
     >>> normalized_logits(torch.zeros(3), torch.tensor([True, False, True]))
     tensor([-0.6931,    -inf, -0.6931])
     """
-    return softmax.log_probs(softmax.softmax(logits, mask))
+    return softmax.log_probs(softmax.terms(logits, mask))
 
 
 @verb

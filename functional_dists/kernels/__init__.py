@@ -1,8 +1,8 @@
-"""The fast paths of eager code: for some verbs of families a kernel, which does the work of ten to twenty operations.
+"""Fast paths of eager code: kernels of some verbs of families, each instead of ten to twenty operations.
 
-A kernel takes the arguments of its verb as the user gave them, and returns what the verb returns, or NotImplemented
-where it cannot: then the verb's own formula runs, and raises the proper error if an argument is wrong. Draws are the
-same to the bit. Other numbers may differ by a few ulp, as kernels compute in float64 and round once.
+A kernel takes the arguments of its verb as the user gave them, and returns the verb's result. It returns NotImplemented
+if it cannot; then the verb's own formula runs, and raises the proper error if an argument is wrong. Draws are equal to
+the bit. Other results may differ by a few ulp, since kernels compute in float64 and round once.
 
 The C functions are compiled when the package is installed, if there is a C compiler; see `extension`.
 """
@@ -46,12 +46,12 @@ _KERNELS: dict[str, Callable[..., Any]] = {
 def find(verb: str, module: str) -> Callable[..., Any] | None:
     """Return the kernel for a verb of a family of this package, if there is one.
 
-    It takes a verb's arguments by position and its options by name, and `default_event_dims`, which stands for an
-    `event_dims` that the caller leaves out.
+    It takes the verb's arguments by position and its options by name. If the caller gives no `event_dims`, the kernel
+    uses `default_event_dims`.
 
     Args:
         verb: Such as "normal.log_prob".
-        module: That of the family, which may be somebody else's `normal`.
+        module: The module of the family; another package may also have a `normal`.
 
     >>> find("normal.log_prob", "my_package.normal") is None
     True

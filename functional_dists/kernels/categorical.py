@@ -70,9 +70,9 @@ def tokens(key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...]
     mask = _token_mask(logits, mask)
     if mask is None:
         return NotImplemented
-    is_of_positions = mask.shape != logits.shape
-    drawn = _sample(key, logits, None if is_of_positions else mask, sample_shape)
-    return drawn if drawn is NotImplemented or not is_of_positions else torch.where(mask[..., 0], drawn, ignore_index)
+    is_position_mask = mask.shape != logits.shape
+    drawn = _sample(key, logits, None if is_position_mask else mask, sample_shape)
+    return drawn if drawn is NotImplemented or not is_position_mask else torch.where(mask[..., 0], drawn, ignore_index)
 
 
 def token_entropy(logits: Any, mask: Any) -> Any:
@@ -82,7 +82,7 @@ def token_entropy(logits: Any, mask: Any) -> Any:
 
 
 def _token_mask(logits: Any, mask: Any) -> Tensor | None:
-    """Return a mask of tokens, or of positions with an axis of tokens; None where it is neither."""
+    """Return a token mask, or a position mask with an axis added; None if a kernel cannot read it, or it is neither."""
     if not is_readable(logits, torch.float32) or not is_readable(mask, torch.bool):
         return None
     if mask.shape == logits.shape:
@@ -90,9 +90,9 @@ def _token_mask(logits: Any, mask: Any) -> Tensor | None:
     return mask[..., None] if logits.ndim and mask.shape == logits.shape[:-1] and logits.shape[-1] > 1 else None
 
 
-# -------------------------------------------------------------------------------- with a mask, or None where all counts
+# ------------------------------------------------------------------------------------------- with a mask, or with None
 def _table_shape(logits: Any, mask: Any) -> torch.Size | None:
-    """Return the shape of logits with their mask, None where a kernel cannot read them."""
+    """Return the broadcast shape of logits and mask, None if a kernel cannot read them."""
     if not is_readable(logits, torch.float32):
         return None
     shape: torch.Size | None = logits.shape
@@ -108,11 +108,13 @@ def _can_be_differentiated(logits: Tensor, *others: Any) -> bool:
     return not operands.are_tracked(logits) or operands.can_be_saved(logits, *others)
 
 
-def _tracked(logits: Tensor, mask: Tensor | None, outcome: Tensor | None, of_rows: Tensor, shape: torch.Size) -> Tensor:
-    """Return what is known of rows as the function of the logits that it is."""
+def _differentiable(
+    logits: Tensor, mask: Tensor | None, outcome: Tensor | None, score: Tensor, shape: torch.Size
+) -> Tensor:
+    """Return a score, computed by a kernel, as a differentiable function of the logits."""
     if not operands.are_tracked(logits):
-        return of_rows
-    return cast(Any, gradients.OfRows).apply(logits, mask, outcome, (of_rows,), shape)
+        return score
+    return cast(Any, gradients.CategoricalScore).apply(logits, mask, outcome, (score,), shape)
 
 
 def _sample(key: Source, logits: Any, mask: Any, sample_shape: tuple[int, ...]) -> Any:
@@ -129,7 +131,7 @@ def _sample_and_log_prob(key: Source, logits: Any, mask: Any, sample_shape: tupl
     if not _can_be_differentiated(logits, mask):
         return NotImplemented
     outcome, log_prob = _draw(key, logits, mask, shape, sample_shape, has_log_prob=True)
-    return outcome, _tracked(logits, mask, outcome, cast(Tensor, log_prob), shape)
+    return outcome, _differentiable(logits, mask, outcome, cast(Tensor, log_prob), shape)
 
 
 def _draw(
@@ -142,10 +144,10 @@ def _draw(
     has_log_prob: bool,
 ) -> tuple[Tensor, Tensor | None]:
     batch = shape[:-1]
-    share = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device="cpu")
-    outcome = new(logits, share.shape, torch.int64)
-    log_prob = new(logits, share.shape) if has_log_prob else None
-    _categories(shape, logits, mask, share.contiguous(), outcome, log_prob)
+    uniform = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device="cpu")
+    outcome = new(logits, uniform.shape, torch.int64)
+    log_prob = new(logits, uniform.shape) if has_log_prob else None
+    _call_categories(shape, logits, mask, uniform.contiguous(), outcome, log_prob)
     return outcome, log_prob
 
 
@@ -164,8 +166,8 @@ def _log_prob(logits: Any, mask: Any, value: Any) -> Any:
     if not _can_be_differentiated(logits, mask, outcome):
         return NotImplemented
     log_prob = new(logits, outcome.shape)
-    _categories(shape, logits, mask, None, outcome, log_prob)
-    return _tracked(logits, mask, outcome, log_prob, shape)
+    _call_categories(shape, logits, mask, None, outcome, log_prob)
+    return _differentiable(logits, mask, outcome, log_prob, shape)
 
 
 def _entropy(logits: Any, mask: Any) -> Any:
@@ -173,39 +175,39 @@ def _entropy(logits: Any, mask: Any) -> Any:
     if shape is None or not _can_be_differentiated(logits, mask):
         return NotImplemented
     entropy = new(logits, shape[:-1])
-    at_logits, at_mask = layouts(logits, mask)
-    extension.kernels.entropies(shape, at_logits, at_mask, entropy.data_ptr())
-    return _tracked(logits, mask, None, entropy, shape)
+    logits_layout, mask_layout = layouts(logits, mask)
+    extension.kernels.entropies(shape, logits_layout, mask_layout, entropy.data_ptr())
+    return _differentiable(logits, mask, None, entropy, shape)
 
 
 def _kl(p_logits: Any, p_mask: Any, q_logits: Any, q_mask: Any) -> Any:
-    of_p, of_q = _table_shape(p_logits, p_mask), _table_shape(q_logits, q_mask)
-    if of_p is None or of_q is None or of_p[-1] != of_q[-1] or operands.are_tracked(p_logits, q_logits):
+    p_shape, q_shape = _table_shape(p_logits, p_mask), _table_shape(q_logits, q_mask)
+    if p_shape is None or q_shape is None or p_shape[-1] != q_shape[-1] or operands.are_tracked(p_logits, q_logits):
         return NotImplemented
-    shape = operands.broadcast(of_p, of_q)
+    shape = operands.broadcast(p_shape, q_shape)
     if shape is None or not operands.is_small(shape):
         return NotImplemented
     divergence = new(p_logits, shape[:-1])
-    at_p, at_p_mask, at_q, at_q_mask = layouts(p_logits, p_mask, q_logits, q_mask)
-    extension.kernels.divergences(shape, at_p, at_p_mask, at_q, at_q_mask, divergence.data_ptr())
+    p_layout, p_mask_layout, q_layout, q_mask_layout = layouts(p_logits, p_mask, q_logits, q_mask)
+    extension.kernels.divergences(shape, p_layout, p_mask_layout, q_layout, q_mask_layout, divergence.data_ptr())
     return divergence
 
 
-def _categories(
+def _call_categories(
     shape: torch.Size,
     logits: Tensor,
     mask: Tensor | None,
-    share: Tensor | None,
+    uniform: Tensor | None,
     outcome: Tensor,
     log_prob: Tensor | None,
 ) -> None:
-    at_logits, at_mask = layouts(logits, mask)
+    logits_layout, mask_layout = layouts(logits, mask)
     extension.kernels.categories(
         shape,
-        at_logits,
-        at_mask,
+        logits_layout,
+        mask_layout,
         outcome.numel() // shape[:-1].numel(),
-        address(share),
+        address(uniform),
         unit_of(shape[-1]),
         outcome.data_ptr(),
         address(log_prob),

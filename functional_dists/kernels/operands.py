@@ -1,4 +1,4 @@
-"""What a kernel may read: float32 tensors of any layout on the CPU, and numbers."""
+"""Operands that a kernel can read: float32 tensors of any layout on the CPU, and numbers."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# PyTorch shares the work on more elements than `MOST` among threads (`at::internal::GRAIN_SIZE`). A kernel has one
-# thread, with which it is as fast as PyTorch's operations are with two to five.
+# PyTorch uses several threads for more than `MOST` elements (`at::internal::GRAIN_SIZE`). A kernel uses one thread, and
+# is as fast as PyTorch's operations are with two to five.
 MOST, FEW_THREADS = 2**15, 2
 MOST_AXES = 8  # as in `_kernels.c`
 
-_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)  # a subclass may have its elements elsewhere
+_PLAIN_TENSORS = (Tensor, torch.nn.Parameter)  # a subclass may not hold its elements in its memory
 _NUMBERS = (float, int, np.float64, np.float32, np.int64, np.int32)
 _FLOAT32, _LARGEST = torch.float32, torch.finfo(torch.float32).max
 _has_storage = torch._C._has_storage
 
 
 def common_shape(*operands: Any) -> torch.Size | None:
-    """Return the shape to which float32 operands broadcast, None if they do not, or a kernel cannot read one.
+    """Return the broadcast shape of float32 operands, None if they do not broadcast or a kernel cannot read one.
 
     >>> common_shape(torch.zeros(3, 2), torch.zeros(2), 1.0), common_shape(torch.zeros(2, dtype=torch.float64), 1.0)
     (torch.Size([3, 2]), None)
@@ -28,14 +28,14 @@ def common_shape(*operands: Any) -> torch.Size | None:
     shape = torch.Size(())
     for operand in operands:
         if isinstance(operand, Tensor):
-            # What `is_readable` asks, without a call for each operand.
+            # The checks of `is_readable`, without a call for each operand.
             if type(operand) not in _PLAIN_TENSORS or operand.dtype is not _FLOAT32 or not operand.is_cpu:
                 return None
             if not _has_storage(operand) or operand.is_neg():
                 return None
-            of_operand = operand.shape
-            if of_operand != shape:
-                both = of_operand if not shape else broadcast(shape, of_operand)
+            operand_shape = operand.shape
+            if operand_shape != shape:
+                both = operand_shape if not shape else broadcast(shape, operand_shape)
                 if both is None:
                     return None
                 shape = both
@@ -45,7 +45,7 @@ def common_shape(*operands: Any) -> torch.Size | None:
 
 
 def is_number(operand: Any) -> bool:
-    """Say whether an operand is a number that float32 holds.
+    """Say whether an operand is a number in the range of float32.
 
     >>> is_number(1), is_number(True), is_number(1e300)
     (True, False, False)
@@ -54,7 +54,7 @@ def is_number(operand: Any) -> bool:
 
 
 def has_tensor(*operands: Any) -> bool:
-    """Say whether there is a tensor among operands, which a verb asks for.
+    """Say whether an operand is a tensor, as verbs require.
 
     >>> has_tensor(1.0, torch.zeros(2)), has_tensor(1.0, 2.0)
     (True, False)
@@ -78,7 +78,7 @@ def is_readable(tensor: Any, dtype: torch.dtype) -> bool:
 
 
 def broadcast(a: torch.Size, b: torch.Size) -> torch.Size | None:
-    """Return the shape to which two broadcast, None if they do not; PyTorch takes 20 us to say so.
+    """Return the broadcast shape of two shapes, None if there is none; PyTorch takes 20 us for that.
 
     >>> broadcast(torch.Size((4, 1)), torch.Size((3,))), broadcast(torch.Size((4,)), torch.Size((3,)))
     (torch.Size([4, 3]), None)
@@ -98,7 +98,7 @@ def broadcast(a: torch.Size, b: torch.Size) -> torch.Size | None:
 
 
 def is_small(shape: Sequence[int]) -> bool:
-    """Say whether one thread is to work on so many elements, of which there is at least one.
+    """Say whether a shape has few enough elements and axes for a kernel, and is not empty.
 
     >>> is_small((4, 3)), is_small((0,))
     (True, False)
@@ -108,7 +108,7 @@ def is_small(shape: Sequence[int]) -> bool:
 
 
 def are_tracked(*operands: Any) -> bool:
-    """Say whether autograd records what is done with one of the operands.
+    """Say whether autograd tracks one of the operands.
 
     >>> are_tracked(1.0, torch.zeros(2, requires_grad=True))
     True
@@ -132,21 +132,21 @@ def can_be_saved(*operands: Any) -> bool:
 
 
 def layouts(*operands: Any) -> list[Any]:
-    """Return operands as the C functions take them.
+    """Return operands in the form that the C functions take.
 
     >>> tensor, number = layouts(torch.zeros(2, 3).t(), 1.0)
     >>> tensor[1:], number
     ((torch.Size([3, 2]), (1, 3)), 1.0)
     """
-    given = list(operands)
+    result = list(operands)
     for i, operand in enumerate(operands):
         if isinstance(operand, Tensor):
-            given[i] = operand.data_ptr(), operand.shape, operand.stride()
-    return given
+            result[i] = operand.data_ptr(), operand.shape, operand.stride()
+    return result
 
 
 def layout_of_events(per_event: Tensor, event_dims: int) -> Any:
-    """Return the layout of a tensor whose elements stand for whole events.
+    """Return the layout of a tensor with one element per event.
 
     >>> layout_of_events(torch.zeros(2), 1)[1:]
     ((2, 1), (1, 0))
@@ -155,18 +155,18 @@ def layout_of_events(per_event: Tensor, event_dims: int) -> Any:
 
 
 def address(tensor: Tensor | None) -> int:
-    """Return where the elements of a contiguous tensor lie, 0 if there is none."""
+    """Return the address of the elements of a contiguous tensor, 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
 
 
 def new(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-    """Return a new contiguous tensor on the CPU, whose elements are not set."""
-    # An argument for every axis: one for all of them takes twice as long.
+    """Return a new contiguous tensor on the CPU with uninitialised elements."""
+    # One argument per axis: a tuple takes twice as long.
     return like.new_empty(*shape, dtype=dtype) if shape else like.new_empty((), dtype=dtype)
 
 
-def summed_to(operand: Any, slope: Tensor | None) -> Tensor | None:
-    """Return derivatives by an operand, None for a number, from those by what it broadcast to."""
-    if slope is None or not isinstance(operand, Tensor):
+def summed_to(operand: Any, gradient: Tensor | None) -> Tensor | None:
+    """Return the gradient by an operand from that by the broadcast operand; None for a number."""
+    if gradient is None or not isinstance(operand, Tensor):
         return None
-    return slope if slope.shape == operand.shape else slope.sum_to_size(operand.shape)
+    return gradient if gradient.shape == operand.shape else gradient.sum_to_size(operand.shape)

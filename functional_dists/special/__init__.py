@@ -1,4 +1,4 @@
-"""Special functions that keep their digits, and whose derivatives keep theirs, in every transform of PyTorch."""
+"""Special functions that are accurate, with accurate derivatives, in every transform of PyTorch."""
 
 from functional_dists.special import one_hot, softmax, support, truncated, vectorized
 from functional_dists.special.choice import choose, choose_and_score, choose_by_logits
@@ -18,10 +18,10 @@ from functional_dists.special.elementary import (
 )
 from functional_dists.special.gaussian import (
     HALF_LOG_2PI,
-    log_image_density,
-    log_image_density_at,
     log_ndtr,
     log_normal_density,
+    log_pushforward_density,
+    log_pushforward_density_at,
     ndtr,
     ndtri,
     normal_kl,
@@ -49,11 +49,11 @@ __all__ = [
     "is_constant",
     "is_transformed",
     "log_growth",
-    "log_image_density",
-    "log_image_density_at",
     "log_ndtr",
     "log_normal_density",
     "log_normal_density_at",
+    "log_pushforward_density",
+    "log_pushforward_density_at",
     "log_sech2",
     "log_squash_slope",
     "log_tanh_normal_density_at",

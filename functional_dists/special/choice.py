@@ -1,8 +1,8 @@
-"""Drawing an outcome by its weight: the inverse of the cumulative sum, in integers.
+"""Draw an outcome by its weight: invert the cumulative sum of integer weights.
 
-Weights are rounded down to integers before they are summed, and float64 adds these up exactly, to the same in any
-order: an outcome without weight is never chosen, nothing is lost among millions of outcomes, and a sum in blocks, in
-parallel or in a fused kernel gives the same choice.
+Weights are rounded down to integers, which float64 sums exactly in any order. So an outcome without weight is never
+chosen, and no weight is lost among millions of outcomes. A sum in blocks, in parallel or in a fused kernel gives the
+same choice.
 """
 
 from collections.abc import Callable
@@ -15,38 +15,38 @@ from torch.nn import functional
 from functional_dists.special import softmax
 from functional_dists.special.constant import is_plain
 
-# The cumulative sum of a row that is longer is taken of blocks of so many, and then within one block.
+# A row of more than `LONG` weights is summed in blocks of `BLOCK`; the cumulative sum runs over blocks, then in one.
 LONG, BLOCK = 1024, 256
-LONG_COMPILED, BLOCK_COMPILED = 32, 16  # there every table has to be written to memory for its cumulative sum
+LONG_COMPILED, BLOCK_COMPILED = 32, 16  # compiled code writes a table to memory to take its cumulative sum
 
-# A draw by blocks takes as long as the cumulative sum of this many weights, which all draws of a row can share.
-_WORTH_OF_A_DRAW = 16384
+# One draw by blocks takes as long as the cumulative sum of this many weights. All draws of a row use one such sum.
+_WEIGHTS_PER_DRAW = 16384
 
-_TOTAL_BITS = 53  # of the largest sum, as many as float64 has
+_TOTAL_BITS = 53  # bits of the largest sum: float64 holds all integers up to 2^53
 
 
-def choose_by_logits(logits: Tensor, mask: Tensor | None, share: Tensor) -> Tensor:
-    """Choose the outcome of every row of logits ``(*B, N)`` at a share ``(*S, *B)`` of the sum of their weights.
+def choose_by_logits(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> Tensor:
+    """Choose an outcome in each row of logits ``(*B, N)`` by uniform draws ``(*S, *B)``, float64.
 
     >>> choose_by_logits(torch.zeros(2), None, torch.tensor([0.2, 0.7], dtype=torch.float64))
     tensor([0, 1])
     """
-    return choose(softmax.weights(logits, mask), share)
+    return choose(softmax.weights(logits, mask), uniform)
 
 
-def choose_and_score(logits: Tensor, mask: Tensor | None, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `choose_by_logits` chooses, with its log-probability.
+def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the choice of `choose_by_logits` and its log-probability.
 
     >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
     (tensor(1), tensor(-0.6931))
     """
-    parts = softmax.shift(logits, mask)
-    outcome = choose(parts.weights.detach(), share)
+    parts = softmax.log_prob_terms(logits, mask)
+    outcome = choose(parts.weights.detach(), uniform)
     return outcome, softmax.log_prob_at(parts, outcome)
 
 
 def unit_of(count: int) -> float:
-    """Return how many units the largest of so many weights has.
+    """Return the integer that the largest possible weight, 1, becomes among `count` weights.
 
     >>> unit_of(64) == 2.0**47
     True
@@ -54,14 +54,15 @@ def unit_of(count: int) -> float:
     return 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
 
 
-def choose(weights: Tensor, share: Tensor) -> Tensor:
-    """Choose the outcome of every row of weights at a share of its sum, where NaN is taken for the largest, 1.
+def choose(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Choose the outcome in each row where the cumulative sum first exceeds the uniform draw times the total.
 
-    A weight counts to 2^-(53 - log2 N) of the largest possible one: 2^-47 among 64 outcomes, 2^-36 among 131,072.
+    A NaN weight counts as 1, the largest. The resolution of a weight is 2^-(53 - log2 N): 2^-47 among 64 outcomes,
+    2^-36 among 131,072.
 
     Args:
         weights: ``(*B, N)``, in [0, 1] or NaN.
-        share: uniform draws from [0, 1), float64, ``(*S, *B)``.
+        uniform: uniform draws from [0, 1), float64, ``(*S, *B)``.
 
     Returns:
         Outcomes ``(*S, *B)``, int64; 0 in a row without weight.
@@ -72,38 +73,38 @@ def choose(weights: Tensor, share: Tensor) -> Tensor:
     count = weights.shape[-1]
     weights = torch.where(weights <= 1, weights, 1.0) if torch.compiler.is_compiling() else weights.nan_to_num(1.0, 1.0)
     integers = torch.floor(weights * unit_of(count))  # exact in the dtype of the weights
-    size = _block_size(weights, share)
+    size = _block_size(weights, uniform)
     if size is None:
         sums = integers.cumsum(-1, dtype=torch.float64)
         total = sums[..., -1]
-        chosen = _first_above(sums, share * total)  # rounded, it is still below the total
+        chosen = _first_above(sums, uniform * total)  # the product is below the total, even rounded
     else:
         blocks = functional.pad(integers, (0, -count % size)).unflatten(-1, (-1, size))
         sums = _block_sums(blocks).cumsum(-1)
         total = sums[..., -1]
-        target = share * total
+        target = uniform * total
         block = _first_above(sums, target)
         below = torch.where(block > 0, _picked(sums, (block - 1).clamp(min=0)), 0.0)
         row = block[..., None, None].expand(*block.shape, 1, size)
         inside = blocks.expand(*block.shape, *blocks.shape[-2:]).gather(-2, row).squeeze(-2)
-        # The difference is exact: a multiple of the target's last digit, and not larger.
+        # The difference is exact: it is a multiple of the target's last digit, and not larger than the target.
         chosen = size * block + _first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
     return chosen
 
 
-def _block_size(weights: Tensor, share: Tensor) -> int | None:
-    """Return how many weights make a block, None where a row is one. The choice is the same."""
+def _block_size(weights: Tensor, uniform: Tensor) -> int | None:
+    """Return the size of a block, None to sum whole rows. The choice does not depend on it."""
     count = weights.shape[-1]
-    if torch.compiler.is_compiling() and weights.is_cpu and share.shape == weights.shape[:-1]:
+    if torch.compiler.is_compiling() and weights.is_cpu and uniform.shape == weights.shape[:-1]:
         return None if count <= LONG_COMPILED else BLOCK_COMPILED if count <= LONG else BLOCK
     if count <= LONG:
         return None
-    rows, draws = _size(weights) // count, _size(share)
-    return None if count * rows < _WORTH_OF_A_DRAW * (draws - rows) else BLOCK
+    rows, draws = _size(weights) // count, _size(uniform)
+    return None if count * rows < _WEIGHTS_PER_DRAW * (draws - rows) else BLOCK
 
 
 def _size(tensor: Tensor) -> int:
-    """Return of how many numbers a tensor is, in all lanes of vmap together."""
+    """Return the number of elements of a tensor, over all lanes of vmap."""
     while not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor.numel()
@@ -113,25 +114,25 @@ def _block_sums(blocks: Tensor) -> Tensor:
     """Add up the integers of every block, in float64."""
     if not (torch.compiler.is_compiling() and blocks.is_cpu and blocks.dtype == torch.float32):
         return blocks.sum(-1, dtype=torch.float64)
-    # Compiled, the lanes of a float64 sum are added up one by one. Parts of 16 bits can be summed in float32, exactly.
+    # Compiled code sums float64 one vector lane at a time. A float32 sum of parts of 16 bits is fast, and exact.
     high, rest = _split(blocks, 2.0**32)
     middle, low = _split(rest, 2.0**16)
     return high.sum(-1).double() * 2.0**32 + middle.sum(-1).double() * 2.0**16 + low.sum(-1).double()
 
 
 def _split(integers: Tensor, unit: float) -> tuple[Tensor, Tensor]:
-    """Return how many units there are in the integers, and what is left."""
+    """Return the quotient and the remainder of integers by a unit."""
     units = torch.floor(integers * (1 / unit))
     return units, integers - units * unit
 
 
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
-    """Return for targets ``(*S, *B)`` the first position of sums ``(*B, n)`` that exceeds it, 0 if none does."""
+    """Return the first position where sums ``(*B, n)`` exceed the target ``(*S, *B)``, 0 if none does."""
     if not torch.compiler.is_compiling():
         return _search(sums, target) if is_plain() else _operation(sums, target)
     if target.shape == sums.shape[:-1]:
-        # The same position, by a comparison, which is fused with what makes the target, as a search is not.
-        # A sum in float32, exact to 2^24, is compiled well, and one in int64 is not.
+        # A comparison finds the same position. The compiler fuses it with the computation of the target; it does not
+        # fuse a search. A float32 sum, exact to 2^24, is vectorised; an int64 sum is not.
         below = (sums <= target[..., None]).to(torch.float32).sum(-1)
         return below.long() % sums.shape[-1]
     return _search(sums, target)
@@ -151,7 +152,7 @@ def _picked(table: Tensor, index: Tensor) -> Tensor:
 
 
 # --- The operation ---------------------------------------------------------------------------------------------------
-# Where lanes of vmap share the sums they are more draws of the same rows, which PyTorch's own batching does not see.
+# Lanes of vmap that have the same sums are more draws of the same rows. PyTorch's own batching does not use that.
 _library = torch.library.Library("functional_dists", "FRAGMENT")
 _library.define("first_above(Tensor sums, Tensor target) -> Tensor")
 _library.impl("first_above", _search, "CompositeExplicitAutograd")
@@ -163,15 +164,15 @@ def _fake(sums: Tensor, target: Tensor) -> Tensor:
 
 
 def _vmap(info: Any, in_dims: tuple[int | None, ...], sums: Tensor, target: Tensor) -> tuple[Tensor, int]:
-    of_sums, of_target = in_dims
-    if of_sums is None:
-        assert of_target is not None
-        return _operation(sums, target.movedim(of_target, 0)), 0
-    sums = sums.movedim(of_sums, 0)
-    if of_target is None:
-        target, of_target = target.expand(info.batch_size, *target.shape), 0
-    lanes = target.ndim + 1 - sums.ndim  # the axis before those of the rows
-    return _operation(sums, target.movedim(of_target, lanes)), lanes
+    sums_dim, target_dim = in_dims
+    if sums_dim is None:
+        assert target_dim is not None
+        return _operation(sums, target.movedim(target_dim, 0)), 0
+    sums = sums.movedim(sums_dim, 0)
+    if target_dim is None:
+        target, target_dim = target.expand(info.batch_size, *target.shape), 0
+    lanes = target.ndim + 1 - sums.ndim  # the axis in front of the row axes
+    return _operation(sums, target.movedim(target_dim, lanes)), lanes
 
 
 torch.library.register_fake("functional_dists::first_above", _fake, lib=_library)

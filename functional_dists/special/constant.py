@@ -1,4 +1,4 @@
-"""What need not be computed: what is there for derivatives alone, and in eager code what numbers already say."""
+"""Skip work that only derivatives need, and cache results that depend only on Python numbers."""
 
 import functools
 import operator
@@ -17,8 +17,7 @@ _PRE_DISPATCH = _C.DispatchKey.PreDispatch
 def is_plain() -> bool:
     """Say whether this is eager code, outside of every transform, tracer and mode.
 
-    Nothing is remembered elsewhere, and nothing that was remembered is used: an earlier call must not show in what a
-    tracer records.
+    Only such code reads or fills the caches: what a tracer records must not depend on earlier calls.
 
     >>> is_plain()
     True
@@ -28,20 +27,20 @@ def is_plain() -> bool:
         or _C._len_torch_dispatch_stack() > 0
         or _C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
-        or _C._is_tracing()  # `torch.jit.trace`, and then `make_fx(pre_dispatch=True)`: neither is in the stack
+        or _C._is_tracing()  # `torch.jit.trace` is not in the stack, nor is `make_fx(pre_dispatch=True)`, the next line
         or _C._dispatch_tls_is_dispatch_key_included(_PRE_DISPATCH)
     )
 
 
 def is_transformed() -> bool:
-    """Say whether `torch.func` or forward mode is at work, where a tensor does not show what is asked of it."""
+    """Say whether a `torch.func` transform or forward mode is active: tensors then do not show if they are tracked."""
     return _C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def is_constant(*tensors: Tensor) -> bool:
-    """Say whether nobody can ask for a derivative by `tensors`: False where a transform is at work, or a tracer.
+    """Say whether no derivative by `tensors` is possible; False under every transform and tracer but `torch.compile`.
 
-    But `torch.compile` guards what is asked here, and traces again where the answer is another one.
+    `torch.compile` guards the answer, and recompiles if the answer changes.
 
     >>> is_constant(torch.zeros(2)), is_constant(torch.zeros(2, requires_grad=True))
     (True, False)
@@ -57,7 +56,7 @@ def is_constant(*tensors: Tensor) -> bool:
 
 
 def are_tracked(*tensors: Tensor) -> bool:
-    """Say whether autograd records what is done with one of `tensors`.
+    """Say whether autograd tracks one of `tensors`.
 
     >>> are_tracked(torch.zeros(2), torch.zeros(2, requires_grad=True))
     True
@@ -70,7 +69,7 @@ def are_tracked(*tensors: Tensor) -> bool:
 
 
 def are_numbers(*tensors: Tensor) -> bool:
-    """Say whether `tensors` are but numbers, which Python may look at: constant, without axes, on the CPU.
+    """Say whether Python may read `tensors` as numbers: they are constant, without axes, on the CPU.
 
     >>> are_numbers(torch.tensor(1.0)), are_numbers(torch.zeros(2))
     (True, False)
@@ -83,39 +82,39 @@ def are_numbers(*tensors: Tensor) -> bool:
     return not are_tracked(*tensors)
 
 
-# -------------------------------------------------------------------------------------------------- what is remembered
-# By numbers and dtypes, never by tensors. Nobody may write into what is remembered, or return it or a view of it: it is
-# an operand of the next operation, and nothing else.
+# -------------------------------------------------------------------------------------------------------------- caches
+# Keys are numbers and dtypes, never tensors. A cached tensor is an operand of the next operation only: do not write to
+# it, and do not return it or a view of it.
 @functools.lru_cache(maxsize=4096)
-def remembered(number: float, dtype: torch.dtype) -> Tensor:
-    """Return a number as a tensor without axes, in code for which `is_plain` holds; -0.0 is 0.0.
+def cached_scalar(number: float, dtype: torch.dtype) -> Tensor:
+    """Return a number as a cached tensor without axes; -0.0 becomes 0.0. Call it only where `is_plain` holds.
 
-    >>> remembered(0.5, torch.float32)
+    >>> cached_scalar(0.5, torch.float32)
     tensor(0.5000)
     """
-    with torch.inference_mode(False):  # it will be met outside of that mode too
-        known = torch.tensor(number + 0.0, dtype=dtype, device="cpu")
-    known._number = known.item()  # type: ignore[attr-defined]
-    return known
+    with torch.inference_mode(False):  # later calls may be outside of that mode
+        tensor = torch.tensor(number + 0.0, dtype=dtype, device="cpu")
+    tensor._number = tensor.item()  # type: ignore[attr-defined]
+    return tensor
 
 
-def goes_with_plain(tensor: Tensor) -> bool:
-    """Say whether plain tensors on the CPU go together with `tensor`, and this is code that may remember them.
+def can_use_cache(tensor: Tensor) -> bool:
+    """Say whether a cached CPU tensor may be an operand beside `tensor` here.
 
-    >>> goes_with_plain(torch.ones(2))
+    >>> can_use_cache(torch.ones(2))
     True
     """
-    # A subclass may not.
+    # A tensor subclass may reject plain tensors.
     return tensor.is_cpu and type(tensor) in PLAIN_TENSORS and is_plain()
 
 
 def operand(number: float, like: Tensor) -> Tensor:
-    """Return a number as `scalar` does, in a fifth of the time: it may be remembered.
+    """Return a number as a tensor that may be cached, in a fifth of the time of `scalar`; use it as an operand only.
 
     >>> operand(0.5, torch.ones(2))
     tensor(0.5000)
     """
-    return remembered(number, like.dtype) if goes_with_plain(like) else scalar(number, like)
+    return cached_scalar(number, like.dtype) if can_use_cache(like) else scalar(number, like)
 
 
 def scalar(number: float, like: Tensor) -> Tensor:
@@ -127,7 +126,7 @@ def scalar(number: float, like: Tensor) -> Tensor:
     return torch.full((), number, dtype=like.dtype, device=like.device)
 
 
-_number_of_remembered = operator.attrgetter("_number")
+_cached_number = operator.attrgetter("_number")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -136,34 +135,34 @@ def _result(function: Callable[..., Any], dtype: torch.dtype, *numbers: float) -
         return function(*[torch.tensor(number + 0.0, dtype=dtype, device="cpu") for number in numbers])
 
 
-def once_per_number(function: F) -> F:
-    """Make a function of parameters remember its results for `are_numbers`.
+def cached_for_numbers(function: F) -> F:
+    """Make a function of parameters cache its results for tensors that are numbers, see `are_numbers`.
 
-    Operations on these take as long as those on a small batch.
+    An operation on such a tensor takes as long as one on a small batch.
 
     Args:
-        function: of tensors of one dtype; it returns a tensor or a tuple, which its callers may use as operands only.
+        function: It takes tensors of one dtype, and returns a tensor or a tuple. Callers use these as operands only.
 
-    >>> once_per_number(torch.nextafter)(torch.tensor(0.0), torch.tensor(1.0))
+    >>> cached_for_numbers(torch.nextafter)(torch.tensor(0.0), torch.tensor(1.0))
     tensor(1.4013e-45)
     """
 
     @functools.wraps(function)
-    def of_tensors(*tensors: Tensor) -> Any:
+    def wrapper(*tensors: Tensor) -> Any:
         if tensors[0].ndim or not is_plain():
             return function(*tensors)
         try:
-            return _result(function, tensors[0].dtype, *map(_number_of_remembered, tensors))
+            return _result(function, tensors[0].dtype, *map(_cached_number, tensors))
         except AttributeError:
-            pass  # one of them was not remembered
+            pass  # one of them is not a cached scalar
         dtype = tensors[0].dtype
         if not are_numbers(*tensors) or any(tensor.dtype is not dtype for tensor in tensors):
             return function(*tensors)
         return _result(function, dtype, *[tensor.item() for tensor in tensors])
 
-    return cast(F, of_tensors)
+    return cast(F, wrapper)
 
 
-def _forget() -> None:
-    remembered.cache_clear()
+def _clear_caches() -> None:
+    cached_scalar.cache_clear()
     _result.cache_clear()

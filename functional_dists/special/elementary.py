@@ -1,7 +1,7 @@
 """Combinations of exp, log and tanh without cancellation.
 
-PyTorch's own operators are avoided where they lose digits: `softplus` is linear above 20, the derivatives of `tanh`
-and `sigmoid` vanish in their tails as 1 - y^2 and y (1 - y) do, `expm1` and `atanh` are inexact under inductor.
+They replace PyTorch's operators that lose digits: `softplus` is linear above 20; the derivatives of `tanh` and
+`sigmoid`, 1 - y^2 and y (1 - y), cancel in the tails; `expm1` and `atanh` are inexact under inductor.
 """
 
 import math
@@ -18,7 +18,7 @@ LOG_2 = math.log(2.0)
 
 
 def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
-    """Return the polynomial with `coefficients`, the highest power first, at `x`.
+    """Return the value at `x` of the polynomial with `coefficients`, the highest power first.
 
     >>> horner([2.0, 0.0, 1.0], torch.tensor(3.0))
     tensor(19.)
@@ -30,10 +30,10 @@ def horner(coefficients: Sequence[float], x: Tensor) -> Tensor:
 
 
 def x_minus_log1p(x: Tensor) -> Tensor:
-    """Return x - log(1 + x) for -0.3 < x < 0.5, to its last digits at 0.
+    """Return x - log(1 + x) for -0.3 < x < 0.5, without cancellation near 0.
 
-    It is x^2 times the integral of u / (1 + x u) over (0, 1), all of whose terms are positive. For a float32 of 1e-8 or
-    more the difference in float64 is as good.
+    It is x^2 times the integral of u / (1 + x u) over (0, 1), whose terms are all positive. For float32 inputs of 1e-8
+    or more, the plain difference in float64 is as accurate.
 
     >>> x_minus_log1p(torch.tensor(1e-4, dtype=torch.float64))
     tensor(4.9997e-09, dtype=torch.float64)
@@ -45,7 +45,7 @@ def x_minus_log1p(x: Tensor) -> Tensor:
     return x * x * (weight * u / (1 + x[..., None] * u)).sum(-1)
 
 
-# Compiled, the forward-mode derivatives of `alpha=` and `addcmul` crash where one operand has none (PyTorch 2.13).
+# In compiled code forward mode crashes in `alpha=` and `addcmul` if only one operand has a tangent (PyTorch 2.13).
 def plus_scaled(x: Tensor, y: Tensor, factor: float) -> Tensor:
     """Return x + factor y.
 
@@ -74,7 +74,7 @@ def plus_scaled_square(x: Tensor, y: Tensor, factor: float) -> Tensor:
 
 
 def softplus(x: Tensor, factor: float = 1.0) -> Tensor:
-    """Return log(1 + exp(factor x)) / factor; it is x to the last digit above 40, and not yet above PyTorch's 20.
+    """Return log(1 + exp(factor x)) / factor, replaced by x only above 40, where both are equal to the last digit.
 
     >>> softplus(torch.tensor([0.0, -10.0]))
     tensor([6.9315e-01, 4.5399e-05])
@@ -92,7 +92,7 @@ def log_sech2(x: Tensor) -> Tensor:
 
 
 def sech2(x: Tensor) -> Tensor:
-    """Return 1 - tanh(x)^2 to its last digits in the tails, where 1 - tanh(x)^2 cancels.
+    """Return 1 - tanh(x)^2 without cancellation in the tails.
 
     >>> sech2(torch.tensor(20.0))
     tensor(1.6993e-17)
@@ -101,7 +101,7 @@ def sech2(x: Tensor) -> Tensor:
 
 
 def one_minus_tanh(x: Tensor) -> Tensor:
-    """Return 1 - tanh(x), to its last digits where tanh(x) is near 1.
+    """Return 1 - tanh(x) without cancellation where tanh(x) is near 1.
 
     >>> one_minus_tanh(torch.tensor(20.0))
     tensor(8.4967e-18)
@@ -110,7 +110,7 @@ def one_minus_tanh(x: Tensor) -> Tensor:
 
 
 def tanh(x: Tensor) -> Tensor:
-    """Return tanh(x), with a derivative that keeps its digits in the tails.
+    """Return tanh(x), with a derivative that is accurate in the tails.
 
     >>> tanh(torch.tensor([-0.1, 3.0]))
     tensor([-0.0997,  0.9951])
@@ -122,7 +122,7 @@ def tanh(x: Tensor) -> Tensor:
 
 
 def expm1(x: Tensor) -> Tensor:
-    """Return exp(x) - 1, to its last digits at 0.
+    """Return exp(x) - 1 without cancellation near 0.
 
     >>> expm1(torch.tensor(1e-10))
     tensor(1.0000e-10)
@@ -134,7 +134,7 @@ _SERIES = [1 / math.factorial(k) for k in range(19, 2, -2)]
 
 
 def expm1_minus(x: Tensor) -> Tensor:
-    """Return exp(x) - 1 - x for -1 < x < 1, to its last digits at 0: cosh(x) - 1, and sinh(x) - x by its series.
+    """Return exp(x) - 1 - x for -1 < x < 1 without cancellation near 0: cosh(x) - 1, plus the series of sinh(x) - x.
 
     >>> expm1_minus(torch.tensor(1e-10))
     tensor(5.0000e-21)
@@ -144,7 +144,7 @@ def expm1_minus(x: Tensor) -> Tensor:
 
 
 def root(x: Tensor) -> Tensor:
-    """Return the square root of what is not negative, with a gradient of 0 at 0.
+    """Return the square root of x >= 0, with gradient 0 at 0.
 
     >>> root(torch.tensor([4.0, 0.0]))
     tensor([2., 0.])
@@ -154,14 +154,14 @@ def root(x: Tensor) -> Tensor:
 
 
 def nan_of(result: Tensor, *others: Tensor) -> Tensor:
-    """Return a result that does not depend on the others, NaN with its gradients where one of them is, broadcast.
+    """Return a result broadcast with tensors it does not depend on, with NaN values and gradients where one is NaN.
 
     >>> nan_of(torch.tensor(3.0), torch.tensor([1.0, math.nan]))
     tensor([3., nan])
     """
     for other in others:
         if is_constant(result, other):
-            result = torch.where(other.isnan(), other, result)  # the same without gradients, in half the time
+            result = torch.where(other.isnan(), other, result)  # takes half the time, but has no gradients
         else:
             result = result * torch.where(other.isnan(), other, 1.0).square()
     return result

@@ -12,7 +12,7 @@ from functional_dists.special.vectorized import sum_event
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 SQRT_HALF = math.sqrt(0.5)
 
-# Coefficients are in the code of functions, for the reason that `quadrature.window_nodes` has.
+# Functions return the coefficients; the comment above `quadrature.window_nodes` says why.
 
 # log R(y) = G(t) - log(y + 1.25) with the Mills ratio R(y) = (1 - Phi(y)) / phi(y) and t = (y - 3.25) / (y + 3.25),
 # after Schonfelder, "Chebyshev expansions for the error and related functions" (1978). G is its Chebyshev series at 60
@@ -159,16 +159,16 @@ def log_normal_density(z: Tensor) -> Tensor:
     return -0.5 * z * z - HALF_LOG_2PI
 
 
-def log_image_density(z: Tensor, log_slope: Tensor) -> Tensor:
-    """Return the log-density of a function of a standard normal z, whose derivative has the log `log_slope`.
+def log_pushforward_density(z: Tensor, log_slope: Tensor) -> Tensor:
+    """Return the log-density at f(z), for standard normal z and a function f with the log-derivative `log_slope` at z.
 
-    >>> log_image_density(torch.tensor(0.0), torch.tensor(1.0))
+    >>> log_pushforward_density(torch.tensor(0.0), torch.tensor(1.0))
     tensor(-1.9189)
     """
     return plus_scaled_square(-HALF_LOG_2PI - log_slope, z, -0.5)
 
 
-def log_image_density_at(
+def log_pushforward_density_at(
     x: Tensor,
     loc: Tensor,
     scale: Tensor,
@@ -177,30 +177,32 @@ def log_image_density_at(
     event_dims: int = 0,
     largest: float = math.inf,
 ) -> Tensor:
-    """Return the log-density of a function of Normal(loc, scale) for its value at x, summed over the event.
+    """Return the log-density at f(x) of the pushforward of Normal(loc, scale) by f, summed over the event.
 
-    An element's is -inf, with no gradient, where x is infinite, or too far from loc for a finite density; NaN of NaN.
+    It is -inf for an element, without gradient, where x is infinite, or too far from loc for a finite density. It is
+    NaN where x is NaN.
 
     Args:
-        x: where the function has that value; infinite where it has it nowhere.
-        loc: of the normal.
-        scale: of the normal.
-        log_slope: the log of the function's slope at x, anything where x is infinite; None for the identity.
-        event_dims: over how many trailing axes to sum.
-        largest: beyond which a square overflows; by default as it does in the dtype of x.
+        x: The pre-image of the value under f; infinite if there is none.
+        loc: Mean of the normal.
+        scale: Standard deviation of the normal.
+        log_slope: The log-derivative of f at x, arbitrary where x is infinite; None if f is the identity.
+        event_dims: The number of trailing axes to sum over.
+        largest: A deviation whose square reaches this has density 0; by default the square must overflow.
 
-    >>> log_image_density_at(torch.tensor([0.0, math.inf]), torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1.0))
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> log_pushforward_density_at(torch.tensor([0.0, math.inf]), zero, one, one)
     tensor([-1.9189,    -inf])
     """
-    is_outside = ((x - loc) / scale).detach().square() >= largest  # False for NaN, whose density is NaN
+    is_outside = ((x - loc) / scale).detach().square() >= largest  # False for NaN
     z = (torch.where(is_outside, loc.detach(), x) - loc) / scale
     log_scale = scale.log()
-    density = log_image_density(z, log_scale if log_slope is None else log_scale + log_slope)
+    density = log_pushforward_density(z, log_scale if log_slope is None else log_scale + log_slope)
     return sum_event(torch.where(is_outside, -math.inf, density), event_dims)
 
 
 def ndtr(z: Tensor) -> Tensor:
-    """Return the standard normal cdf, with its lower tail (`torch.special.ndtr` has none).
+    """Return the standard normal cdf, accurate in the lower tail, unlike `torch.special.ndtr`.
 
     >>> ndtr(torch.tensor(-10.0))
     tensor(7.6199e-24)
@@ -233,8 +235,8 @@ def log_mills(y: Tensor) -> Tensor:
 def ndtri(p: Tensor) -> Tensor:
     """Return the standard normal quantile of p; -inf at 0, inf at 1.
 
-    The value is PyTorch's. Its derivative 1 / phi comes from two Newton steps on the smaller tail, which the value
-    passes unchanged up to rounding: two, so that the second derivative is right too.
+    The value is PyTorch's. Two Newton steps on the smaller tail add the derivatives, and change the value by rounding
+    only. The first step gives 1 / phi, the second step makes second derivatives right.
 
     >>> ndtri(torch.tensor([0.5, 1e-30]))
     tensor([  0.0000, -11.4640])
@@ -252,7 +254,7 @@ def ndtri(p: Tensor) -> Tensor:
 
 
 def lower_quantile(p: Tensor) -> Tensor:
-    """Return the standard normal quantile of p in (0, 1/2], float64, by operations that compiled code vectorises.
+    """Return the standard normal quantile of p in (0, 1/2], float64; compiled code vectorises it.
 
     >>> lower_quantile(torch.tensor([0.5, 1e-30], dtype=torch.float64))
     tensor([  0.0000, -11.4640], dtype=torch.float64)
@@ -270,25 +272,25 @@ def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Tensor)
     return horner(numerator, x) / horner(denominator, x)
 
 
-def both_tails(z: Tensor) -> Tensor:
-    """Return 2 (1 - Phi(z)) = erfc(z / sqrt 2), float64, by operations that compiled code vectorises.
+def twice_upper_tail(z: Tensor) -> Tensor:
+    """Return 2 (1 - Phi(z)) = erfc(z / sqrt 2), float64; compiled code vectorises it.
 
-    In a third of the time that erfc takes there, and no less exact.
+    There it takes a third of the time of erfc, and is as exact.
 
-    >>> both_tails(torch.tensor([-1.0, 10.0], dtype=torch.float64))
+    >>> twice_upper_tail(torch.tensor([-1.0, 10.0], dtype=torch.float64))
     tensor([1.6827e+00, 1.5240e-23], dtype=torch.float64)
     """
     y = z.abs()
     t = 1 - 2 * _MILLS_SCALE / (y + _MILLS_SCALE)
-    outside = _TWICE_DENSITY * torch.exp(_in_four(_mills(torch.float64), t) - 0.5 * y * y) / (y + _MILLS_SHIFT)
+    outside = _TWICE_PHI_0 * torch.exp(_horner_in_parts(_mills(torch.float64), t) - 0.5 * y * y) / (y + _MILLS_SHIFT)
     return torch.where(z < 0, 2 - outside, outside)
 
 
-_TWICE_DENSITY = math.sqrt(2 / math.pi)  # of the standard normal at 0
+_TWICE_PHI_0 = math.sqrt(2 / math.pi)  # twice the standard normal density at 0
 
 
-def _in_four(coefficients: Sequence[float], x: Tensor) -> Tensor:
-    """Return the polynomial that `horner` does, in four parts: a processor need not wait for one after the other."""
+def _horner_in_parts(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """Return the polynomial of `horner`, computed as four independent parts that a processor runs in parallel."""
     square = x * x
     lowest_first = coefficients[::-1]
     part_0, part_1, part_2, part_3 = (horner(lowest_first[i::4][::-1], square * square) for i in range(4))
@@ -298,8 +300,8 @@ def _in_four(coefficients: Sequence[float], x: Tensor) -> Tensor:
 def normal_kl(loc_p: Tensor, scale_p: Tensor, loc_q: Tensor, scale_q: Tensor) -> Tensor:
     """Return KL(N(loc_p, scale_p) || N(loc_q, scale_q)), never negative, and exact where the two are close.
 
-    With t = (scale_p / scale_q)^2 - 1 from the difference of the scales,
-    2 KL = t - log(1 + t) + ((loc_p - loc_q) / scale_q)^2.
+    2 KL = t - log(1 + t) + ((loc_p - loc_q) / scale_q)^2, where t = (scale_p / scale_q)^2 - 1 is computed from the
+    difference of the scales.
 
     >>> one = torch.tensor(1.0)
     >>> normal_kl(one, one, one + 2**-10, one)

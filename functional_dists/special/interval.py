@@ -1,4 +1,4 @@
-"""Between the real line and an open interval: the tanh map from its nearer end, and the floats next to the bounds."""
+"""Map the real line to an open interval by tanh and back, and keep values off its bounds."""
 
 import functools
 import math
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import are_numbers, are_tracked, is_constant, once_per_number
+from functional_dists.special.constant import are_numbers, are_tracked, cached_for_numbers, is_constant
 from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
 
 def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return low + (high - low) (tanh(x) + 1) / 2, computed from the nearer bound away from the centre.
+    """Return low + (high - low) (tanh(x) + 1) / 2; away from the centre it is computed from the nearer bound.
 
     >>> squash(torch.tensor([0.0, -20.0]), torch.tensor(0.0), torch.tensor(1.0))
     tensor([5.0000e-01, 4.2484e-18])
@@ -29,10 +29,11 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     value = torch.where(near, centre, tail)
     if span.is_mirrored is False or torch.compiler.is_compiling():
         return value
-    # The digits that constants get above, with these derivatives, which those of tanh are not as good as.
+    # The value has the digits that `_squash_mirrored` gives a constant. The derivatives are those of `value`, which are
+    # more accurate than the derivatives of tanh.
     mirrored = span.half.detach() * torch.tanh(x.detach())
-    known = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
-    return known if constant else known + (value - value.detach())
+    accurate = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
+    return accurate if constant else accurate + (value - value.detach())
 
 
 def _squash_mirrored(x: Tensor, span: "_Span") -> Tensor:
@@ -43,13 +44,13 @@ class _Span(NamedTuple):
     width: Tensor
     half: Tensor
     middle: Tensor
-    half_number: float | None  # of the bounds, None if Python may not look at them
-    is_mirrored: bool | None  # whether the bounds are -high and high, None likewise
-    is_unit: bool = False  # whether Python knows that they are -1 and 1 ...
-    is_power: bool = False  # ... or mirrored, and high a power of 2
+    half_number: float | None  # half the width, None if Python may not read the bounds
+    is_mirrored: bool | None  # whether low is -high, None if Python may not read the bounds
+    is_unit: bool = False  # whether the bounds are known to be -1 and 1
+    is_power: bool = False  # whether low is known to be -high, and high a power of 2
 
 
-@once_per_number
+@cached_for_numbers
 def _span(low: Tensor, high: Tensor) -> _Span:
     width = high - low
     half = 0.5 * width
@@ -65,8 +66,8 @@ def _span(low: Tensor, high: Tensor) -> _Span:
 def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return the x with `squash(x, low, high) == value`; -inf at and below `low`, inf at and above `high`.
 
-    From the distances to the bounds, x = +-1/2 log1p(|below - above| / min(below, above)): exact from the centre to one
-    ulp from a bound, where the normalised value 2 (value - low) / (high - low) - 1 keeps nothing.
+    With the distances `below` and `above` to the bounds, x = +-1/2 log1p(|below - above| / min(below, above)). It is
+    exact from the centre to one ulp from a bound. There 2 (value - low) / (high - low) - 1 would have no digits left.
 
     >>> unsquash(torch.tensor([0.5, 1.0 - 2.0**-24]), torch.tensor(-1.0), torch.tensor(1.0))
     tensor([0.5493, 8.6643])
@@ -78,7 +79,7 @@ def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return x and log(d value / d x) = log(2 (value - low) (high - value) / (high - low)).
 
-    Where `value` does not lie inside x is infinite, of any sign, and the latter anything. Both are NaN of NaN.
+    Outside of the bounds, x is infinite with any sign, and the logarithm is arbitrary. Both are NaN for NaN.
 
     >>> x, log_slope = pre_image(torch.tensor([0.0, 1.0]), torch.tensor(-1.0), torch.tensor(1.0))
     >>> x, log_slope[0]
@@ -90,44 +91,44 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     is_outside = (value <= low) | (value >= high)  # False for NaN
     value = torch.where(is_outside, span.middle, value)
     x, log_slope = _pre_image(value.detach(), low.detach(), high.detach(), span)
-    # The derivatives come from x = 1/2 (log(below) - log(above)): exact, and simpler than those of the accurate value.
+    # The derivatives are those of x = 1/2 (log(below) - log(above)): exact, and simpler than those of the code above.
     below, above = log_growth(value - low), log_growth(high - value)
-    x = torch.where(is_outside, x.detach() + math.inf, x + 0.5 * (below - above))  # of a bound of NaN the first is NaN
+    x = torch.where(is_outside, x.detach() + math.inf, x + 0.5 * (below - above))  # NaN if a bound is NaN
     return x, log_slope + below + above - log_growth(high - low)
 
 
 def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[Tensor, Tensor]:
-    if span.is_power:  # the quotient is exact, and so are its distances to 1 where they are small
-        share = value if span.is_unit else value / high
-        return torch.atanh(share.clamp(-1.0, 1.0)), torch.log((high - value) * (1.0 + share))
+    if span.is_power:  # the quotient is exact, and so is its distance to 1 where that is small
+        normalized = value if span.is_unit else value / high
+        return torch.atanh(normalized.clamp(-1.0, 1.0)), torch.log((high - value) * (1.0 + normalized))
     below, above, width = value - low, high - value, span.width.detach()
-    total, lost = _two_sum(low, high)
-    excess = (2.0 * value - total) - lost  # below - above, exact near the centre, where their difference cancels
+    total, rounding = _two_sum(low, high)
+    excess = (2.0 * value - total) - rounding  # below - above, exact near the centre
     nearer, farther = torch.relu(torch.minimum(below, above)), torch.maximum(below, above)
-    share = farther / width
+    ratio = farther / width
     central = farther < 4.0 * nearer
-    of_excess = torch.log1p(excess.abs() / nearer)
-    of_quotient = torch.log(share) - torch.log(nearer / width)  # as good away from the centre, no overflow
-    x = 0.5 * torch.copysign(torch.where(central, of_excess, of_quotient), excess)
-    return x, torch.log(2.0 * nearer * share)
+    by_excess = torch.log1p(excess.abs() / nearer)
+    by_quotient = torch.log(ratio) - torch.log(nearer / width)  # as accurate away from the centre, and cannot overflow
+    x = 0.5 * torch.copysign(torch.where(central, by_excess, by_quotient), excess)
+    return x, torch.log(2.0 * nearer * ratio)
 
 
-@once_per_number
+@cached_for_numbers
 def _two_sum(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the bounds, and what its rounding took (Knuth)."""
+    """Return the sum of the bounds and its rounding error (Knuth)."""
     total = low + high
     part = total - low
     return total, (low - (total - part)) + (high - part)
 
 
 def log_growth(x: Tensor) -> Tensor:
-    """Return log(x / x.detach()), for x > 0: zero, with the derivatives of log x.
+    """Return log(x / x.detach()) for x > 0: it is 0, with the derivatives of log x.
 
     >>> torch.func.grad(log_growth)(torch.tensor(4.0))
     tensor(0.2500)
     """
     fixed = x.detach()
-    # The slope of a subnormal x overflows: it gets none, rather than NaN.
+    # The derivative at a subnormal x would overflow to NaN: use 0.
     return torch.log(torch.where(fixed < torch.finfo(x.dtype).tiny, 1.0, x / fixed))
 
 
@@ -141,20 +142,20 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return plus_scaled(_log_slope_at_0(low, high), plus_scaled(x, softplus(x, -2.0), -2.0), -2.0)
 
 
-@once_per_number
+@cached_for_numbers
 def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
     return torch.log(0.5 * (high - low)) + 2 * LOG_2
 
 
 def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return `value`, where rounding took it to a bound the next float inside; derivatives pass through.
+    """Return `value`, moved to the next float inside where it was rounded to a bound; derivatives pass through.
 
-    Where no float lies between the bounds the result is one of them: `check` of a family reports that.
+    If no float lies between the bounds, the result is one of them. The `check` of a family reports such bounds.
 
     >>> strictly_inside(torch.tensor([0.5, 1.0]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([True, True])
     """
-    first, last = _ends(low, high)
+    first, last = _first_and_last_inside(low, high)
     if not are_tracked(value) if isinstance(first, float) else is_constant(value):
         return torch.clamp(value, first, last)
     fixed = value.detach()
@@ -162,10 +163,10 @@ def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return `value` with the last numbers inside in place of the bounds; derivatives pass through.
+    """Return `value`, moved to the last float inside where it equals a bound; derivatives pass through.
 
-    A value is at a bound if they are equal in the coarser of their dtypes, which has the last number inside, too.
-    What lies beyond stays, as does NaN.
+    Value and bound are compared in the coarser of their dtypes, and the last float inside is one of that dtype. Values
+    beyond the bounds and NaN are unchanged.
 
     >>> off_bounds(torch.tensor([0.5, 1.0, 1.5]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([ True,  True, False])
@@ -173,9 +174,9 @@ def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     if value.dtype == low.dtype == high.dtype and is_constant(value):
         if value.is_cpu and value.numel() and are_numbers(low, high):
             least, largest = torch.aminmax(value)
-            if low < least and largest < high:  # as almost always: this takes a third of the time of the rest
+            if low < least and largest < high:  # the usual case, in a third of the time of the code below
                 return value
-        first, last = _ends(low, high)
+        first, last = _first_and_last_inside(low, high)
         return torch.where(value == high, last, torch.where(value == low, first, value))
     floating = [t.dtype for t in (value, low, high) if t.is_floating_point()]
     coarse = max(floating, key=lambda dtype: torch.finfo(dtype).eps)
@@ -184,21 +185,21 @@ def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     moved = -_off_bound(-_off_bound(fixed, high, low, coarse), -low, -high, coarse)
     if is_constant(value):
         return moved
-    return value + torch.where(moved == fixed, 0.0, moved - fixed)  # an infinite value stays
+    return value + torch.where(moved == fixed, 0.0, moved - fixed)  # keeps an infinite value
 
 
 def _off_bound(value: Tensor, high: Tensor, low: Tensor, coarse: torch.dtype) -> Tensor:
-    """Return `value` with the last number below `high` in place of `high`."""
+    """Return `value`, moved to the last float below `high` where it equals `high`."""
     last = next_below(high.to(coarse)).to(high.dtype)
     if coarse == high.dtype:
         return torch.where(value == high, last, value)
-    last = torch.where(last > low, last, next_below(high))  # between close bounds there may be no coarse number
+    last = torch.where(last > low, last, next_below(high))  # close bounds may have no coarse float between them
     return torch.where((value >= high) & (value.to(coarse) == high.to(coarse)), last, value)
 
 
-@once_per_number
-def _ends(low: Tensor, high: Tensor) -> tuple[Any, Any]:
-    """Return the first and the last float inside, as numbers if the bounds are: `clamp` takes longer for tensors."""
+@cached_for_numbers
+def _first_and_last_inside(low: Tensor, high: Tensor) -> tuple[Any, Any]:
+    """Return the first and last float inside, as Python numbers if possible: `clamp` takes longer for tensors."""
     first, last = next_above(low.detach()), next_below(high.detach())
     return (first.item(), last.item()) if are_numbers(low, high) else (first, last)
 
@@ -211,7 +212,7 @@ def next_above(x: Tensor) -> Tensor:
     """
     if x.dtype in (torch.float32, torch.float64):
         return torch.nextafter(x, torch.full_like(x, math.inf))
-    # torch.nextafter compiles to the identity for half precision: step the integer that the bits make.
+    # Compiled `torch.nextafter` is the identity in half precision. So step the bits as an integer.
     bits = x.view(torch.int16)
     smallest = torch.ones_like(bits)
     stepped = torch.where(x > 0, bits + 1, torch.where(x < 0, bits - 1, smallest)).view(x.dtype)

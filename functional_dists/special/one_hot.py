@@ -1,4 +1,4 @@
-"""One-hot vectors of outcomes, and their relaxation to points of the simplex."""
+"""One-hot vectors of outcomes, and relaxed one-hot vectors on the simplex."""
 
 import math
 

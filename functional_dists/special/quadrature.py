@@ -1,4 +1,4 @@
-"""Rules whose nodes are made by arithmetic on the parameters' device, but for one that has a table on the CPU."""
+"""Quadrature rules. Their nodes are computed on the device of the parameters; one rule has a table on the CPU."""
 
 import functools
 import math
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from functional_dists.special.constant import goes_with_plain
+from functional_dists.special.constant import can_use_cache
 
 
 def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes z and weights w, sum_i w_i f(z_i) = E f(Z) for a standard normal Z.
 
     The trapezoidal rule, which converges exponentially for an analytic f (Trefethen & Weideman 2014): the error is
-    exp(-2 pi d / step) where f is analytic within d of the real line. 40 nodes in float32, 112 in float64. They reach
-    further down than up, since a tail of a saturated tanh weighs its integrand with exp(-4 z).
+    exp(-2 pi d / step) where f is analytic within d of the real line. There are 40 nodes in float32, 112 in float64.
+    They reach further down than up, since the tail of a saturated tanh weights its integrand with exp(-4 z).
 
     >>> z, w = normal_rule(torch.tensor(0.0))
     >>> (w * z**2).sum()
@@ -28,10 +28,10 @@ def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fine_normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes z and weights w as `normal_rule` does, for an f that turns quickly, in float64.
+    """Return nodes z and weights w of a finer `normal_rule`, in float64, for an f with large derivatives.
 
-    341 nodes for the accuracy of float32, 951 for that of float64. They reach so far that a small mean of large values
-    of either sign is right.
+    There are 341 nodes for float32 accuracy, 951 for float64 accuracy. They reach far enough for a small mean of large
+    values of either sign.
 
     >>> z, w = fine_normal_rule(torch.tensor(0.0))
     >>> (w * torch.sigmoid(20 * z)).sum()
@@ -47,7 +47,7 @@ def half_line_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes x and weights w, sum_i w_i f(x_i) = integral of f over x > 0, for f that decays like exp(-2 x).
 
     The trapezoidal rule in t with x = exp(t - exp(-t)) (Takahasi & Mori 1974, for integrands that decay exponentially).
-    48 nodes in float32, 88 in float64.
+    There are 48 nodes in float32, 88 in float64.
 
     >>> x, w = half_line_rule(torch.tensor(0.0))
     >>> (w * torch.exp(-2 * x)).sum()
@@ -62,9 +62,9 @@ def half_line_rule(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sum_of_nodes(table: Tensor) -> Tensor:
-    """Sum the first axis, in eager code to the same bits in tables of any shape.
+    """Sum the first axis; eager code gives a column the same bits in a table of any shape.
 
-    PyTorch adds up the columns that are left over from its blocks of several vectors in another order.
+    PyTorch sums columns in blocks of several vectors, and sums the remaining columns in another order.
 
     >>> sum_of_nodes(torch.ones(20, 3))
     tensor([20., 20., 20.])
@@ -76,7 +76,7 @@ def sum_of_nodes(table: Tensor) -> Tensor:
     return blocks.sum(0)[:count].reshape(table.shape[1:])
 
 
-_COLUMNS = 64  # of four vectors of float32 in AVX-512; other blocks are halves or quarters of it
+_COLUMNS = 64  # four float32 vectors of AVX-512; other blocks are halves or quarters of it
 
 
 def unit_interval_rule(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,9 +95,9 @@ def unit_interval_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     return u, step * math.pi * torch.cosh(t) * u * torch.sigmoid(-math.pi * torch.sinh(t))
 
 
-# In the code of functions, where they are constants for dynamo: it guards a module's numbers one by one in every call.
+# In the code of a function these are constants for dynamo. It would guard each number of a module in every call.
 def window_nodes() -> tuple[float, ...]:
-    """Return the nodes in (0, 1) of `window_rule` in float32, correctly rounded; mirrored they are the same.
+    """Return the nodes in (0, 1) of `window_rule` in float32, correctly rounded and symmetric about 1/2.
 
     >>> len(window_nodes())
     20
@@ -159,11 +159,11 @@ def window_weights() -> tuple[float, ...]:
 def window_rule(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return nodes u, 1 - u and weights w, sum_i w_i f(u_i) = integral of f over (0, 1).
 
-    For an entire f such as exp(-u^2). In float32 on the CPU it is, from a table, the rule of Gauss and Legendre with 20
-    nodes under the map x = arcsin(0.8 y) / arcsin(0.8) of (-1, 1) to itself, which has them less crowded at the ends
-    (Hale & Trefethen, "New quadrature formulas from conformal maps", 2008): the integral of exp(-e) is right to 2e-9
-    for the energies e of windows, which are at most 24. Elsewhere copying a table would wait for the device: there, and
-    in float64, it is `fejer_rule`.
+    It is for an entire f such as exp(-u^2). In float32 on the CPU it is a table: the Gauss-Legendre rule with 20 nodes,
+    under the map x = arcsin(0.8 y) / arcsin(0.8) of (-1, 1) to itself. The map makes the nodes less dense at the ends
+    (Hale & Trefethen, "New quadrature formulas from conformal maps", 2008). The integral of exp(-e) is right to 2e-9
+    for the energies e of windows, which are at most 24. In float64 it is `fejer_rule`, and also on other devices, since
+    copying a table would wait for the device.
 
     >>> u, _, w = window_rule(torch.tensor(0.0))
     >>> (w * u**2).sum()
@@ -176,13 +176,13 @@ def window_rule(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def window_operands(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `window_rule` returns, for the next operation alone: it may be remembered.
+    """Return the tensors of `window_rule`, which may be cached: use them as operands only.
 
     >>> window_operands(torch.tensor(0.0))[0].shape
     torch.Size([20])
     """
-    is_remembered = like.dtype == torch.float32 and goes_with_plain(like)
-    return _remembered_window_table() if is_remembered else window_rule(like)
+    is_cached = like.dtype == torch.float32 and can_use_cache(like)
+    return _cached_window_table() if is_cached else window_rule(like)
 
 
 def _window_table() -> tuple[Tensor, Tensor, Tensor]:
@@ -192,8 +192,8 @@ def _window_table() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @functools.cache
-def _remembered_window_table() -> tuple[Tensor, Tensor, Tensor]:
-    with torch.inference_mode(False):  # it will be met outside of that mode too
+def _cached_window_table() -> tuple[Tensor, Tensor, Tensor]:
+    with torch.inference_mode(False):  # later calls may be outside of that mode
         return _window_table()
 
 
@@ -207,7 +207,7 @@ def fejer_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     count = 36 if like.dtype == torch.float32 else 88
     odd = 2 * torch.arange(count, device=like.device) + 1
     order = torch.arange(1, count // 2 + 1, device=like.device)
-    # Whole turns of the angles are taken out in integers; in float64, as the sum cancels near the ends.
+    # Integers reduce the angles by whole turns. The sum is in float64, since it cancels near the ends.
     turn = (odd[:, None] * order) % (2 * count)
     cosine = torch.cos(turn.double() * (math.pi / count))
     weight = (1 - 2 * (cosine / (4 * order * order - 1)).sum(-1)) / count

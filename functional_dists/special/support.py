@@ -1,4 +1,4 @@
-"""The sets on which log-probabilities are finite, as `torch.distributions.constraints`, with names like theirs."""
+"""The sets on which log-probabilities are finite, as constraints like those of `torch.distributions.constraints`."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class _OpenInterval(constraints.interval):
 
 
 class _RoundedInterval(_OpenInterval):
-    """The open interval between two bounds, with the numbers that its elements may round to.
+    """The open interval between two bounds, and the floats that its elements may round to.
 
     >>> rounded_interval(torch.tensor(-1.0), torch.tensor(1.0)).check(torch.tensor([-1.0, 1.1]))
     tensor([ True, False])
@@ -77,7 +77,7 @@ class _Point(Constraint):
 
 # ---------------------------------------------------------------------------------------------------------- outcomes
 class _Outcomes(constraints.integer_interval):
-    """The integers of 0, ..., N - 1 that a table ``(*B, N)`` of booleans allows, in any dtype.
+    """The integers among 0, ..., N - 1 that a table ``(*B, N)`` of booleans allows, in any dtype.
 
     Values have shape ``(*S, *B)``. If their shape does not broadcast with B, each value must be allowed in all rows.
 
@@ -147,11 +147,11 @@ def allowed(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> allowed(torch.tensor([0.0, -torch.inf]), None)
     tensor([ True, False])
     """
-    return softmax.log_probs(softmax.softmax(logits.detach(), mask)).isfinite()
+    return softmax.log_probs(softmax.terms(logits.detach(), mask)).isfinite()
 
 
 def _register(interval: Any) -> None:
-    # PyTorch looks up the bijection onto a constraint by its exact class. That onto an interval excludes the bounds.
+    # PyTorch looks up a bijection by the exact class of the constraint. That of an interval excludes the bounds.
     for registry in (biject_to, transform_to):
         registry.register(interval, lambda c, onto=registry: onto(constraints.interval(c.lower_bound, c.upper_bound)))
 

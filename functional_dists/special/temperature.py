@@ -1,4 +1,4 @@
-"""Logits divided by a temperature, without overflow of their dtype."""
+"""Divide logits by a temperature, without overflow of their dtype."""
 
 import math
 
@@ -9,7 +9,7 @@ from functional_dists.special.vectorized import argmax
 
 
 def positive(temperature: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return temperatures in another dtype, in which those above 0 stay above 0.
+    """Return temperatures in another dtype; those above 0 stay above 0.
 
     >>> positive(torch.tensor([0.0, 1e-300, 2.0], dtype=torch.float64), torch.float32)
     tensor([0.0000e+00, 1.1755e-38, 2.0000e+00])
@@ -25,7 +25,7 @@ def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) ->
     first. A quotient that would still overflow becomes the lowest finite number, so that it stays in the support; its
     gradient is 0. At temperature 0 the first of the largest logits becomes 0, and the others -inf.
 
-    A Python number as temperature must not be 0. It has no derivative, and needs half of the operations.
+    A temperature that is a Python number must not be 0. It has no derivative, and takes half the operations.
 
     >>> tempered(torch.tensor([5.0, 12.0, 30.0, -math.inf]), torch.tensor([0.5]), torch.float16)
     tensor([10., 24., 60., -inf])
@@ -40,19 +40,19 @@ def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) ->
         return _divided(logits, temperature, below_overflow, lowest)
     is_greedy = temperature == 0
     divisor = torch.where(is_greedy, 1.0, temperature)
-    # Clamped, since at high temperatures the bound itself overflows.
+    # At high temperatures the bound itself would overflow.
     bound = (below_overflow * divisor.detach()).clamp(max=torch.finfo(logits.dtype).max)
     top = logits.detach().amax(-1, keepdim=True)
     relative = logits - _base(top, bound)
     is_low = relative < -bound
     quotient = torch.where(is_low, 0.0, relative) / divisor.detach()
-    # A division by 1 gives the derivative by the temperature, -quotient / temperature. That of the division above is
-    # -logits / temperature^2, which may overflow where the incoming gradient is 0.
+    # A division by 1 adds the derivative by the temperature, -quotient / temperature. The division above would have
+    # the derivative -logits / temperature^2, which may overflow where the incoming gradient is 0.
     finite = torch.where(divisor < math.inf, divisor, 1.0)
     quotient = quotient / (finite / finite.detach())
     quotient = torch.where(is_low, torch.where(logits == -math.inf, logits.detach(), lowest), quotient)
     is_first = torch.arange(logits.shape[-1], device=logits.device) == argmax(logits.detach())
-    certain = torch.where(top > -math.inf, 0.0, top)  # keep NaN, and -inf in a row without support
+    certain = torch.where(top > -math.inf, 0.0, top)  # keeps NaN, and -inf in a row without support
     return torch.where(is_greedy, torch.where(is_first, certain, -math.inf), quotient)
 
 

@@ -1,8 +1,7 @@
-"""A normal density cut to a window: its mass, the masses of parts of it, and its quantiles.
+"""A normal density cut to a window: its mass, the masses of its parts, and its quantiles.
 
-Everything is an offset from the anchor, the point of the window nearest to the normal's mean. There the density is at
-most its value at the anchor: integrals have positive terms of moderate size only, for any window, and nothing is lost
-to the size of the mean or of the bounds.
+All positions are offsets from the anchor, the point of the window nearest to the normal's mean. The density is largest
+at the anchor, so integrals have positive terms of moderate size for any window. A large mean or bound costs no digits.
 """
 
 import math
@@ -16,27 +15,27 @@ from functional_dists.special.elementary import expm1, expm1_minus, plus_product
 from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_operands, window_weights
 from functional_dists.special.truncated_log_mass import cut_off, log_mass
 from functional_dists.special.truncated_quantile import standard_quantile
-from functional_dists.special.vectorized import once
+from functional_dists.special.vectorized import materialize
 
-# Offsets beyond half of this energy weigh less than exp(-24) or exp(-45), and are cut off.
+# Integrals are cut at half of this energy: the density beyond is below exp(-24) or exp(-45) of its maximum.
 _ENERGY = {torch.float32: 48.0, torch.float64: 90.0}
 
 
 class Mass(NamedTuple):
     """The integral of exp(-energy) over offsets, by quadrature; the first axis of the tables holds the nodes.
 
-    The others are those of `total`. Where a table meets other tensors, these must not have more axes than that.
+    The other axes are those of `total`. A tensor combined with a table must not have more axes than `total`.
     """
 
     first: Tensor
-    last: Tensor  # from the first to the last of the integrated offsets
+    last: Tensor  # the integral is over offsets from `first` to `last`
     log_density: Tensor  # table: relative to the anchor
-    weight: Tensor  # table: that of the rule times the density
-    total: Tensor  # sum of the weights: the integral is width * total
+    weight: Tensor  # table: the weight of the rule times the density
+    total: Tensor  # sum of the weights; the integral is width * total
 
     @property
     def width(self) -> Tensor:
-        """How far the integrated offsets reach."""
+        """The length of the integrated interval."""
         return self.last - self.first
 
     @property
@@ -49,7 +48,7 @@ class Mass(NamedTuple):
         return torch.log(self.width) + torch.log(self.total)
 
     def mean(self, table: Tensor) -> Tensor:
-        """Return the mean of a function, given at the nodes."""
+        """Return the mean of a function given by its values at the nodes."""
         return sum_of_nodes(self.weight * table) / self.total
 
 
@@ -57,13 +56,13 @@ class Window(NamedTuple):
     """A window around its anchor: the value at an offset is anchor + offset."""
 
     anchor: Tensor  # a constant: any choice gives the same distribution
-    slope: Tensor  # of the energy at the anchor, per standard deviation: 0, but where the mean is outside
+    slope: Tensor  # of the energy at the anchor, per standard deviation; 0 if the mean is inside
     scale: Tensor
     start: Tensor  # offset of the lower end, never positive
     stop: Tensor  # offset of the upper end, never negative
 
     def energy(self, offset: Tensor) -> Tensor:
-        """Return by how much the log-density is smaller at an offset than at the anchor."""
+        """Return the log-density at the anchor minus that at an offset."""
         return energy(self.slope, offset / self.scale)
 
     def mass(self) -> Mass:
@@ -71,15 +70,15 @@ class Window(NamedTuple):
         return mass(self.slope, self.scale, self.start, self.stop)
 
     def log_density(self, offset: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the log-density at an offset, to the digits of `dtype`, which the float64 of the window may exceed."""
+        """Return the log-density at an offset, accurate to `dtype`; the window itself may be float64."""
         if dtype == torch.float32:
             return -self.energy(offset) - log_mass(self.slope, self.scale, self.start, self.stop)
         return -self.energy(offset) - self.mass().log()
 
     def entropy(self) -> Tensor:
         """Return the differential entropy of the whole window."""
-        if _is_quick_by_node(self):
-            log_mass, mean_log_density = _node_by_node(self)
+        if _can_sum_node_by_node(self):
+            log_mass, mean_log_density = _sum_node_by_node(self)
             return log_mass - mean_log_density
         whole = self.mass()
         return whole.log() - whole.mean(whole.log_density)
@@ -114,7 +113,7 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
     tensor(-0.3817)
     """
     first, last = cut_off(slope, scale, start, stop, _ENERGY[slope.dtype])
-    slope, *ends = once(slope, first / scale, last / scale)
+    slope, *ends = materialize(slope, first / scale, last / scale)
     deviation, weight = _nodes(*ends)
     log_density = deviation * plus_scaled(-slope, deviation, -0.5)  # the energy need not be negated at every node
     weight = weight * torch.exp(log_density)
@@ -122,82 +121,82 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
 
 
 def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nodes between an end below 0 and one above, or at 0: next to that one they are relatively exact."""
+    """Return nodes and weights between ends `first` <= 0 and `last` >= 0; nodes near 0 keep their relative accuracy."""
     node, mirrored, weight = (numbers.view(-1, *[1] * first.ndim) for numbers in window_operands(first))
     return plus_product(first * mirrored, last, node), weight
 
 
-def _is_quick_by_node(of: Window) -> bool:
-    """Say whether `_node_by_node` is there to be used: it is too much code to be differentiated."""
+def _can_sum_node_by_node(of: Window) -> bool:
+    """Say whether to use `_sum_node_by_node`: only without derivatives, which would be too much code."""
     is_table = of.slope.dtype == torch.float32 and of.slope.device.type == "cpu"
     return is_table and torch.compiler.is_compiling() and is_constant(of.slope, of.scale, of.start, of.stop)
 
 
-def _node_by_node(of: Window) -> tuple[Tensor, Tensor]:
-    """Return the log of the mass and the mean of the log-density as `Mass` does, but without a table.
+def _sum_node_by_node(of: Window) -> tuple[Tensor, Tensor]:
+    """Return the log of the mass and the mean of the log-density, without a table.
 
-    Inductor writes tables to memory before it sums them up. This it fuses into one loop, over the windows.
+    Inductor writes a table to memory before it sums it. It fuses these sums into one loop over the windows.
     """
     first, last = cut_off(of.slope, of.scale, of.start, of.stop, _ENERGY[of.slope.dtype])
     below, above, minus_slope = first / of.scale, last / of.scale, -of.slope
-    total = summed = torch.zeros_like(minus_slope)
+    total = weighted_sum = torch.zeros_like(minus_slope)
     for node, mirrored, weight in zip(window_nodes(), window_nodes()[::-1], window_weights(), strict=True):
         deviation = below * mirrored + above * node
         log_density = deviation * (minus_slope - 0.5 * deviation)
-        share = weight * torch.exp(log_density)
-        total, summed = total + share, summed + share * log_density
-    return torch.log(last - first) + torch.log(total), summed / total
+        node_mass = weight * torch.exp(log_density)
+        total, weighted_sum = total + node_mass, weighted_sum + node_mass * log_density
+    return torch.log(last - first) + torch.log(total), weighted_sum / total
 
 
-# ------------------------------------------------------------------------------------------------------ parts of a mass
-class Share(NamedTuple):
-    """The share of one side of an offset in the mass of its window, relatively accurate however small it is."""
+# ---------------------------------------------------------------------------------------------------------- tail mass
+class TailMass(NamedTuple):
+    """The mass on one side of an offset as a fraction of the window's mass, with full relative accuracy."""
 
-    of_lower: Tensor  # bool: it is the share of the offsets below; of those above where that is smaller
+    is_lower: Tensor  # bool: the tail is below the offset, else above
     energy: Tensor
     width: Tensor
-    total: Tensor  # the share is exp(-energy) * width * total
+    total: Tensor  # the tail mass is exp(-energy) * width * total
 
     def value(self) -> Tensor:
-        """Return the share."""
+        """Return the tail mass."""
         return torch.exp(-self.energy) * self.width * self.total
 
     def log(self) -> Tensor:
-        """Return its log; -inf, without derivatives, where it is nothing."""
-        is_nothing = self.width <= 0
-        width = torch.log(torch.where(is_nothing, 1.0, self.width))
-        return torch.where(is_nothing, -math.inf, width + torch.log(self.total) - self.energy)
+        """Return the log of the tail mass; -inf, without derivatives, where the tail is empty."""
+        is_empty = self.width <= 0
+        width = torch.log(torch.where(is_empty, 1.0, self.width))
+        return torch.where(is_empty, -math.inf, width + torch.log(self.total) - self.energy)
 
 
-def share(of: Window, whole: Mass, offset: Tensor, past_start: Tensor, to_stop: Tensor) -> Share:
-    """Return the share of the offsets on one side of `offset`: the outer one, unless most of the mass is there.
+def tail_mass(of: Window, whole: Mass, offset: Tensor, past_start: Tensor, to_stop: Tensor) -> TailMass:
+    """Return the mass on the outer side of `offset`, or on the inner side if most of the mass is on the outer side.
 
-    `past_start` and `to_stop` are its distances from the ends, which decide where it is close to one.
+    `past_start` and `to_stop` are the distances of `offset` to the ends. They matter where it is close to an end.
 
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> wide = window(zero, one, -9 * one, 9 * one)
-    >>> share(wide, wide.mass(), 5 * one, 14 * one, 4 * one).value()
+    >>> tail_mass(wide, wide.mass(), 5 * one, 14 * one, 4 * one).value()
     tensor(2.8665e-07)
     """
     upper = offset > 0
     beyond, within = torch.where(upper, to_stop, past_start), torch.where(upper, past_start, to_stop)
     outer = (of.energy(offset) > 0.7) | (beyond < within)
-    of_lower = upper ^ outer
-    # The part's own anchor is its offset nearest to the mean: the window's own where that is in the part.
+    is_lower = upper ^ outer
+    # The tail has its own anchor, its offset nearest to the mean: the window's anchor if the tail contains it.
     centre = torch.where(outer, offset, 0.0)
     distance = offset - centre
-    start = torch.where(of_lower, torch.where(outer, -past_start, of.start), distance)
-    stop = torch.where(of_lower, distance, torch.where(outer, to_stop, of.stop))
+    start = torch.where(is_lower, torch.where(outer, -past_start, of.start), distance)
+    stop = torch.where(is_lower, distance, torch.where(outer, to_stop, of.stop))
     part = mass(of.slope + centre / of.scale, of.scale, start, stop)
-    return Share(of_lower, of.energy(centre), part.width / whole.width, part.total / whole.total)
+    return TailMass(is_lower, of.energy(centre), part.width / whole.width, part.total / whole.total)
 
 
 # ----------------------------------------------------------------------------------------------------------- quantiles
 def quantile(of: Window, whole: Mass, below: Tensor, above: Tensor) -> Tensor:
-    """Return the offset with mass `below` under it and `above` over it, shares that add up to 1.
+    """Return the offset with the fractions `below` and `above` of the mass on its two sides; these add up to 1.
 
-    Two steps of Newton's method from `standard_quantile`: of a value that is a constant, the first gives the first
-    derivatives, and the second one second derivatives.
+    Two Newton steps start from `standard_quantile`, which has no derivatives. The first step adds first derivatives,
+    the second step adds second derivatives.
 
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> window_of_normal = window(zero, one, -one, one)
@@ -209,57 +208,61 @@ def quantile(of: Window, whole: Mass, below: Tensor, above: Tensor) -> Tensor:
     offset = scale * standard_quantile(below, above, of.slope, start / scale, stop / scale, extreme=True)
     offset = torch.minimum(torch.maximum(offset, start), stop)
     for _ in range(2):
-        counted = share(of, whole, offset, offset - of.start, of.stop - offset)
-        shortage = torch.where(counted.of_lower, below - counted.value(), counted.value() - above)
+        tail = tail_mass(of, whole, offset, offset - of.start, of.stop - offset)
+        shortage = torch.where(tail.is_lower, below - tail.value(), tail.value() - above)
         offset = offset + shortage * torch.exp(of.energy(offset) + whole.log())
     return offset
 
 
-class Draw(NamedTuple):
-    """A quantile of the noise: the value is anchor + offset."""
+class DetachedQuantile(NamedTuple):
+    """A quantile without derivatives: the value is anchor + offset."""
 
-    of: Window  # without derivatives
+    of: Window
     deviation: Tensor  # the offset in standard deviations
 
     def value(self) -> Tensor:
-        """Return it, without derivatives."""
+        """Return the value."""
         return self.of.anchor + self.offset()
 
     def offset(self) -> Tensor:
-        """Return its offset from the anchor, without derivatives."""
+        """Return the offset from the anchor."""
         return self.of.scale * self.deviation
 
 
-def draw(below: Tensor, above: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Draw:
-    """Return the value with mass `below` under it and `above` over it, shares that add up to 1.
+def detached_quantile(
+    below: Tensor, above: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
+) -> DetachedQuantile:
+    """Return the value with the fractions `below` and `above` of the mass on its two sides; these add up to 1.
 
     >>> half, one = torch.tensor(0.5), torch.ones(())
-    >>> draw(half, half, 0 * one, one, one, 1.5 * one).offset()
+    >>> detached_quantile(half, half, 0 * one, one, one, 1.5 * one).offset()
     tensor(0.2121)
     """
     fixed = window(*(t.detach() for t in (loc, scale, low, high)))
     start, stop = fixed.start / fixed.scale, fixed.stop / fixed.scale
-    return Draw(fixed, standard_quantile(below, above, fixed.slope, start, stop))
+    return DetachedQuantile(fixed, standard_quantile(below, above, fixed.slope, start, stop))
 
 
-def path(drawn: Draw, below: Tensor, above: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return zero, with the derivatives of the drawn value by the parameters.
+def pathwise_term(
+    drawn: DetachedQuantile, below: Tensor, above: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """Return 0, with the derivatives of the drawn value by the parameters.
 
-    It solves Phi(z) = above Phi(a) + below Phi(b), a and b the standardised bounds. So dz - z dz^2 / 2, which is
-    dPhi(z) / phi(z), is the same sum of da - a da^2 / 2 and db - b db^2 / 2, weighted with the ratios of the densities:
-    exact first and second derivatives, without the normaliser.
+    The standardised value z solves Phi(z) = above Phi(a) + below Phi(b), where a and b are the standardised bounds. So
+    dPhi(z) / phi(z) = dz - z dz^2 / 2 is a weighted sum of da - a da^2 / 2 and db - b db^2 / 2. Its weights are `above`
+    and `below` times ratios of densities. First and second derivatives are exact, and need no normaliser.
 
     >>> half, one = torch.tensor(0.5), torch.ones(())
     >>> parameters = (0 * one, one, one, 1.5 * one)
-    >>> drawn = draw(half, half, *parameters)
-    >>> torch.func.grad(lambda loc: path(drawn, half, half, loc, *parameters[1:]))(parameters[0])
+    >>> drawn = detached_quantile(half, half, *parameters)
+    >>> torch.func.grad(lambda loc: pathwise_term(drawn, half, half, loc, *parameters[1:]))(parameters[0])
     tensor(0.0294)
     """
     of, r = drawn
     z = of.slope + r
 
     def moved(bound: Tensor, weight: Tensor, gap: Tensor) -> Tensor:
-        """Return weight phi(a) / phi(z) (da - a da^2 / 2) for the standardised bound a, which is `gap` above z."""
+        """Return weight phi(a) / phi(z) (da - a da^2 / 2) for the standardised bound a = z + gap."""
         is_infinite = bound.isinf()
         a = (torch.where(is_infinite, 0.0, bound) - loc) / scale
         change = a - a.detach()
@@ -288,15 +291,16 @@ class Bounded(NamedTuple):
 def divergence(p: tuple[Tensor, ...], q: tuple[Tensor, ...]) -> Tensor:
     """Return KL(p || q) where q's window contains p's; never negative, and exact where the two are close.
 
-    Both are given by loc, scale, low and high, which broadcast. With D the energy of q less that of p, relative to p's
-    anchor, log p - log q = D + constant inside p's window. Where D is small it is l = D + log E exp(-D) of q cut to p's
-    window, whose divergence is the mean of exp(-l) - 1 + l, and what q has outside adds -log(1 - that share).
+    Both are given by loc, scale, low and high, which broadcast. D is the energy of q minus that of p, relative to p's
+    anchor. Inside p's window log p - log q = D + constant. Where D is small, q is first cut to p's window. Then the
+    log-ratio is l = D + log E exp(-D), and the divergence is the mean of exp(-l) - 1 + l. The mass m of q outside p's
+    window adds -log(1 - m).
     """
     p, q = _with_equal_axes(p, q)
     of_p, of_q = window(*p), window(*q)
     mass_p, mass_q = of_p.mass(), of_q.mass()
-    # D = 1/2 ((x - loc_q)^2 / scale_q^2 - (x - loc_p)^2 / scale_p^2) less that at the anchor: the values by differences
-    # of the parameters, the derivatives as they stand.
+    # D is 1/2 ((x - loc_q)^2 / scale_q^2 - (x - loc_p)^2 / scale_p^2) minus the same at the anchor. Its value comes
+    # from differences of the parameters, its derivatives from the plain formula.
     unit = p.scale.detach()
     curvature = _with_slopes(
         (p.scale - q.scale) / q.scale * (p.scale + q.scale) / q.scale,
@@ -312,39 +316,39 @@ def divergence(p: tuple[Tensor, ...], q: tuple[Tensor, ...]) -> Tensor:
     missing_high = _outside(of_q, mass_q, p.high, q.low, q.high, below=False)
     missing = missing_low + missing_high
     close = (difference.detach().abs().amax(0) < _CLOSE[missing.dtype]) & (missing.detach() < 0.5)
-    close = close & ~mass_q.total.detach().isnan()  # of bounds that `missing` does not show
+    close = close & ~mass_q.total.detach().isnan()  # NaN bounds of q, which `missing` may not show
     small = torch.where(close, difference, 0.0)
     log_ratio = small + torch.log1p(mass_p.mean(expm1(-small)))
-    of_close = mass_p.mean(_exp_minus_1_minus(-log_ratio)) - torch.log1p(-torch.where(close, missing, 0.0))
+    close_divergence = mass_p.mean(_exp_minus_1_minus(-log_ratio)) - torch.log1p(-torch.where(close, missing, 0.0))
 
     anchor_in_q = of_q.energy(of_p.anchor - of_q.anchor)
-    of_apart = mass_p.mean(difference) + (anchor_in_q + mass_q.log() - mass_p.log())
-    return torch.where(close, of_close, torch.where(of_apart < 0, 0.0, of_apart))  # NaN stays NaN
+    far_divergence = mass_p.mean(difference) + (anchor_in_q + mass_q.log() - mass_p.log())
+    return torch.where(close, close_divergence, torch.where(far_divergence < 0, 0.0, far_divergence))  # NaN stays NaN
 
 
 def _with_equal_axes(p: tuple[Tensor, ...], q: tuple[Tensor, ...]) -> tuple[Bounded, Bounded]:
-    """Return the parameters with leading axes of size 1, so that none of their axes meets that of p's nodes."""
+    """Return the parameters with equally many axes, so that none broadcasts with the axis of p's nodes."""
     axes = max(t.ndim for t in (*p, *q))
     p, q = (tuple(t[(None,) * (axes - t.ndim)] for t in side) for side in (p, q))
     return Bounded(*p), Bounded(*q)
 
 
 def _with_slopes(value: Tensor, simple: Tensor) -> Tensor:
-    """Return a value computed with care, with the derivatives of a simple form of it."""
+    """Return an accurate value with the derivatives of a simple formula for it."""
     return value.detach() + (simple - simple.detach())
 
 
 def _exp_minus_1_minus(x: Tensor) -> Tensor:
-    """Return exp(x) - 1 - x, to its last digits at 0."""
+    """Return exp(x) - 1 - x without cancellation near 0."""
     near = x.abs() < 1
     near_x, far_x = torch.where(near, x, 0.0), torch.where(near, 1.0, x)
     return torch.where(near, expm1_minus(near_x), torch.exp(far_x) - 1 - far_x)
 
 
 def _outside(of: Window, whole: Mass, bound: Tensor, low: Tensor, high: Tensor, *, below: bool) -> Tensor:
-    """Return the share of the mass below a bound, or above it; 0 at an infinite bound."""
+    """Return the tail mass below or above a bound; 0 at an infinite bound."""
     is_far = ((bound - of.anchor) / of.scale).detach().square() == math.inf
     value = torch.where(is_far, of.anchor, bound)
-    counted = share(of, whole, value - of.anchor, value - low, high - value)
-    missed = counted.of_lower if below else ~counted.of_lower
-    return torch.where(is_far, 0.0, torch.where(missed, counted.value(), 1 - counted.value()))
+    tail = tail_mass(of, whole, value - of.anchor, value - low, high - value)
+    is_outside = tail.is_lower if below else ~tail.is_lower
+    return torch.where(is_far, 0.0, torch.where(is_outside, tail.value(), 1 - tail.value()))

@@ -1,8 +1,8 @@
 """The log of a window's mass in float64, for results that are rounded to float32.
 
-Eager code on a CPU uses a quadrature, which takes few operations and has short derivatives. Compiled code and other
-devices use a closed form, which needs no table. Each is right to 3e-9, so that both round to the same score, or to
-neighbours.
+Eager code on a CPU uses a quadrature: few operations, short derivatives. Compiled code and other devices use a closed
+form, which needs no table. Both are right to 3e-9, so the two rounded scores differ by one unit in the last place at
+most.
 """
 
 import functools
@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import PLAIN_TENSORS, goes_with_plain, operand
+from functional_dists.special.constant import PLAIN_TENSORS, can_use_cache, operand
 from functional_dists.special.elementary import plus_scaled
 from functional_dists.special.gaussian import log_mills
 from functional_dists.special.quadrature import window_nodes, window_weights
-from functional_dists.special.vectorized import once
+from functional_dists.special.vectorized import materialize
 
 _ENERGY = 48.0  # twice the energy at which a window is cut off
 
@@ -29,27 +29,27 @@ def log_mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Tenso
     """
     first, last = cut_off(slope, scale, start, stop, _ENERGY)
     is_eager_on_cpu = slope.is_cpu and type(slope) in PLAIN_TENSORS and not torch.compiler.is_compiling()
-    of_window = _log_mass_by_quadrature if is_eager_on_cpu else _log_mass_in_closed_form
-    return of_window(slope, scale, first, last)
+    function = _log_mass_by_quadrature if is_eager_on_cpu else _log_mass_in_closed_form
+    return function(slope, scale, first, last)
 
 
 def cut_off(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor, largest: float) -> tuple[Tensor, Tensor]:
-    """Return from where to where there is anything to integrate: up to an energy of half of `largest`.
+    """Return the ends of the window, cut where the energy reaches half of `largest`.
 
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> cut_off(zero, one, -one, math.inf * one, 50.0)
     (tensor(-1.), tensor(7.0711))
     """
     fixed = slope.detach().abs()
-    root = torch.hypot(fixed, operand(math.sqrt(largest), slope))  # of fixed^2 + largest, which may overflow
+    root = torch.hypot(fixed, operand(math.sqrt(largest), slope))  # fixed^2 + largest may overflow
     reach = scale.detach() * (largest / (fixed + root))
     return torch.maximum(start, -reach), torch.minimum(stop, reach)
 
 
 # ---------------------------------------------------------------------------------------------------------- quadrature
 def _log_mass_by_quadrature(slope: Tensor, scale: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """Return it by the rule of `window_rule`: the energy is a quadratic in the node."""
-    powers, weights = _remembered_table() if goes_with_plain(slope) else _table()
+    """Return the log of the mass by `window_rule`; the energy is a quadratic in the node."""
+    powers, weights = _cached_table() if can_use_cache(slope) else _table()
     width = last - first
     deviation, relative_width = first / scale, width / scale
     z = slope + deviation
@@ -58,14 +58,14 @@ def _log_mass_by_quadrature(slope: Tensor, scale: Tensor, first: Tensor, last: T
 
 
 def _table() -> tuple[Tensor, Tensor]:
-    """Return what takes the coefficients of the energy to -energy at the nodes, and the weights."""
+    """Return the matrix that maps the coefficients of the energy to -energy at the nodes, and the weights."""
     node, weight = (torch.tensor(numbers, dtype=torch.float64) for numbers in (window_nodes(), window_weights()))
     return -torch.stack((torch.ones_like(node), node, 0.5 * node * node)), weight
 
 
 @functools.cache
-def _remembered_table() -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # it will be met outside of that mode too
+def _cached_table() -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # later calls may be outside of that mode
         return _table()
 
 
@@ -75,13 +75,14 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 
 
 def _log_mass_in_closed_form(slope: Tensor, scale: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """Return it from the masses beyond the two ends.
+    """Return the log of the mass from the masses beyond the two ends.
 
-    These cancel in a narrow window. There its mass is width exp(excess - mean), with the mean of the energies at the
-    two ends, and the excess a series in the squares u and v of the width and of the difference of these energies.
+    In a narrow window these cancel. There the mass is width exp(excess - mean), where `mean` is the mean energy of the
+    two ends. The excess is a series in u and v, the squares of the width and of the difference of the two energies.
     """
-    slope, first, last = once(slope, first / scale, last / scale)  # inductor takes a minute to copy these into each use
-    # The slope is 0 where the window contains the mean; the square gives the second derivative.
+    # Without this inductor takes a minute to compile, since it copies these into each use.
+    slope, first, last = materialize(slope, first / scale, last / scale)
+    # The slope is 0 where the window contains the mean. The square adds the second derivative.
     whole = torch.where(slope == 0, _SQRT_2PI * (1 + 0.5 * slope * slope), 0.0)
     mass = whole + _mass_beyond(slope, first) + _mass_beyond(-slope, -last)
     width = last - first
@@ -95,7 +96,7 @@ def _log_mass_in_closed_form(slope: Tensor, scale: Tensor, first: Tensor, last: 
 
 
 def _mass_beyond(slope: Tensor, deviation: Tensor) -> Tensor:
-    """Return the integral of exp(-energy) above a deviation that is above the mean, less that below one below it."""
+    """Return the integral of exp(-energy) above a deviation above the mean, or minus that below one below the mean."""
     z = slope + deviation
     is_above = z > 0
     tail = torch.exp(log_mills(torch.where(is_above, z, -z)) - deviation * plus_scaled(slope, deviation, 0.5))

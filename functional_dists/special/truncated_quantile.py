@@ -1,8 +1,8 @@
-"""Quantiles of a normal cut to a window, as a library operation: values without derivatives, to start others from.
+"""Quantiles of a normal cut to a window, without derivatives, as a library operation; Newton steps start from them.
 
-In a window in the bulk they come from PyTorch's `ndtri`; one in a far tail, or a narrow one, needs more. On the CPU the
-operation looks which of them there are, which no function that is traced can do, and it spares the compiler the code.
-Compiled code makes those in the bulk itself, and an operation repairs the others.
+For a window in the bulk they come from PyTorch's `ndtri`. A rare window, which is narrow or in a far tail, needs more
+work. On the CPU the operation checks if there are rare windows, which traced code cannot do. It also gives the compiler
+less code. Compiled code computes windows in the bulk itself, and a second operation repairs rare windows.
 """
 
 import functools
@@ -13,23 +13,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.gaussian import SQRT_HALF, both_tails, lower_quantile
+from functional_dists.special.gaussian import SQRT_HALF, lower_quantile, twice_upper_tail
 
-# In standard deviations: narrower windows have a density that is exponential to 1e-9; farther ones, no cdf in float64.
+# In standard deviations. In narrower windows the density is exponential to 1e-9; farther out float64 has no cdf.
 _NARROW, _FAR = 1e-4, 30.0
 _DEEPEST, _LOG_TAIL_AT_FAR = 1e-280, -454.3212439955966
 _WIDEST = 1e30  # stands for an infinite width
-_PIECE, _PIECE_OF_MANY_THREADS = 2**15, 2**18  # these wait for each other after every operation on a piece
+_PIECE, _PIECE_OF_MANY_THREADS = 2**15, 2**18  # threads wait for each other after each operation on a piece
 
 
 def standard_quantile(
     below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, *, extreme: bool = False
 ) -> Tensor:
-    """Return the offset with mass `below` under it and mass `above` over it, in standard deviations.
+    """Return the offset with the fractions `below` and `above` of the mass on its two sides, in standard deviations.
 
-    Offsets are from the point of the window nearest to the mean, which lies `slope` above the mean and has the window
-    from `start` <= 0 to `stop` >= 0 around it. The masses are shares, which add up to 1. It is right to about 1e-9 of
-    them; `extreme` ones may be less than 1e-80.
+    Offsets are relative to the anchor, the point of the window nearest to the mean. The anchor lies `slope` above the
+    mean, and the window reaches from `start` <= 0 to `stop` >= 0. The fractions add up to 1, and are met to about 1e-9
+    of their size. Set `extreme` if a fraction may be less than 1e-80.
 
     >>> half, one = torch.tensor(0.5), torch.ones(())
     >>> standard_quantile(half, half, 50 * one, 0 * one, one)
@@ -57,15 +57,15 @@ def _quantile_of_piece(
 
 
 def _in_pieces(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """Return an elementwise function of tensors, computed for pieces whose intermediate results the caches hold."""
+    """Return an elementwise function of tensors, computed in pieces whose intermediate results fit into the caches."""
     shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
     threads = torch.get_num_threads()
-    most = _PIECE if threads == 1 else _PIECE_OF_MANY_THREADS * threads
-    if shape.numel() <= 2 * most:
+    max_size = _PIECE if threads == 1 else _PIECE_OF_MANY_THREADS * threads
+    if shape.numel() <= 2 * max_size:
         return function(*operands)
     longest = max(shape)
     axis = shape.index(longest) - len(shape)
-    length = max(1, most * longest // shape.numel())
+    length = max(1, max_size * longest // shape.numel())
 
     def piece(operand: Tensor, first: int) -> Tensor:
         if operand.ndim < -axis or operand.shape[axis] == 1:
@@ -84,9 +84,9 @@ def _quantile_elsewhere(
 
 
 def _quantile_in_compiled_code(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
-    """Leave to an operation only what is rare, which inductor then need not compile."""
-    problem = _problem(below, above, slope, start, stop, False, both_tails)
-    # NaN in float64, and twice: compiled code takes long to combine two masks, or to make one for another dtype.
+    """Return quantiles; an operation computes those of rare windows, so that inductor need not compile that code."""
+    problem = _problem(below, above, slope, start, stop, False, twice_upper_tail)
+    # Mark rare windows by NaN, in float64 and in two steps: compiled code is slow to combine or convert masks.
     offset = torch.where(problem.width <= _NARROW, math.nan, problem.offset_in_bulk(lower_quantile))
     offset = torch.where(problem.a > _FAR, math.nan, offset).to(slope.dtype)
     return _repair(offset, below, above, slope, start, stop)
@@ -95,8 +95,8 @@ def _quantile_in_compiled_code(below: Tensor, above: Tensor, slope: Tensor, star
 def _repaired_on_cpu(
     offset: Tensor, below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor
 ) -> Tensor:
-    if not math.isnan(offset.sum().item()):  # in half the time that `isnan` and `any` take
-        return offset.clone()  # an operation may not return what it was given
+    if not math.isnan(offset.sum().item()):  # takes half the time of `isnan` and `any`
+        return offset.clone()  # an operation must not return its argument
     return _in_pieces(_repaired_elsewhere, offset, below, above, slope, start, stop)
 
 
@@ -107,12 +107,12 @@ def _repaired_elsewhere(
 
 
 class _Problem(NamedTuple):
-    """Find z with Q(z) = after Q(a) + before Q(b), Q the upper tail and a, b the ends: a sum of positive terms.
+    """The equation Q(z) = after Q(a) + before Q(b) for z, where Q is the upper tail mass, and a and b are the ends.
 
-    All is float64. The window is reflected so that b is the end farther from 0.
+    All terms are positive, and float64. The window is reflected if necessary, so that b is the end farther from 0.
     """
 
-    flipped: Tensor  # bool: it is reflected
+    flipped: Tensor  # bool: the window is reflected
     before: Tensor
     after: Tensor
     slope: Tensor  # not reflected
@@ -124,11 +124,11 @@ class _Problem(NamedTuple):
     upper: Tensor  # 2 Q(z)
 
     def is_rare(self) -> Tensor:
-        """Say which windows are narrow or far out."""
+        """Say which windows are narrow or in a far tail."""
         return (self.width <= _NARROW) | (self.a > _FAR)
 
     def offset_in_bulk(self, ndtri: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the offset, right in a window that is not rare."""
+        """Return the offset, which is right unless the window is rare."""
         z = torch.copysign(ndtri(torch.minimum(self.lower, self.upper) * 0.5), self.lower - self.upper)
         return torch.where(self.flipped, -z, z) - self.slope
 
@@ -156,32 +156,32 @@ def _problem(
     tail_a, tail_b = tails(a), tails(b)
     if extreme or not is_float32:
         head_a, head_b = tails(-a), tails(-b)
-    else:  # shares that are multiples of 2^-33 leave float64 digits to spare
+    else:  # fractions that are multiples of 2^-33 leave float64 digits to spare
         head_a, head_b = 2 - tail_a, 2 - tail_b
     lower, upper = after * head_a + before * head_b, after * tail_a + before * tail_b
     return _Problem(flipped, before, after, slope, stop - start, a, tail_a, tail_b, lower, upper)
 
 
 def _with_rare(problem: _Problem, offset: Tensor, extreme: bool) -> Tensor:
-    """Return the offset, with those of the rare windows, and of `extreme` shares, put right."""
+    """Return the offset, corrected in rare windows and for `extreme` fractions."""
     from_end, distance = _from_end(problem, extreme)
     return torch.where(from_end, torch.where(problem.flipped, -distance, distance), offset)
 
 
 def _from_end(problem: _Problem, extreme: bool) -> tuple[Tensor, Tensor]:
-    """Return where the window is narrow or far out, or `upper` underflows, and how far z is above the anchor there."""
+    """Return where the window is rare or `upper` underflows, and there the distance of z above the anchor."""
     before, after, a = problem.before, problem.after, problem.a
     anchor = torch.where(problem.flipped, -problem.slope, problem.slope)
     width = problem.width.clamp(max=_WIDEST)
     narrow = width <= _NARROW
     from_end = problem.is_rare()
-    # Exponential with the rate at the centre of a narrow window, and with the asymptotic tail in a far one.
+    # In a narrow window the density is exponential, with the rate at its centre. A far window has the asymptotic tail.
     rate = torch.where(narrow, (a + 0.5 * width).clamp(min=1e-200), a.clamp(min=_FAR))
     fall = torch.where(narrow, rate * width, width * (rate + 0.5 * width) - _log_far_mills(rate, width))
     log_tail = _log_tail(before, after, fall)
     if not extreme:
         return from_end, torch.where(narrow, log_tail / rate, _far_distance(rate, log_tail)) + (a - anchor)
-    # So far out that ndtri ends: from there as from an end at _FAR.
+    # Too far out for ndtri: start from an end at _FAR.
     deep = ~from_end & (problem.upper < _DEEPEST)
     tail_a = problem.tail_a.clamp(min=_DEEPEST)
     log_upper = torch.log(0.5 * tail_a) + torch.log(after + before * (problem.tail_b / tail_a))
@@ -227,7 +227,7 @@ _library.define(
 _library.impl("truncated_quantile", _quantile_on_cpu, "CPU")
 _library.impl("truncated_quantile", _quantile_elsewhere, "CompositeExplicitAutograd")
 _operation: Callable[..., Tensor] = torch.ops.functional_dists.truncated_quantile.default
-_library.define(  # of offsets that are NaN where the window is rare
+_library.define(  # `offset` is NaN where the window is rare
     "truncated_quantile_repair(Tensor offset, Tensor below, Tensor above, Tensor slope, Tensor start, Tensor stop)"
     " -> Tensor"
 )
@@ -255,7 +255,7 @@ def _vmap_repair(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -
 
 
 def _aligned(tensors: Sequence[Tensor], in_dims: tuple[int | None, ...]) -> list[Tensor]:
-    """Return tensors whose axis of lanes stays the first one when they are broadcast."""
+    """Return tensors whose axis of lanes stays the first axis after broadcasting."""
     lanes = [tensor if dim is None else tensor.movedim(dim, 0) for tensor, dim in zip(tensors, in_dims, strict=False)]
     axes = max(lane.ndim - (dim is not None) for lane, dim in zip(lanes, in_dims, strict=False))
     return [

@@ -1,4 +1,4 @@
-"""The same results by operations that compiled code on a CPU does on many elements at a time."""
+"""Operations written so that compiled code on a CPU is vectorised; eager results are the same."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MOST_EXACT = 2**24  # positions that float32 tells apart
+_MAX_EXACT = 2**24  # float32 holds all integers up to this
 
 
-def quick_mask(mask: Tensor) -> Tensor:
-    """Return the mask, of any shape, compiled as a comparison of its bytes: loading bools takes seven times as long.
+def fast_mask(mask: Tensor) -> Tensor:
+    """Return the mask; compiled code compares its bytes, since loading bools takes seven times as long.
 
-    >>> quick_mask(torch.tensor([True, False]))
+    >>> fast_mask(torch.tensor([True, False]))
     tensor([ True, False])
     """
     if not (torch.compiler.is_compiling() and mask.is_cpu):
@@ -21,20 +21,20 @@ def quick_mask(mask: Tensor) -> Tensor:
 
 
 def positions(table: Tensor) -> Tensor:
-    """Return 0, ..., N - 1 for a table ``(*B, N)``, in float32, or where that does not tell them apart in float64.
+    """Return 0, ..., N - 1 for a table ``(*B, N)``, in float32, or in float64 if float32 does not hold them.
 
     >>> positions(torch.zeros(2, 3))
     tensor([0., 1., 2.])
     """
     count = table.shape[-1]
-    dtype = torch.float32 if count <= _MOST_EXACT else torch.float64
+    dtype = torch.float32 if count <= _MAX_EXACT else torch.float64
     return torch.arange(count, dtype=dtype, device=table.device)
 
 
 def argmax(table: Tensor) -> Tensor:
-    """Return where the largest of each row of ``(*B, N)`` is ``(*B, 1)``, int64, the first of equals, or the first NaN.
+    """Return the index ``(*B, 1)`` of the largest entry of each row of ``(*B, N)``: the first of equals, or first NaN.
 
-    Compiled it is the smallest of the positions that hold the largest, a fifth of the time.
+    Compiled code takes the smallest position of a largest entry, in a fifth of the time.
 
     >>> argmax(torch.tensor([1.0, 3.0, 3.0]))
     tensor([1])
@@ -46,33 +46,33 @@ def argmax(table: Tensor) -> Tensor:
     return torch.where(is_largest, positions(table), float(count)).amin(-1, keepdim=True).long()
 
 
-def picked(table: Tensor, index: Tensor, is_it: Tensor) -> Tensor:
-    """Return what a table holds at an index ``(*B, 1)``, which is where `is_it` ``(*B, N)`` is True.
+def entry_at(table: Tensor, index: Tensor, is_at_index: Tensor) -> Tensor:
+    """Return the entry of each row at an index ``(*B, 1)``, where `is_at_index` ``(*B, N)`` is True.
 
-    Compiled it is a sum. The derivative of `gather` is a scatter, which nothing else fuses with; and once inductor
-    (PyTorch 2.13) put one after what reads its result.
+    Compiled code takes a sum. The derivative of `gather` is a scatter, which inductor does not fuse. Inductor of
+    PyTorch 2.13 may also run a scatter after the code that reads its result.
 
-    >>> picked(torch.tensor([5.0, 7.0]), torch.tensor([1]), torch.tensor([False, True]))
+    >>> entry_at(torch.tensor([5.0, 7.0]), torch.tensor([1]), torch.tensor([False, True]))
     tensor([7.])
     """
     if not (torch.compiler.is_compiling() and table.is_cpu):
         return table.gather(-1, index)
-    return torch.where(is_it, table, 0.0).sum(-1, keepdim=True)
+    return torch.where(is_at_index, table, 0.0).sum(-1, keepdim=True)
 
 
-def once(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the tensors; compiled they are computed before what a table of many nodes makes of them.
+def materialize(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors; compiled code writes them to memory before a table of many nodes uses them.
 
-    Otherwise inductor computes them for every node again. What is put together it writes to memory.
+    Otherwise inductor computes them again for every node. It does write a stack of tensors to memory.
 
-    >>> once(torch.ones(2), torch.tensor(0.0))
+    >>> materialize(torch.ones(2), torch.tensor(0.0))
     (tensor([1., 1.]), tensor(0.))
     """
     return torch.stack(torch.broadcast_tensors(*tensors)).unbind() if torch.compiler.is_compiling() else tensors
 
 
 # --- The operation ---------------------------------------------------------------------------------------------------
-# A view of the mask as bytes would do, but inductor fuses it with the load, and is slower still.
+# Inductor would fuse a plain view as bytes with the load, which is slower still.
 def _bytes_on_cpu(mask: Tensor) -> Tensor:
     return mask.contiguous().view(torch.int8).clone()
 
@@ -112,10 +112,10 @@ def sum_event(per_element: Tensor, event_dims: int) -> Tensor:
 
 
 def _sum_of_short_rows(table: Tensor) -> Tensor:
-    """Sum the last axis, where it is short as a product with ones.
+    """Sum the last axis; a short axis is summed as a matrix product with ones.
 
-    Inductor fuses a sum with what makes the summands, and then works on one row at a time, with few of its lanes: a
-    product stays apart. In float64, as the precision of others is the user's to lower.
+    Inductor fuses a sum with the computation of its terms. It then works on one short row at a time, and leaves vector
+    lanes unused. It does not fuse a product. The product is in float64, since users may lower the precision of others.
     """
     count = table.shape[-1]
     if count == 0 or count % 16 == 0 or count > 64:
