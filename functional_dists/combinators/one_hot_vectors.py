@@ -83,7 +83,7 @@ def one_hot(family: Any) -> Definition:
         row_temperature = _temperature_per_row(f"{name}.rsample", temperature, logits, mask, within=NOT_NEGATIVE)
         if _is_relaxed(gradient):
             return _relaxed_log_draw(key, logits, mask, sample_shape, fixed(temperature) or row_temperature)[1].exp()
-        probs = softmax.probs(softmax.softmax(logits, mask))
+        probs = softmax.probs(softmax.terms(logits, mask))
         return vectors.straight_through(sample(key, *params, sample_shape=sample_shape, **options), probs)
 
     @verb(passes_to=family.sample)
@@ -180,7 +180,7 @@ def _relaxed_log_draw(
     key: Source, logits: Tensor, mask: Tensor | None, sample_shape: Shape, temperature: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     """Return the support, and the logarithms of drawn relaxed vectors."""
-    support = softmax.softmax(logits, mask).support
+    support = softmax.terms(logits, mask).support
     *batch, count = support.shape
     noise = draw_entries(gumbel, key, sample_shape, batch, (count,), dtype=logits.dtype, device=logits.device)
     return support, vectors.relaxed(logits, support, noise, temperature)
@@ -188,7 +188,7 @@ def _relaxed_log_draw(
 
 def _relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperature: Tensor) -> Tensor:
     """Return the log-density of relaxed vectors; -inf outside the simplex of the support."""
-    support = softmax.softmax(logits, mask).support
+    support = softmax.terms(logits, mask).support
     is_outside = ((value < 0) | (~support & (value > 0))).any(-1) | ((value.sum(-1) - 1).abs() >= 1e-3)  # False for NaN
     smallest = torch.finfo(value.dtype).tiny
     density = vectors.relaxed_log_density(

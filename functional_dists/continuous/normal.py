@@ -85,7 +85,7 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale)
     value = (loc + scale * noise).detach()
-    log_prob = log_image_density(_nan_with(loc, noise_of_constant_value(noise, loc, scale)), scale.log())
+    log_prob = log_pushforward_density(_nan_with(loc, noise_of_constant_value(noise, loc, scale)), scale.log())
     return value, sum_event(log_prob, event_dims)
 
 
@@ -100,7 +100,7 @@ def rsample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    return loc + scale * noise, sum_event(log_image_density(_nan_with(loc, noise), scale.log()), event_dims)
+    return loc + scale * noise, sum_event(log_pushforward_density(_nan_with(loc, noise), scale.log()), event_dims)
 
 
 def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tensor:

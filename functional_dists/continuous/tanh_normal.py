@@ -108,7 +108,7 @@ def sample_and_log_prob(
         above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
         loc = loc - 0.5 * (below - above)
         log_slope = log_squash_slope(x, fixed_low, fixed_high) + below + above - special.log_growth(high - low)
-    log_prob = special.log_image_density(noise_of_constant_value(noise, loc, scale), scale.log() + log_slope)
+    log_prob = special.log_pushforward_density(noise_of_constant_value(noise, loc, scale), scale.log() + log_slope)
     return value, sum_event(log_prob, event_dims).to(dtype)
 
 

@@ -65,7 +65,7 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
     tensor([ 0.3079, -0.0500])
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
-    return truncated.draw(below, above, loc, scale, low, high).value()
+    return truncated.detached_quantile(below, above, loc, scale, low, high).value()
 
 
 @verb(confine=special.strictly_inside)
@@ -76,8 +76,8 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
     tensor([ 0.3079, -0.0500])
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
-    drawn = truncated.draw(below, above, loc, scale, low, high)
-    return drawn.value() + truncated.path(drawn, below, above, loc, scale, low, high)
+    drawn = truncated.detached_quantile(below, above, loc, scale, low, high)
+    return drawn.value() + truncated.pathwise_term(drawn, below, above, loc, scale, low, high)
 
 
 @verb(confine=special.strictly_inside)
@@ -91,7 +91,7 @@ def sample_and_log_prob(
     tensor(-1.8378)
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
-    drawn = truncated.draw(below, above, loc, scale, low, high)
+    drawn = truncated.detached_quantile(below, above, loc, scale, low, high)
     return drawn.value(), _log_prob_at(drawn.offset(), loc, scale, low, high, event_dims)
 
 
@@ -106,8 +106,8 @@ def rsample_and_log_prob(
     tensor(-1.8378)
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
-    drawn = truncated.draw(below, above, loc, scale, low, high)
-    path = truncated.path(drawn, below, above, loc, scale, low, high)
+    drawn = truncated.detached_quantile(below, above, loc, scale, low, high)
+    path = truncated.pathwise_term(drawn, below, above, loc, scale, low, high)
     return drawn.value() + path, _log_prob_at(drawn.offset() + path, loc, scale, low, high, event_dims)
 
 
@@ -202,7 +202,7 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     >>> log_cdf(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([-0.9, -1.0]))
     tensor([-30.6402,     -inf])
     """
-    return _from_tail_mass(loc, scale, low, high, value, truncated.Share.log, _log_other_mass, (-math.inf, 0.0))
+    return _from_tail_mass(loc, scale, low, high, value, truncated.TailMass.log, _log_other_mass, (-math.inf, 0.0))
 
 
 @verb
@@ -222,7 +222,7 @@ def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> 
     >>> log_survival(torch.tensor([-4.0, 0.0]), 0.5, -1.0, 1.0, torch.tensor([0.9, -1.0]))
     tensor([-30.6402,  -0.0000])
     """
-    return _from_tail_mass(loc, scale, low, high, value, _log_other_mass, truncated.Share.log, (0.0, -math.inf))
+    return _from_tail_mass(loc, scale, low, high, value, _log_other_mass, truncated.TailMass.log, (0.0, -math.inf))
 
 
 def _from_tail_mass(
@@ -231,29 +231,31 @@ def _from_tail_mass(
     low: Tensor,
     high: Tensor,
     value: Tensor,
-    if_lower: Callable[[truncated.Share], Tensor],
-    if_upper: Callable[[truncated.Share], Tensor],
+    if_lower: Callable[[truncated.TailMass], Tensor],
+    if_upper: Callable[[truncated.TailMass], Tensor],
     outside: tuple[float, float],
 ) -> Tensor:
     """Return `if_lower` of the mass below `value`, or `if_upper` of the mass above it, whichever is computed."""
     window = truncated.window(loc, scale, low, high)
     is_outside = _is_outside(window, low, high, value, value - window.anchor, value.dtype)
     value_inside = torch.where(is_outside, window.anchor, value)
-    tail = truncated.share(window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside)
-    inside = torch.where(tail.of_lower, if_lower(tail), if_upper(tail))
+    tail = truncated.tail_mass(
+        window, window.mass(), value_inside - window.anchor, value_inside - low, high - value_inside
+    )
+    inside = torch.where(tail.is_lower, if_lower(tail), if_upper(tail))
     is_outside = is_outside & ~inside.isnan()
     return torch.where(is_outside, torch.where(value < window.anchor, *outside), inside)
 
 
-def _mass(tail: truncated.Share) -> Tensor:
+def _mass(tail: truncated.TailMass) -> Tensor:
     return tail.value()
 
 
-def _other_mass(tail: truncated.Share) -> Tensor:
+def _other_mass(tail: truncated.TailMass) -> Tensor:
     return 1 - tail.value()
 
 
-def _log_other_mass(tail: truncated.Share) -> Tensor:
+def _log_other_mass(tail: truncated.TailMass) -> Tensor:
     value = tail.value()
     is_all = value >= 1  # by rounding
     return torch.where(is_all, -math.inf, torch.log1p(-torch.where(is_all, 0.0, value)))

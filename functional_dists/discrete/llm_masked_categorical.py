@@ -302,8 +302,8 @@ def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tu
     return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
 
 
-def _softmax_terms(logits: Tensor, mask: Tensor) -> softmax.Softmax:
-    return softmax.softmax(_full(logits), _allowed(logits, mask))
+def _softmax_terms(logits: Tensor, mask: Tensor) -> softmax.Terms:
+    return softmax.terms(_full(logits), _allowed(logits, mask))
 
 
 # ------------------------------------------------------------------------------------------------------------ samples

@@ -63,9 +63,9 @@ def logits_of(scores: Tensor) -> Tensor:
     return (above - from_next.flip(-1).cumsum(-1).flip(-1)) + 0.0 * finite[..., :1]  # adds 0; NaN for a first NaN
 
 
-def softmax_terms(scores: Tensor) -> softmax.Softmax:
+def softmax_terms(scores: Tensor) -> softmax.Terms:
     """Return the terms of the softmax of the logits."""
-    return softmax.softmax(logits_of(scores), None)
+    return softmax.terms(logits_of(scores), None)
 
 
 def table(scores: Tensor) -> tuple[Tensor, None]:
@@ -202,7 +202,7 @@ def _up_to(scores: Tensor, value: Tensor) -> Tensor:
     return torch.arange(scores.shape[-1], device=scores.device) <= value[..., None]
 
 
-def _log_mass(terms: softmax.Softmax, is_inside: Tensor, is_outside: Tensor) -> Tensor:
+def _log_mass(terms: softmax.Terms, is_inside: Tensor, is_outside: Tensor) -> Tensor:
     """Return the log-probability of the outcomes inside, from those outside if these have less mass."""
     outside_mass = (softmax.probs(terms) * is_outside).sum(-1)
     is_most = ~(outside_mass >= 0.5)  # or NaN

@@ -69,9 +69,9 @@ def listed(logits: Tensor, indices: Tensor, padding_value: int | None) -> tuple[
     return table, is_used
 
 
-def softmax_terms(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Softmax:
+def softmax_terms(logits: Tensor, indices: Tensor, padding_value: int | None) -> softmax.Terms:
     """Return the terms of the softmax over the slots."""
-    return softmax.softmax(*listed(logits, indices, padding_value))
+    return softmax.terms(*listed(logits, indices, padding_value))
 
 
 def table(logits: Tensor, indices: Tensor, *, padding_value: int | None = None) -> tuple[Tensor, Tensor]:

@@ -242,7 +242,8 @@ class FamilyDistribution(Distribution):
             NotImplementedError: the family has no such function.
         """
         verb = self._verb("support")
-        options = self._options if getattr(self.family.support, "event_dims", None) is not None else {}
+        spec = specification_of(self.family.support)
+        options = self._options if spec is not None and spec.event_dims is not None else {}
         bounds = self._tanh_bounds
         if bounds is None:
             return verb(*self.params, **options)
