@@ -66,7 +66,9 @@ def to_positional(
         raise TypeError(f"{spec.name} got {doubled} by position and by name")
     rest = {**spec.defaults, **options}
     if missing := [name for name in names[len(arguments) :] if name not in rest]:
-        hint = "" if spec.arguments[-1].is_parameter else "; give the value by name where parameters are left out"
+        hint = (
+            "" if spec.arguments[-1].is_parameter else "; give it by name where parameters are left to their defaults"
+        )
         raise TypeError(f"{spec.name} misses {missing}: its arguments are {names}{hint}")
     arguments = arguments + tuple(rest[name] for name in names[len(arguments) :])
     return arguments, {name: option for name, option in options.items() if name not in names}

@@ -157,6 +157,7 @@ def _without_wrappers(tensor: Tensor) -> Tensor:
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _NOT_THE_USER = (_PACKAGE, *(os.path.dirname(str(module.__file__)) + os.sep for module in (torch, optree)))
+_WRAPPER = "functional_dists.family.definition"
 _GLUE = ("functional_dists.family.", "functional_dists.random.reuse")
 
 
@@ -165,7 +166,9 @@ def _place() -> _Place:
     frame, action = sys._getframe(1), "a draw of a pytree"
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_not_the_user()):
         module = str(frame.f_globals.get("__name__"))
-        if frame.f_code.co_filename.startswith(_PACKAGE) and not module.startswith(_GLUE):
+        if module == _WRAPPER and "spec" in frame.f_locals:
+            action = frame.f_locals["spec"].name  # that of the verb, whose work a kernel may do
+        elif frame.f_code.co_filename.startswith(_PACKAGE) and not module.startswith(_GLUE):
             action = f"{_name_of(module)}.{frame.f_code.co_qualname}"
         frame = frame.f_back
     return _Place(frame.f_code.co_filename, frame.f_lineno, action, (id(frame), frame.f_lasti))

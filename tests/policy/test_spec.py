@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 
 import gymnasium.spaces as gym
 import numpy as np
@@ -23,6 +24,7 @@ from functional_dists import (
     tanh_normal,
 )
 from functional_dists.composite import Head
+from functional_dists.family import name_of
 from functional_dists.policy import ProbabilisticModule, actor
 
 KEY = random.key(3)
@@ -190,7 +192,7 @@ UNFIT = [
 @pytest.mark.parametrize(("family", "spec"), UNFIT, ids=repr)
 @pytest.mark.parametrize("safe", [False, True])
 def test_a_spec_that_does_not_fit_is_refused(family, spec, safe: bool) -> None:
-    name = getattr(family, "__name__", "tanh_normal").rpartition(".")[2]
+    name = re.escape(name_of(family))
     kind = "Bounded" if isinstance(spec, rl.Bounded) else type(spec).__name__
     with pytest.raises(ValueError, match=f"{kind}, does not fit the family .*{name}.*: use a "):
         actor(nn.Linear(3, 6), family, in_keys=["observation"], spec=spec, safe=safe)
