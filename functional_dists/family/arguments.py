@@ -131,9 +131,7 @@ def to_one_dtype(spec: Specification, arguments: Sequence[Any]) -> tuple[list[Te
         if kind == "floating point" and isinstance(argument, Tensor)
     ]
     floating = [dtype for _, dtype in real if dtype.is_floating_point]
-    parameter_dtypes = (
-        [dtype for is_parameter, dtype in real if is_parameter] if spec.takes_all_parameters() else floating
-    )
+    parameter_dtypes = [dtype for is_parameter, dtype in real if is_parameter]
     result = functools.reduce(torch.promote_types, parameter_dtypes or floating or [torch.get_default_dtype()])
     compute = functools.reduce(torch.promote_types, floating, result)
     if compute in _HALF:

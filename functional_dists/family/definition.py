@@ -168,16 +168,15 @@ class Definition:
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
-        arguments, _ = docs.example_of(variance.__doc__, "variance")
-        example = f">>> torch.equal(stddev({arguments}), variance({arguments}).sqrt())\nTrue"
-        doc = f"Return the standard deviation, elementwise: the root of the variance.\n\n{example}"
-        return self.mapped(variance, root, doc, "stddev")
+        sentence = "Return the standard deviation, elementwise: the root of the variance."
+        example = ">>> torch.equal(stddev({arguments}), variance({arguments}).sqrt())\nTrue"
+        return self.mapped(variance, root, docs.with_example(sentence, variance, example), "stddev")
 
     def deterministic(self, mode: F) -> F:
         """Return the verb `deterministic`, the action of a policy that does not explore: here the mode."""
-        example = ">>> deterministic({})\n{}".format(*docs.example_of(mode.__doc__, "mode"))
-        doc = f"Return the action of a policy that does not explore: the mode.\n\n{example}"
-        return self.mapped(mode, lambda value: value, doc, "deterministic")
+        sentence = "Return the action of a policy that does not explore: the mode."
+        example = ">>> deterministic({arguments})\n{result}"
+        return self.mapped(mode, lambda value: value, docs.with_example(sentence, mode, example), "deterministic")
 
 
 def specification_of(verb: Any) -> Specification | None:

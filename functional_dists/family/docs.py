@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from functional_dists.family.specification import Specification
@@ -89,14 +89,18 @@ def _positional(spec: Specification) -> tuple[str, ...]:
     return ("p", "q") if spec.num_params == 2 else ("key",) * spec.draws + spec.names
 
 
-def example_of(doc: str | None, verb: str) -> tuple[str, str]:
-    """Return the arguments and the result in the first example that calls a verb on one line.
+def with_example(sentence: str, verb: Callable[..., Any], example: str) -> str:
+    """Return a sentence with an example, if `verb` has one: with the arguments and the result of that one filled in.
 
-    >>> example_of(">>> mean(torch.ones(2))\\ntensor(1.)", "mean")
-    ('torch.ones(2)', 'tensor(1.)')
+    >>> from functional_dists import normal
+    >>> with_example("Return it.", normal.mean, ">>> median({arguments})")
+    'Return it.\\n\\n>>> median(torch.zeros(2), 1.0)'
     """
-    found = re.search(rf"^>>> {verb}\((.*)\)\n((?:(?!>>>).+\n?)+)", inspect.cleandoc(doc or ""), re.MULTILINE)
-    return (found[1], found[2].rstrip()) if found else ("...", "...")
+    doc = inspect.cleandoc(verb.__doc__ or "")
+    found = re.search(rf"^>>> {verb.__name__}\((.*)\)\n((?:(?!>>>).+\n?)+)", doc, re.MULTILINE)
+    if not found:
+        return sentence
+    return f"{sentence}\n\n{example.format(arguments=found[1], result=found[2].rstrip())}"
 
 
 def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, str]) -> str:
