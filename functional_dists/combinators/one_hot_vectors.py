@@ -30,8 +30,9 @@ def one_hot(family: Any) -> Definition:
     """Return a discrete family whose outcomes are one-hot vectors.
 
     Args:
-        family: A discrete family, with values 0, ..., N - 1. Its function `table` gives the logits of all outcomes and
-            the mask of the possible ones; without that function its `normalized_logits` are used.
+        family: A discrete family with values 0, ..., N - 1 and the verbs `sample`, `sample_and_log_prob`, `log_prob`,
+            `probs` and `mode`. Its function `table` gives the logits of all outcomes and the mask of the possible ones;
+            without that function its `normalized_logits` are used.
 
     Returns:
         A family with the parameters and options of `family`.

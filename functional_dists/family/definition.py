@@ -127,14 +127,12 @@ class Definition:
         passes_to: Callable[..., Any] | None,
     ) -> F:
         family = self.name or function.__module__.rpartition(".")[2]
-        passed = specification_of(passes_to).options if passes_to else ()  # type: ignore[union-attr]
+        passed = tuple(_options_of(passes_to))
         spec = parse(
             function, self.params, family, confine=confine, fit=fit, keeps_dtypes=keeps_dtypes, more_options=passed
         )
-        signature = _signature(function, spec, passes_to)
-        return cast(
-            F, self._register_verb(function, spec, docs.complete(function.__doc__, spec, self.described), signature)
-        )
+        doc = docs.complete(function.__doc__, spec, self.described)
+        return cast(F, self._register_verb(function, spec, doc, _signature(function, spec, passes_to)))
 
     def _register_verb(
         self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature | None
@@ -153,7 +151,9 @@ class Definition:
 
     def mapped(self, verb: F, change: Callable[[Any], Any], doc: str, name: str | None = None) -> F:
         """Return a verb with the arguments of another one, which applies `change` to its result."""
-        spec = _VERBS[verb].specification
+        spec = specification_of(verb)
+        if spec is None:
+            raise TypeError(f"mapped: {verb!r} must be a verb, made by `define`")
         name = name or verb.__name__
         spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
 
@@ -162,9 +162,8 @@ class Definition:
 
         function.__name__ = function.__qualname__ = name
         function.__module__ = verb.__module__
-        return cast(
-            F, self._register_verb(function, spec, docs.complete(doc, spec, self.described), inspect.signature(verb))
-        )
+        doc = docs.complete(doc, spec, self.described)
+        return cast(F, self._register_verb(function, spec, doc, inspect.signature(verb)))
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
@@ -222,11 +221,15 @@ def _signature(
             positional += [parameter.replace(name=name, annotation=annotation) for name, annotation in fields]
         elif parameter.kind is not parameter.VAR_KEYWORD:
             positional.append(parameter)
-    for name, parameter in (inspect.signature(passes_to).parameters if passes_to else {}).items():
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in options:
-            options[name] = parameter
+    options |= {name: option for name, option in _options_of(passes_to).items() if name not in options}
     positional = [p.replace(default=defaults.get(p.name, p.default)) for p in positional]
     return own.replace(parameters=[*positional, *options.values()])
+
+
+def _options_of(verb: Callable[..., Any] | None) -> dict[str, inspect.Parameter]:
+    """Return the keyword-only arguments of a verb, none of no verb."""
+    parameters = inspect.signature(verb).parameters.values() if verb else ()
+    return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 # --------------------------------------------------------------------------------------------------------- the wrapper
