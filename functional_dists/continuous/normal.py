@@ -84,9 +84,10 @@ def sample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    value = (loc + scale * noise).detach()
+    value, dtype = (loc + scale * noise).detach(), loc.dtype
+    noise, loc, scale = noise.double(), loc.double(), scale.double()
     log_prob = log_pushforward_density(_nan_with(loc, noise_of_constant_value(noise, loc, scale)), scale.log())
-    return value, sum_event(log_prob, event_dims)
+    return value, sum_event(log_prob, event_dims).to(dtype)
 
 
 @verb
@@ -100,7 +101,10 @@ def rsample_and_log_prob(
     tensor([-1.3896, -0.9378])
     """
     noise = _noise(key, sample_shape, loc, scale)
-    return loc + scale * noise, sum_event(log_pushforward_density(_nan_with(loc, noise), scale.log()), event_dims)
+    value, dtype = loc + scale * noise, loc.dtype
+    noise, loc, scale = noise.double(), loc.double(), scale.double()
+    log_prob = log_pushforward_density(_nan_with(loc, noise), scale.log())
+    return value, sum_event(log_prob, event_dims).to(dtype)
 
 
 def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tensor:
