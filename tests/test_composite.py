@@ -562,6 +562,7 @@ def test_compiled_by_inductor() -> None:
         assert_close(compiled(X, keys), function(X, keys), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_several_draws_by_inductor() -> None:
     families, params = JOINTS[2]
 

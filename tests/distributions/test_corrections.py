@@ -323,7 +323,9 @@ def test_under_vmap(name: str) -> None:
     assert "Delta" in name or drawn.unique(dim=0).shape[0] > 1
 
 
-@pytest.mark.parametrize("name", list(MADE))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("," in name)) for name in MADE]
+)  # the same class by other arguments
 def test_compiled(name: str) -> None:
     torch._dynamo.reset()
     torch.distributions.kl._KL_MEMOIZE.clear()  # as in a process that has not taken a divergence yet

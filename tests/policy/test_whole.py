@@ -134,7 +134,7 @@ def test_compiled_is_the_loop():
         assert_same(compiled(params, key), expected)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_and_vmapped_over_networks_and_keys_is_the_loop(backend):
     torch._dynamo.reset()
     found = torch.compile(torch.vmap(step_and_update), fullgraph=True, backend=backend)(ENSEMBLE, KEYS)
