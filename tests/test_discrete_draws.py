@@ -281,7 +281,7 @@ def test_many_draws_are_those_of_few(batch: tuple[int, ...], count: int, monkeyp
         wanted = choice.choose(weights, share)
         assert wanted.shape == share.shape
         for worth in (0, 2**40):
-            monkeypatch.setattr(choice, "_WORTH_OF_A_DRAW", worth)
+            monkeypatch.setattr(choice, "_WEIGHTS_PER_DRAW", worth)
             assert torch.equal(choice.choose(weights, share), wanted)
         monkeypatch.undo()
         if not draws or not draws[0]:
