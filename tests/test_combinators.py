@@ -1,5 +1,6 @@
 """Families made of families, and what holds for a family as a value."""
 
+import inspect
 import pickle
 from typing import Any
 
@@ -22,7 +23,7 @@ from functional_dists import (
     sparse_categorical,
     tanh_normal,
 )
-from functional_dists.family import Family, Real, define, name_of
+from functional_dists.family import Family, Real, define, name_of, verbs
 
 KEY = random.key(3)
 LOGITS = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -103,6 +104,14 @@ def test_one_hot_vectors_of_a_bound_family_keep_its_options() -> None:
     torch.testing.assert_close(
         family.log_prob(LOGITS, indices, drawn), sparse_categorical.log_prob(LOGITS, indices, outcome, padding_value=-1)
     )
+
+
+@pytest.mark.parametrize(
+    "family", [one_hot_categorical, one_hot(sparse_categorical), independent(categorical)], ids=name_of
+)
+def test_verbs_that_draw_alone_have_a_sample_shape(family: Any) -> None:
+    for name, verb in verbs(family).items():
+        assert ("sample_shape" in inspect.signature(verb).parameters) == ("sample" in name), name
 
 
 def test_one_hot_vectors_of_a_family_of_ones_own() -> None:

@@ -129,7 +129,7 @@ def one_hot(family: Any) -> Definition:
         row_temperature = _temperature_per_row(f"{name}.log_prob_relaxed", temperature, logits, mask, within=POSITIVE)
         return _relaxed_score(logits, mask, value, row_temperature)
 
-    @verb(passes_to=family.sample)
+    @verb(passes_to=family.probs)
     def support(params: Parameters, **options: Any) -> Constraint:
         """Return the support as a constraint: the one-hot vectors of finite log-probability."""
         return supports.one_hot_outcomes(supports.allowed(*table(params, options)))
