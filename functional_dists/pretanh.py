@@ -12,7 +12,6 @@ from functional_dists.continuous.tanh_normal import Params
 from functional_dists.family import BoundFamily, Real, define
 from functional_dists.random.entries import Shape
 from functional_dists.random.keys import Source
-from functional_dists.special import is_constant
 
 _VERBS = ("sample_pretanh", "log_prob_pretanh", "squash", "unsquash")
 
@@ -62,8 +61,6 @@ def _bounds(family: Any, params: Any) -> list[Any]:
 @define(Params)
 def _with_gradient(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
     """Return a detached draw of Normal(loc, scale) with its pathwise gradient."""
-    if is_constant(loc, scale):
-        return value
     noise = ((value - loc) / scale).detach()
     return value + ((loc - loc.detach()) + (scale - scale.detach()) * noise)
 

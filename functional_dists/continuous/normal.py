@@ -12,7 +12,6 @@ from functional_dists.family import Real, broadcast_shape, define, require, sum_
 from functional_dists.random import Shape, Source
 from functional_dists.special import (
     HALF_LOG_2PI,
-    is_constant,
     log_ndtr,
     log_normal_density_at,
     log_pushforward_density,
@@ -119,7 +118,7 @@ def _nan_with(loc: Tensor, noise: Tensor) -> Tensor:
 
 def noise_of_constant_value(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Return (value - loc) / scale, where value = loc + scale * noise is held constant."""
-    return noise if is_constant(loc, scale) else (noise * scale.detach() + (loc.detach() - loc)) / scale
+    return noise * (scale.detach() / scale) - (loc - loc.detach()) / scale  # the noise, times 1 and less 0
 
 
 # ------------------------------------------------------------------------------------------------------------ density

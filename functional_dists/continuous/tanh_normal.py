@@ -23,7 +23,6 @@ from functional_dists.family import Real, as_params, broadcast_shape, define, re
 from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_squash_slope
 from functional_dists.special import support as supports
-from functional_dists.special.constant import are_numbers
 from functional_dists.special.squashed import kl_inside, mean_log_sech2, mode_before, moments, standardized, with_tails
 
 
@@ -96,20 +95,13 @@ def sample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     x = (loc + scale * noise).detach()
-    value, dtype = special.squash(x, low.detach(), high.detach()), x.dtype
-    x, noise, loc, scale, low, high = (t.double() for t in (x, noise, loc, scale, low, high))
-    if special.is_constant(low, high):
-        log_slope = log_squash_slope(x, low, high)
-    else:
-        fixed_low, fixed_high = low.detach(), high.detach()
-        # The value is held constant, so x and the distances from the value to the bounds depend on the bounds.
-        width = fixed_high - fixed_low
-        below = special.log_growth(width * torch.sigmoid(2 * x) + (fixed_low - low))
-        above = special.log_growth(width * torch.sigmoid(-2 * x) + (high - fixed_high))
-        loc = loc - 0.5 * (below - above)
-        log_slope = log_squash_slope(x, fixed_low, fixed_high) + below + above - special.log_growth(high - low)
+    value, log_slope = special.squash(x, low, high).detach(), log_squash_slope(x.double(), low, high)
+    # The value is held constant, so its distances to the bounds and its pre-image depend on the bounds.
+    below, above, width = special.log_growth_of_distances(x.double(), low, high)
+    noise, loc, scale = noise.double(), loc.double() - 0.5 * (below - above), scale.double()
+    log_slope = log_slope + below + above - 2 * width
     log_prob = special.log_pushforward_density(noise_of_constant_value(noise, loc, scale), scale.log() + log_slope)
-    return value, sum_event(log_prob, event_dims).to(dtype)
+    return value, sum_event(log_prob, event_dims).to(x.dtype)
 
 
 @verb(confine=special.strictly_inside)
@@ -124,10 +116,9 @@ def rsample_and_log_prob(
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     x = loc + scale * noise
-    value, dtype = special.squash(x, low, high), x.dtype
-    x, noise, scale, low, high = (t.double() for t in (x, noise, scale, low, high))
-    log_prob = special.log_pushforward_density(noise, scale.log() + log_squash_slope(x, low, high))
-    return value, sum_event(log_prob, event_dims).to(dtype)
+    log_slope = log_squash_slope(x.double(), low, high)
+    log_prob = special.log_pushforward_density(noise.double(), scale.double().log() + log_slope)
+    return special.squash(x, low, high), sum_event(log_prob, event_dims).to(x.dtype)
 
 
 def _noise(key: Source, sample_shape: Shape, *parameters: Tensor) -> Tensor:
@@ -198,7 +189,7 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
 
     With equal bounds it is the divergence of the normals. Otherwise the trapezoidal rule integrates the log-ratio over
     p's noise: 341 nodes in float32 and 951 in float64, enough for scales up to 10. The integral is slow. It is skipped
-    if the bounds are equal Python numbers, and in eager code on the CPU if they are equal constants.
+    if the bounds are equal Python numbers.
 
     >>> kl(Params(torch.zeros(2), 1.0), Params(1.0, 1.0))
     tensor(1.)
@@ -207,19 +198,11 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     """
     has_same_bounds = (p.low == q.low) & (p.high == q.high)
     normals_kl = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-    if _is_known_true(has_same_bounds, p, q):
-        return sum_event(torch.where(has_same_bounds, normals_kl, math.nan), event_dims)
     # NaN bounds fail the two order checks, so that they give NaN and not inf.
     is_missed = ((p.low < q.low) | (p.high > q.high)) & (p.low <= p.high) & (q.low <= q.high)
     p = p._replace(low=torch.where(is_missed, q.low, p.low), high=torch.where(is_missed, q.high, p.high))
     divergence = torch.where(has_same_bounds, normals_kl, kl_inside(p, q))
     return sum_event(torch.where(is_missed & ~divergence.isnan(), math.inf, divergence), event_dims)
-
-
-def _is_known_true(condition: Tensor, p: Params, q: Params) -> bool:
-    """Return whether `condition` holds everywhere and Python can read it without waiting for a device."""
-    everywhere = condition.all()
-    return special.is_constant(*p[2:], *q[2:]) and are_numbers(everywhere) and bool(everywhere.item())
 
 
 @verb
@@ -318,7 +301,8 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     # Measured from the nearer bound, as in `squash`; near the centre, measured from the centre.
     near = tanh_mean.detach() < 0.5
     end = torch.where(loc < 0, low, high)
-    return torch.where(near, low + half + side * half * tanh_mean, end - side * half * gap)
+    value = torch.where(near, low + half + side * half * tanh_mean, end - side * half * gap)
+    return special.strictly_inside(value, low, high)
 
 
 @verb

@@ -65,7 +65,7 @@ def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample
     tensor([ 0.3079, -0.0500])
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
-    return truncated.detached_quantile(below, above, loc, scale, low, high).value()
+    return truncated.detached_quantile(below, above, loc, scale, low, high).value(low, high)
 
 
 @verb(confine=special.strictly_inside)
@@ -77,7 +77,7 @@ def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sampl
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.detached_quantile(below, above, loc, scale, low, high)
-    return drawn.value() + truncated.pathwise_term(drawn, below, above, loc, scale, low, high)
+    return drawn.value(low, high) + truncated.pathwise_term(drawn, below, above, loc, scale, low, high)
 
 
 @verb(confine=special.strictly_inside)
@@ -92,7 +92,7 @@ def sample_and_log_prob(
     """
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.detached_quantile(below, above, loc, scale, low, high)
-    return drawn.value(), _log_prob_at(drawn.offset(), loc, scale, low, high, event_dims)
+    return drawn.value(low, high), _log_prob_at(drawn.offset(), loc, scale, low, high, event_dims)
 
 
 @verb(confine=special.strictly_inside)
@@ -108,7 +108,7 @@ def rsample_and_log_prob(
     below, above = _uniform_and_rest(key, sample_shape, loc, scale, low, high)
     drawn = truncated.detached_quantile(below, above, loc, scale, low, high)
     path = truncated.pathwise_term(drawn, below, above, loc, scale, low, high)
-    return drawn.value() + path, _log_prob_at(drawn.offset() + path, loc, scale, low, high, event_dims)
+    return drawn.value(low, high) + path, _log_prob_at(drawn.offset() + path, loc, scale, low, high, event_dims)
 
 
 def _uniform_and_rest(key: Source, sample_shape: Shape, *parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -278,7 +278,7 @@ def _quantile(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, p: Tensor) 
     offset = truncated.quantile(window, window.mass(), p_between, 1 - p_between)
     at_ends = torch.where(p == 0, low, torch.where(p == 1, high, math.nan))
     between = window.anchor + offset
-    return torch.where(is_end & ~between.isnan(), at_ends, between)
+    return special.strictly_inside(torch.where(is_end & ~between.isnan(), at_ends, between), low, high)
 
 
 # ------------------------------------------------------------------------------------------------ moments and points
@@ -300,7 +300,7 @@ def mode(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     tensor([1.0000, 0.0000])
     """
     nearest = torch.where(loc <= low, low, torch.where(loc >= high, high, loc))
-    return special.nan_of(nearest, scale)
+    return special.strictly_inside(special.nan_of(nearest, scale), low, high)
 
 
 deterministic = mode
@@ -315,7 +315,7 @@ def mean(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     """
     window = truncated.window(loc, scale, low, high)
     mass = window.mass()
-    return window.anchor + mass.mean(mass.offset)
+    return special.strictly_inside(window.anchor + mass.mean(mass.offset), low, high)
 
 
 @verb

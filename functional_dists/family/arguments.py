@@ -11,6 +11,7 @@ from torch import Tensor
 from functional_dists.family.kinds import Kind
 from functional_dists.family.specification import Specification
 from functional_dists.family.trees import is_tensordict
+from functional_dists.special.constant import tensor_of
 
 __all__ = ["as_params", "check_options", "tensors_if_same_dtype", "to_one_dtype", "to_positional"]
 
@@ -111,7 +112,7 @@ def tensors_if_same_dtype(kinds: Sequence[str], arguments: Sequence[Any]) -> Seq
     if not has_number:
         return arguments
     device = like.device
-    return [a if isinstance(a, Tensor) else torch.full((), a, dtype=dtype, device=device) for a in arguments]
+    return [a if isinstance(a, Tensor) else tensor_of(a, dtype, device) for a in arguments]
 
 
 def to_one_dtype(spec: Specification, arguments: Sequence[Any]) -> tuple[list[Tensor], torch.dtype]:
@@ -148,7 +149,7 @@ def _to_tensor(number: Any, holds: str, real: torch.dtype, device: torch.device)
     if isinstance(number, np.ndarray):
         return torch.as_tensor(number, dtype=dtype, device=device)
     # A number becomes a 0-d tensor at once, so that compiled code does not recompile for another number.
-    return torch.full((), number.item() if isinstance(number, np.generic) else number, dtype=dtype, device=device)
+    return tensor_of(number.item() if isinstance(number, np.generic) else number, dtype, device)
 
 
 def _check_kind(verb: str, name: str, kind: Kind, argument: Any, *, takes_integers: bool) -> None:

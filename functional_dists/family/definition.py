@@ -107,8 +107,8 @@ class Definition:
 
         Args:
             function: The function.
-            confine: `confine(value, *bounds)`, applied to the result (the first of a pair) in its final dtype. Its
-                bounds are the arguments of the same names.
+            confine: `confine(value, *bounds)`, applied to the result (the first of a pair) if it was rounded to half
+                precision. Its bounds are the arguments of the same names.
             fit: For parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the shape of
                 batch and event, or raises a ValueError.
             keeps_dtypes: Whether floating-point tensors keep their dtypes, instead of one common dtype.
@@ -257,11 +257,12 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
             default = options.pop("default_event_dims")
             options["event_dims"] = resolved_event_dims(spec, options.get("event_dims"), default, shape)
         result = function(*key, *tensors, **options)
-        if dtype is not None:
-            result = _cast(result, dtype)
-        if confine is None:
+        if dtype is None:
             return result
-        limits = [tensors[i] if dtype is None else tensors[i].to(dtype) for i in bounds]
+        result = _cast(result, dtype)
+        if confine is None or dtype is tensors[0].dtype:
+            return result
+        limits = [tensors[i].to(dtype) for i in bounds]
         return (confine(result[0], *limits), result[1]) if isinstance(result, tuple) else confine(result, *limits)
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:

@@ -28,6 +28,7 @@ from functional_dists.special.gaussian import (
 )
 from functional_dists.special.interval import (
     log_growth,
+    log_growth_of_distances,
     log_squash_slope,
     next_above,
     off_bounds,
@@ -49,6 +50,7 @@ __all__ = [
     "is_constant",
     "is_transformed",
     "log_growth",
+    "log_growth_of_distances",
     "log_ndtr",
     "log_normal_density",
     "log_normal_density_at",

@@ -1,7 +1,6 @@
-"""Skip work that only derivatives need, and cache results that depend only on Python numbers."""
+"""What special functions ask about the mode they run in, and results that are computed once for Python numbers."""
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -68,34 +67,54 @@ def are_tracked(*tensors: Tensor) -> bool:
     return False
 
 
-def are_numbers(*tensors: Tensor) -> bool:
-    """Say whether Python may read `tensors` as numbers: they are constant, without axes, on the CPU.
+# ------------------------------------------------------------------------------------------------------------ numbers
+def tensor_of(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a number as a new tensor without axes, which `computed_once_for_numbers` knows.
 
-    >>> are_numbers(torch.tensor(1.0)), are_numbers(torch.zeros(2))
-    (True, False)
-    """
-    if not is_plain():
-        return False
-    for tensor in tensors:
-        if tensor.ndim or not tensor.is_cpu or type(tensor) not in PLAIN_TENSORS:
-            return False
-    return not are_tracked(*tensors)
-
-
-# -------------------------------------------------------------------------------------------------------------- caches
-# Keys are numbers and dtypes, never tensors. A cached tensor is an operand of the next operation only: do not write to
-# it, and do not return it or a view of it.
-@functools.lru_cache(maxsize=4096)
-def cached_scalar(number: float, dtype: torch.dtype) -> Tensor:
-    """Return a number as a cached tensor without axes; -0.0 becomes 0.0. Call it only where `is_plain` holds.
-
-    >>> cached_scalar(0.5, torch.float32)
+    >>> tensor_of(0.5, torch.float32, torch.device("cpu"))
     tensor(0.5000)
     """
-    with torch.inference_mode(False):  # later calls may be outside of that mode
-        tensor = torch.tensor(number + 0.0, dtype=dtype, device="cpu")
-    tensor._number = tensor.item()  # type: ignore[attr-defined]
+    tensor = torch.full((), number, dtype=dtype, device=device)
+    if is_plain() and not tensor.is_inference():
+        tensor._number = float(number)  # type: ignore[attr-defined]
     return tensor
+
+
+def _number_of(tensor: Tensor) -> float | None:
+    """Return the number that a tensor of `tensor_of` holds; None for other tensors, and after a write."""
+    number: float | None = getattr(tensor, "_number", None)
+    return None if number is None or tensor._version else number
+
+
+@functools.lru_cache(maxsize=1024)
+def _result(function: Callable[..., Any], dtype: torch.dtype, device: torch.device, *numbers: float) -> Any:
+    with torch.inference_mode(False), torch.no_grad():  # later calls may be outside of these modes
+        return function(*[torch.full((), number, dtype=dtype, device=device) for number in numbers])
+
+
+def computed_once_for_numbers(function: F) -> F:
+    """Make a function of tensors compute its result once per device for tensors that hold Python numbers.
+
+    An operation on such a tensor takes as long as one on a small batch.
+
+    Args:
+        function: It takes tensors of one dtype, and returns a tensor or a tuple. Callers use these as operands only:
+            they do not write to them, and do not return them or views of them.
+
+    >>> computed_once_for_numbers(torch.nextafter)(torch.tensor(0.0), torch.tensor(1.0))
+    tensor(1.4013e-45)
+    """
+
+    @functools.wraps(function)
+    def wrapper(*tensors: Tensor) -> Any:
+        if tensors[0].ndim or not is_plain():
+            return function(*tensors)
+        numbers = [_number_of(tensor) for tensor in tensors]
+        if None in numbers:
+            return function(*tensors)
+        return _result(function, tensors[0].dtype, tensors[0].device, *numbers)
+
+    return cast(F, wrapper)
 
 
 def can_use_cache(tensor: Tensor) -> bool:
@@ -108,15 +127,6 @@ def can_use_cache(tensor: Tensor) -> bool:
     return tensor.is_cpu and type(tensor) in PLAIN_TENSORS and is_plain()
 
 
-def operand(number: float, like: Tensor) -> Tensor:
-    """Return a number as a tensor that may be cached, in a fifth of the time of `scalar`; use it as an operand only.
-
-    >>> operand(0.5, torch.ones(2))
-    tensor(0.5000)
-    """
-    return cached_scalar(number, like.dtype) if can_use_cache(like) else scalar(number, like)
-
-
 def scalar(number: float, like: Tensor) -> Tensor:
     """Return a number as a new tensor without axes, of the dtype and on the device of `like`.
 
@@ -124,45 +134,3 @@ def scalar(number: float, like: Tensor) -> Tensor:
     tensor(0.5000)
     """
     return torch.full((), number, dtype=like.dtype, device=like.device)
-
-
-_cached_number = operator.attrgetter("_number")
-
-
-@functools.lru_cache(maxsize=1024)
-def _result(function: Callable[..., Any], dtype: torch.dtype, *numbers: float) -> Any:
-    with torch.inference_mode(False), torch.no_grad():
-        return function(*[torch.tensor(number + 0.0, dtype=dtype, device="cpu") for number in numbers])
-
-
-def cached_for_numbers(function: F) -> F:
-    """Make a function of parameters cache its results for tensors that are numbers, see `are_numbers`.
-
-    An operation on such a tensor takes as long as one on a small batch.
-
-    Args:
-        function: It takes tensors of one dtype, and returns a tensor or a tuple. Callers use these as operands only.
-
-    >>> cached_for_numbers(torch.nextafter)(torch.tensor(0.0), torch.tensor(1.0))
-    tensor(1.4013e-45)
-    """
-
-    @functools.wraps(function)
-    def wrapper(*tensors: Tensor) -> Any:
-        if tensors[0].ndim or not is_plain():
-            return function(*tensors)
-        try:
-            return _result(function, tensors[0].dtype, *map(_cached_number, tensors))
-        except AttributeError:
-            pass  # one of them is not a cached scalar
-        dtype = tensors[0].dtype
-        if not are_numbers(*tensors) or any(tensor.dtype is not dtype for tensor in tensors):
-            return function(*tensors)
-        return _result(function, dtype, *[tensor.item() for tensor in tensors])
-
-    return cast(F, wrapper)
-
-
-def _clear_caches() -> None:
-    cached_scalar.cache_clear()
-    _result.cache_clear()

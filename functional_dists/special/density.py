@@ -4,11 +4,15 @@ Float32 inputs are computed in float64, here and in the kernels, and rounded onc
 every transform give a stored action the same score, to one unit in the last place.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
-from functional_dists.special.gaussian import log_pushforward_density_at
+from functional_dists.special.constant import computed_once_for_numbers
+from functional_dists.special.gaussian import log_pushforward_density, log_pushforward_density_at
 from functional_dists.special.interval import pre_image
+from functional_dists.special.vectorized import sum_event
 
 
 def log_normal_density_at(value: Tensor, loc: Tensor, scale: Tensor, event_dims: int) -> Tensor:
@@ -36,23 +40,35 @@ def log_tanh_normal_density_at(
     >>> log_tanh_normal_density_at(torch.tensor([0.0, 1.0]), zero, one, -one, one, 0)
     tensor([-0.9189,    -inf])
     """
-    if value.dtype == torch.float32:
-        x, log_slope = _pre_image_in_double(value.double(), low.double(), high.double())
-    else:
+    scale, largest = scale.double(), torch.finfo(value.dtype).max
+    if value.dtype != torch.float32:
         x, log_slope = pre_image(value, low, high)
-    loc, scale, largest = loc.double(), scale.double(), torch.finfo(value.dtype).max
-    return log_pushforward_density_at(x, loc, scale, log_slope, event_dims=event_dims, largest=largest).to(value.dtype)
+        density = log_pushforward_density_at(x, loc, scale, log_slope, event_dims=event_dims, largest=largest)
+        return density.to(value.dtype)
+    x, log_slope, is_outside = _pre_image_in_double(value, low, high)
+    z = (x - loc.double()) / scale
+    density = log_pushforward_density(z, scale.log() + log_slope)
+    is_outside = is_outside | (z * z >= largest)  # False for NaN
+    return sum_event(density.masked_fill(is_outside, -math.inf), event_dims).float()
 
 
-def _pre_image_in_double(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the result of `pre_image` by the plain formula, which is accurate enough for float32 inputs.
+def _pre_image_in_double(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the result of `pre_image`, arbitrary outside of the bounds, and whether the value lies there.
 
-    >>> minus_one, one = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    >>> _pre_image_in_double(torch.tensor([0.5, 1.0], dtype=torch.float64), minus_one, one)[0]
-    tensor([0.5493,    inf], dtype=torch.float64)
+    The plain formula is accurate enough for float32 inputs.
+
+    >>> _pre_image_in_double(torch.tensor([0.5, 1.0]), *torch.tensor([-1.0, 1.0]))[0]
+    tensor([0.5493, 0.0000], dtype=torch.float64)
     """
-    below, above, width = value - low, high - value, high - low
-    is_outside = (below <= 0) | (above <= 0)  # False for NaN
-    below, above = torch.where(is_outside, 1.0, below), torch.where(is_outside, 1.0, above)
-    x = torch.where(is_outside, width.detach() * torch.inf, 0.5 * torch.log(below / above))  # NaN if a bound is NaN
-    return x, torch.log(2 * below * above / width)
+    low, high, log_half_width = _bounds_in_double(low, high)
+    value = value.double()
+    below, above = value - low, high - value
+    is_outside = torch.minimum(below, above) <= 0  # False for NaN
+    log_below, log_above = below.masked_fill(is_outside, 1.0).log(), above.masked_fill(is_outside, 1.0).log()
+    return 0.5 * (log_below - log_above), log_below + log_above - log_half_width, is_outside
+
+
+@computed_once_for_numbers
+def _bounds_in_double(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    low, high = low.double(), high.double()
+    return low, high, torch.log(0.5 * (high - low))

@@ -2,65 +2,53 @@
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import are_numbers, are_tracked, cached_for_numbers, is_constant
+from functional_dists.special.constant import computed_once_for_numbers
 from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
 
 
 def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return low + (high - low) (tanh(x) + 1) / 2; away from the centre it is computed from the nearer bound.
+    """Return low + (high - low) (tanh(x) + 1) / 2, computed from the nearer bound, and strictly inside the bounds.
+
+    If no float lies between the bounds, the result is one of them. The `check` of a family reports such bounds.
 
     >>> squash(torch.tensor([0.0, -20.0]), torch.tensor(0.0), torch.tensor(1.0))
     tensor([5.0000e-01, 4.2484e-18])
     """
     span = _span(low, high)
-    constant = is_constant(x, low, high) if span.half_number is None else not are_tracked(x)
-    if span.is_mirrored and constant:
-        return _squash_mirrored(x, span)
-    distance = x.abs()
-    near = distance < 0.5
-    centre = span.middle + span.half * torch.tanh(x if constant else torch.where(near, x, 0.0))
-    from_end = span.width * torch.sigmoid(-2.0 * distance)
-    tail = torch.where(x < 0, low + from_end, high - from_end)
-    value = torch.where(near, centre, tail)
-    if span.is_mirrored is False or torch.compiler.is_compiling():
-        return value
-    # The value has the digits that `_squash_mirrored` gives a constant. The derivatives are those of `value`, which are
-    # more accurate than the derivatives of tanh.
-    mirrored = span.half.detach() * torch.tanh(x.detach())
-    accurate = mirrored if span.is_mirrored else torch.where(low == -high, mirrored, value.detach())
-    return accurate if constant else accurate + (value - value.detach())
-
-
-def _squash_mirrored(x: Tensor, span: "_Span") -> Tensor:
-    return torch.tanh(x) if span.is_unit else span.half * torch.tanh(x)
+    is_low = x < 0
+    minus_distance = torch.where(is_low, x, -x)
+    gap = _width(low, high) * torch.sigmoid(2.0 * minus_distance)
+    value = torch.where(is_low, low + gap, high - gap)
+    centre = span.middle + span.half * torch.tanh(x.detach())
+    digits = torch.where(minus_distance > span.central_above, centre, value).detach()
+    # The derivatives of `value` are accurate everywhere; those of tanh are not.
+    return torch.clamp(digits, span.first, span.last) + (value - value.detach())
 
 
 class _Span(NamedTuple):
-    width: Tensor
     half: Tensor
     middle: Tensor
-    half_number: float | None  # half the width, None if Python may not read the bounds
-    is_mirrored: bool | None  # whether low is -high, None if Python may not read the bounds
-    is_unit: bool = False  # whether the bounds are known to be -1 and 1
-    is_power: bool = False  # whether low is known to be -high, and high a power of 2
+    central_above: Tensor  # minus the distance from the centre up to which the formula of the centre has more digits
+    first: Tensor  # the first float inside
+    last: Tensor  # the last float inside
 
 
-@cached_for_numbers
+@computed_once_for_numbers
 def _span(low: Tensor, high: Tensor) -> _Span:
-    width = high - low
-    half = 0.5 * width
-    middle = low + half
-    if not are_numbers(low, high):
-        return _Span(width, half, middle, None, None)
-    first, last = low.item(), high.item()
-    is_mirrored = first == -last
-    is_power = is_mirrored and math.frexp(last)[0] == 0.5
-    return _Span(width, half, middle, 0.5 * (last - first), is_mirrored, is_mirrored and last == 1, is_power)
+    low, high = low.detach(), high.detach()
+    half = 0.5 * (high - low)
+    central_above = torch.where(low == -high, -math.inf, -0.5).to(low.dtype)
+    return _Span(half, low + half, central_above, *first_and_last_inside(low, high))
+
+
+@computed_once_for_numbers
+def _width(low: Tensor, high: Tensor) -> Tensor:
+    return high - low
 
 
 def unsquash(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -85,26 +73,20 @@ def pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     >>> x, log_slope[0]
     (tensor([0., inf]), tensor(0.))
     """
-    span = _span(low, high)
-    if is_constant(value, low, high) if span.half_number is None else not are_tracked(value):
-        return _pre_image(value, low, high, span)
     is_outside = (value <= low) | (value >= high)  # False for NaN
-    value = torch.where(is_outside, span.middle, value)
-    x, log_slope = _pre_image(value.detach(), low.detach(), high.detach(), span)
+    value = torch.where(is_outside, (low + 0.5 * (high - low)).detach(), value)
+    x, log_slope = _pre_image(value.detach(), low.detach(), high.detach())
     # The derivatives are those of x = 1/2 (log(below) - log(above)): exact, and simpler than those of the code above.
     below, above = log_growth(value - low), log_growth(high - value)
     x = torch.where(is_outside, x.detach() + math.inf, x + 0.5 * (below - above))  # NaN if a bound is NaN
     return x, log_slope + below + above - log_growth(high - low)
 
 
-def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[Tensor, Tensor]:
-    if span.is_power:  # the quotient is exact, and so is its distance to 1 where that is small
-        normalized = value if span.is_unit else value / high
-        return torch.atanh(normalized.clamp(-1.0, 1.0)), torch.log((high - value) * (1.0 + normalized))
-    below, above, width = value - low, high - value, span.width.detach()
+def _pre_image(value: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    below, above, width = value - low, high - value, high - low
     total, rounding = _two_sum(low, high)
     excess = (2.0 * value - total) - rounding  # below - above, exact near the centre
-    nearer, farther = torch.relu(torch.minimum(below, above)), torch.maximum(below, above)
+    nearer, farther = torch.minimum(below, above), torch.maximum(below, above)
     ratio = farther / width
     central = farther < 4.0 * nearer
     by_excess = torch.log1p(excess.abs() / nearer)
@@ -113,7 +95,7 @@ def _pre_image(value: Tensor, low: Tensor, high: Tensor, span: _Span) -> tuple[T
     return x, torch.log(2.0 * nearer * ratio)
 
 
-@cached_for_numbers
+@computed_once_for_numbers
 def _two_sum(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of the bounds and its rounding error (Knuth)."""
     total = low + high
@@ -139,27 +121,59 @@ def log_squash_slope(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     tensor(0.)
     """
     # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))
-    return plus_scaled(_log_slope_at_0(low, high), plus_scaled(x, softplus(x, -2.0), -2.0), -2.0)
+    return plus_scaled(_log_slope_at_0(low, high).to(x.dtype), plus_scaled(x, softplus(x, -2.0), -2.0), -2.0)
 
 
-@cached_for_numbers
+@computed_once_for_numbers
 def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
-    return torch.log(0.5 * (high - low)) + 2 * LOG_2
+    return torch.log(0.5 * (high.double() - low.double())) + 2 * LOG_2
+
+
+def log_growth_of_distances(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `log_growth` of the distances from a constant value to the bounds, and of the width, in float64.
+
+    Args:
+        x: The pre-image of the value, in float64.
+        low: The lower bound.
+        high: The upper bound.
+
+    >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    >>> torch.func.grad(lambda low: log_growth_of_distances(zero.double(), low, one)[0])(-one)
+    tensor(-1.)
+    """
+    low_growth, high_growth = _growth_over_width(low, high)
+    exponent = 2.0 * x.clamp(-340.0, 340.0)  # exp must not overflow
+    below = torch.log1p(-low_growth * (1.0 + torch.exp(-exponent)))
+    above = torch.log1p(high_growth * (1.0 + torch.exp(exponent)))
+    return below, above, torch.log1p(high_growth - low_growth)
+
+
+@computed_once_for_numbers
+def _growth_over_width(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the growths of the bounds, which are 0, as fractions of the width."""
+    low, high = low.double(), high.double()
+    width = (high - low).detach()
+    return (low - low.detach()) / width, (high - high.detach()) / width
 
 
 def strictly_inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return `value`, moved to the next float inside where it was rounded to a bound; derivatives pass through.
 
-    If no float lies between the bounds, the result is one of them. The `check` of a family reports such bounds.
-
     >>> strictly_inside(torch.tensor([0.5, 1.0]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([True, True])
     """
-    first, last = _first_and_last_inside(low, high)
-    if not are_tracked(value) if isinstance(first, float) else is_constant(value):
-        return torch.clamp(value, first, last)
     fixed = value.detach()
-    return value + (torch.clamp(fixed, first, last) - fixed)
+    return torch.clamp(fixed, *first_and_last_inside(low, high)) + (value - fixed)
+
+
+@computed_once_for_numbers
+def first_and_last_inside(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the last float inside the bounds, without derivatives.
+
+    >>> first_and_last_inside(torch.tensor(0.0), torch.tensor(1.0))
+    (tensor(1.4013e-45), tensor(1.0000))
+    """
+    return next_above(low.detach()), next_below(high.detach())
 
 
 def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -171,20 +185,11 @@ def off_bounds(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     >>> off_bounds(torch.tensor([0.5, 1.0, 1.5]), torch.tensor(-1.0), torch.tensor(1.0)) < 1
     tensor([ True,  True, False])
     """
-    if value.dtype == low.dtype == high.dtype and is_constant(value):
-        if value.is_cpu and value.numel() and are_numbers(low, high):
-            least, largest = torch.aminmax(value)
-            if low < least and largest < high:  # the usual case, in a third of the time of the code below
-                return value
-        first, last = _first_and_last_inside(low, high)
-        return torch.where(value == high, last, torch.where(value == low, first, value))
     floating = [t.dtype for t in (value, low, high) if t.is_floating_point()]
     coarse = max(floating, key=lambda dtype: torch.finfo(dtype).eps)
     dtype = functools.reduce(torch.promote_types, floating)
     fixed, low, high = (t.detach().to(dtype) for t in (value, low, high))
     moved = -_off_bound(-_off_bound(fixed, high, low, coarse), -low, -high, coarse)
-    if is_constant(value):
-        return moved
     return value + torch.where(moved == fixed, 0.0, moved - fixed)  # keeps an infinite value
 
 
@@ -195,13 +200,6 @@ def _off_bound(value: Tensor, high: Tensor, low: Tensor, coarse: torch.dtype) ->
         return torch.where(value == high, last, value)
     last = torch.where(last > low, last, next_below(high))  # close bounds may have no coarse float between them
     return torch.where((value >= high) & (value.to(coarse) == high.to(coarse)), last, value)
-
-
-@cached_for_numbers
-def _first_and_last_inside(low: Tensor, high: Tensor) -> tuple[Any, Any]:
-    """Return the first and last float inside, as Python numbers if possible: `clamp` takes longer for tensors."""
-    first, last = next_above(low.detach()), next_below(high.detach())
-    return (first.item(), last.item()) if are_numbers(low, high) else (first, last)
 
 
 def next_above(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
+from functional_dists.special.interval import first_and_last_inside
 from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_operands, window_weights
 from functional_dists.special.truncated_log_mass import cut_off, log_mass
 from functional_dists.special.truncated_quantile import standard_quantile
@@ -220,9 +221,9 @@ class DetachedQuantile(NamedTuple):
     of: Window
     deviation: Tensor  # the offset in standard deviations
 
-    def value(self) -> Tensor:
-        """Return the value."""
-        return self.of.anchor + self.offset()
+    def value(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the value, strictly inside the bounds."""
+        return torch.clamp(self.of.anchor + self.offset(), *first_and_last_inside(low, high))
 
     def offset(self) -> Tensor:
         """Return the offset from the anchor."""

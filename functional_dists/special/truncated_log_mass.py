@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import PLAIN_TENSORS, can_use_cache, operand
+from functional_dists.special.constant import PLAIN_TENSORS, can_use_cache, scalar
 from functional_dists.special.elementary import plus_scaled
 from functional_dists.special.gaussian import log_mills
 from functional_dists.special.quadrature import window_nodes, window_weights
@@ -41,7 +41,7 @@ def cut_off(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor, largest: 
     (tensor(-1.), tensor(7.0711))
     """
     fixed = slope.detach().abs()
-    root = torch.hypot(fixed, operand(math.sqrt(largest), slope))  # fixed^2 + largest may overflow
+    root = torch.hypot(fixed, scalar(math.sqrt(largest), slope))  # fixed^2 + largest may overflow
     reach = scale.detach() * (largest / (fixed + root))
     return torch.maximum(start, -reach), torch.minimum(stop, reach)
 
