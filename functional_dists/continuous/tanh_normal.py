@@ -20,6 +20,7 @@ import functional_dists.random as random
 import functional_dists.special as special
 from functional_dists.continuous.normal import noise_of_constant_value
 from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
+from functional_dists.kernels import are_known_equal
 from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_squash_slope
 from functional_dists.special import support as supports
@@ -151,25 +152,22 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     return sum_event(normal_entropy + torch.log(0.5 * (high - low)) + mean_log_sech2(loc, scale), event_dims)
 
 
-def _skip_integral_for_equal_numbers(general: Any) -> Any:
-    """Make `kl` skip its integral if the bounds are equal Python numbers, in compiled code too."""
+def _skip_integral_for_equal_bounds(general: Any) -> Any:
+    """Make `kl` skip its integral if the bounds are known to be equal; numbers are also known in compiled code."""
 
     @verb
     def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
         """Return the divergence of the normals, which the same bijection maps to p and q."""
-        return sum_event(special.normal_kl(p.loc, p.scale, q.loc, q.scale), event_dims)
+        per_element = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
+        return sum_event(per_element.expand(broadcast_shape(*p, *q)), event_dims)
 
     @functools.wraps(general)
     def dispatch(p: Any, q: Any, **options: Any) -> Any:
         p, q = as_params(Params, p), as_params(Params, q)
-        has_equal_bounds = _are_equal_numbers(p.low, q.low) and _are_equal_numbers(p.high, q.high)
+        has_equal_bounds = are_known_equal(p.low, q.low) and are_known_equal(p.high, q.high)
         return (kl if has_equal_bounds else general)(p, q, **options)
 
     return dispatch
-
-
-def _are_equal_numbers(a: Any, b: Any) -> bool:
-    return isinstance(a, (int, float)) and isinstance(b, (int, float)) and a == b
 
 
 @verb
@@ -182,14 +180,14 @@ def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     return supports.of_events(supports.open_interval(low, high), event_dims)
 
 
-@_skip_integral_for_equal_numbers
+@_skip_integral_for_equal_bounds
 @verb
 def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats; inf if q's interval does not cover p's.
 
     With equal bounds it is the divergence of the normals. Otherwise the trapezoidal rule integrates the log-ratio over
     p's noise: 341 nodes in float32 and 951 in float64, enough for scales up to 10. The integral is slow. It is skipped
-    if the bounds are equal Python numbers.
+    if the bounds are equal Python numbers, and in eager code on the CPU if they are equal constants.
 
     >>> kl(Params(torch.zeros(2), 1.0), Params(1.0, 1.0))
     tensor(1.)

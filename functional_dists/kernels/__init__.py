@@ -10,11 +10,13 @@ The C functions are compiled when the package is installed, if there is a C comp
 from collections.abc import Callable
 from typing import Any
 
-import functional_dists.extension as extension
-from functional_dists.kernels import categorical, normal, tanh_normal
-from functional_dists.special.constant import is_plain
+import torch
 
-__all__ = ["can_be_used", "find"]
+import functional_dists.extension as extension
+from functional_dists.kernels import categorical, normal, operands, tanh_normal
+from functional_dists.special.constant import PLAIN_TENSORS, is_plain
+
+__all__ = ["are_known_equal", "can_be_used", "find"]
 
 _PACKAGE = __name__.partition(".")[0] + "."
 _KERNELS: dict[str, Callable[..., Any]] = {
@@ -62,3 +64,18 @@ def find(verb: str, module: str) -> Callable[..., Any] | None:
 def can_be_used() -> bool:
     """Say whether kernels are built, and this is eager code outside of every transform, tracer and mode."""
     return is_plain() and extension.kernels is not None
+
+
+def are_known_equal(a: Any, b: Any) -> bool:
+    """Say whether two arguments are equal numbers, or in eager code equal constants on the CPU.
+
+    >>> are_known_equal(1, 1.0), are_known_equal(torch.ones(2), torch.ones(2)), are_known_equal(1.0, torch.ones(2))
+    (True, True, False)
+    """
+    if operands.is_number(a) and operands.is_number(b):
+        return bool(a == b)
+    return (
+        is_plain()
+        and all(type(x) in PLAIN_TENSORS and x.is_cpu and not operands.are_tracked(x) for x in (a, b))
+        and torch.equal(a, b)
+    )
