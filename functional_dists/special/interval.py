@@ -132,6 +132,8 @@ def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
 def log_growth_of_distances(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return `log_growth` of the distances from a constant value to the bounds, and of the width, in float64.
 
+    First and second derivatives are exact.
+
     Args:
         x: The pre-image of the value, in float64.
         low: The lower bound.
@@ -142,10 +144,10 @@ def log_growth_of_distances(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tenso
     tensor(-1.)
     """
     low_growth, high_growth = _growth_over_width(low, high)
-    exponent = 2.0 * x.clamp(-340.0, 340.0)  # exp must not overflow
-    below = torch.log1p(-low_growth * (1.0 + torch.exp(-exponent)))
-    above = torch.log1p(high_growth * (1.0 + torch.exp(exponent)))
-    return below, above, torch.log1p(high_growth - low_growth)
+    ratio = torch.exp(-2.0 * x.clamp(-340.0, 340.0))  # of the upper distance to the lower one; exp must not overflow
+    growths = -low_growth * (1.0 + ratio), high_growth * (1.0 + 1.0 / ratio), high_growth - low_growth
+    below, above, width = (growth - 0.5 * growth * growth for growth in growths)
+    return below, above, width
 
 
 @computed_once_for_numbers
