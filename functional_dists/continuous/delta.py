@@ -52,8 +52,7 @@ def rsample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
     >>> rsample(random.key(42), torch.full((2,), 0.5))
     tensor([0.5000, 0.5000])
     """
-    consume_entries(key, param.shape)  # checked and consumed as in other families, but not used
-    return param.expand((*random.size_of(sample_shape), *param.shape)).clone()
+    return _draw(key, param, sample_shape)
 
 
 sample = verb.sample(rsample)
@@ -68,7 +67,7 @@ def rsample_and_log_prob(
     >>> rsample_and_log_prob(random.key(42), torch.full((2,), 0.5))
     (tensor([0.5000, 0.5000]), tensor(0.))
     """
-    value = rsample(key, param, sample_shape=sample_shape)
+    value = _draw(key, param, sample_shape)
     return value, sum_event(_zeros_or_nan(value), event_dims)
 
 
@@ -81,7 +80,13 @@ def sample_and_log_prob(
     >>> sample_and_log_prob(random.key(42), torch.full((2,), 0.5))
     (tensor([0.5000, 0.5000]), tensor(0.))
     """
-    return rsample_and_log_prob(key, param.detach(), sample_shape=sample_shape, event_dims=event_dims)
+    value = _draw(key, param.detach(), sample_shape)
+    return value, sum_event(_zeros_or_nan(value), event_dims)
+
+
+def _draw(key: Source, param: Tensor, sample_shape: Shape) -> Tensor:
+    consume_entries(key, param.shape)  # checked and consumed as in other families, but not used
+    return param.expand((*random.size_of(sample_shape), *param.shape)).clone()
 
 
 def _zeros_or_nan(tensor: Tensor) -> Tensor:

@@ -54,23 +54,16 @@ def check(loc: Real, scale: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event), detached from the graph.
-
-    >>> sample(random.key(42), torch.zeros(2), 1.0)
-    tensor([-0.9702,  0.1940])
-    """
-    return (loc + scale * _noise(key, sample_shape, loc, scale)).detach()
-
-
-@verb
 def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable with respect to `loc` and `scale`.
+    """Draw a value of shape (*sample_shape, *batch, *event), differentiable with respect to `loc` and `scale`.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0)
     tensor([-0.9702,  0.1940])
     """
     return loc + scale * _noise(key, sample_shape, loc, scale)
+
+
+sample = verb.sample(rsample)
 
 
 @verb

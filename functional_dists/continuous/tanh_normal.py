@@ -63,25 +63,17 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
-def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), detached from the graph.
-
-    >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
-    tensor([-1.3720,  0.9791])
-    """
-    noise = _noise(key, sample_shape, loc, scale, low, high)
-    return special.squash(loc + scale * noise, low, high).detach()
-
-
-@verb(confine=special.strictly_inside)
 def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable with respect to every parameter.
+    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), differentiable by every parameter.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-1.3720,  0.9791])
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     return special.squash(loc + scale * noise, low, high)
+
+
+sample = verb.sample(rsample)
 
 
 @verb(confine=special.strictly_inside)

@@ -179,17 +179,13 @@ class Definition:
             spec = with_params(theirs, self.params, self.name or module.rpartition(".")[2], confine)
             first, last = int(spec.draws), int(spec.draws) + len(self.params._fields)
 
-            def call(*arguments: Any, **options: Any) -> Any:
-                if spec.num_params == 2:
-                    p, q = arguments
-                    return verb(change(*p), change(*q), **options)
-                params = change(*arguments[first:last])
-                return verb(*arguments[:first], *params, *arguments[last:], **options)
-
             def function(*arguments: Any, **options: Any) -> Any:
                 try:
-                    return call(*arguments, **options)
-                except (TypeError, ValueError) as error:  # of an option
+                    if spec.num_params == 2:
+                        return verb(change(*arguments[0]), change(*arguments[1]), **options)
+                    params = change(*arguments[first:last])
+                    return verb(*arguments[:first], *params, *arguments[last:], **options)
+                except (TypeError, ValueError) as error:  # of an option, which only the other verb checks
                     raise type(error)(str(error).replace(theirs.name, spec.name)) from None
 
             doc = other.__doc__ or ""
