@@ -204,10 +204,17 @@ class Definition:
         return self._register_verb(function, spec, docs.complete(doc, spec, self.described), signature)
 
     def sample(self, rsample: F) -> F:
-        """Return the verb `sample`: the value that `rsample` draws, detached from the graph."""
+        """Return the verb `sample`: the value that `rsample`, a verb of this family, draws, detached from the graph."""
+        draw, spec = _require_verb(rsample)
+        spec = spec._replace(name=f"{spec.name.rpartition('.')[0]}.sample")
+
+        # This calls the function and not the verb, so that no kernel of `rsample` runs where that of `sample` cannot.
+        def function(*tensors: Any, **options: Any) -> Any:
+            return draw(*tensors, **options).detach()
+
         sentence = "Draw the value that `rsample` draws, detached from the graph."
-        example = ">>> sample({arguments})\n{result}"
-        return self.mapped(rsample, Tensor.detach, docs.with_example(sentence, rsample, example), "sample")
+        doc = docs.with_example(sentence, rsample, ">>> sample({arguments})\n{result}")
+        return cast(F, self._register_derived(function, spec, doc, inspect.signature(rsample), rsample.__module__))
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
