@@ -175,6 +175,7 @@ class Definition:
 
         def derive(verb: Callable[..., Any], *, confine: Callable[..., Tensor] | None = None) -> Callable[..., Any]:
             other, theirs = _require_verb(verb)
+            run = _on_checked_tensors(verb)
             module = self.params.__module__
             spec = with_params(theirs, self.params, self.name or module.rpartition(".")[2], confine)
             first, last = int(spec.draws), int(spec.draws) + len(self.params._fields)
@@ -182,9 +183,9 @@ class Definition:
             def function(*arguments: Any, **options: Any) -> Any:
                 try:
                     if spec.num_params == 2:
-                        return verb(change(*arguments[0]), change(*arguments[1]), **options)
+                        return run(change(*arguments[0]), change(*arguments[1]), **options)
                     params = change(*arguments[first:last])
-                    return verb(*arguments[:first], *params, *arguments[last:], **options)
+                    return run(*arguments[:first], *params, *arguments[last:], **options)
                 except (TypeError, ValueError) as error:  # of an option, which only the other verb checks
                     raise type(error)(str(error).replace(theirs.name, spec.name)) from None
 
@@ -252,6 +253,13 @@ def _require_verb(verb: Any) -> _Verb:
     if found is None:
         raise TypeError(f"{verb!r} must be a verb, made by `define`")
     return found
+
+
+def _on_checked_tensors(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of a verb, for arguments that need no more checks; or the verb if it does more than checks."""
+    function, spec = _require_verb(verb)
+    does_more = spec.num_params == 1 or spec.fit or spec.confine or kernels.find(spec.name, verb.__module__)
+    return verb if does_more or verb.__wrapped__ is not function else function  # type: ignore[attr-defined]
 
 
 def _find_verb(verb: Any) -> _Verb | None:
