@@ -256,7 +256,7 @@ def _require_verb(verb: Any) -> _Verb:
 
 
 def _on_checked_tensors(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function of a verb, for arguments that need no more checks; or the verb if it does more than checks."""
+    """Return what runs a verb with checked arguments: its function, or the verb itself if it does more than checks."""
     function, spec = _require_verb(verb)
     does_more = spec.num_params == 1 or spec.fit or spec.confine or kernels.find(spec.name, verb.__module__)
     return verb if does_more or verb.__wrapped__ is not function else function  # type: ignore[attr-defined]
