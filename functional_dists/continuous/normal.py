@@ -176,24 +176,7 @@ def log_cdf(loc: Real, scale: Real, value: Real) -> Tensor:
     return log_ndtr((value - loc) / scale)
 
 
-@verb
-def survival(loc: Real, scale: Real, value: Real) -> Tensor:
-    """Return P(X > value), elementwise; other libraries call it `sf`.
-
-    >>> survival(torch.zeros(()), 1.0, 10.0)
-    tensor(7.6199e-24)
-    """
-    return ndtr((loc - value) / scale)
-
-
-@verb
-def log_survival(loc: Real, scale: Real, value: Real) -> Tensor:
-    """Return log P(X > value), elementwise; finite where the survival underflows.
-
-    >>> log_survival(torch.zeros(()), 1.0, 100.0)
-    tensor(-5005.5244)
-    """
-    return log_ndtr((loc - value) / scale)
+survival, log_survival = verb.survivals(cdf, log_cdf, lambda loc, scale, value: (-loc, scale, -value))
 
 
 @verb

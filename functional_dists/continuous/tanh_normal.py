@@ -234,24 +234,9 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     return with_tails(value, low, high, -math.inf, special.log_ndtr(standardized(loc, scale, low, high, value)), 0.0)
 
 
-@verb
-def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return P(Y > value), elementwise.
-
-    >>> survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
-    tensor([0.2914, 0.0000])
-    """
-    return with_tails(value, low, high, 1.0, special.ndtr(-standardized(loc, scale, low, high, value)), 0.0)
-
-
-@verb
-def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return log P(Y > value), elementwise.
-
-    >>> log_survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
-    tensor([-1.2331,    -inf])
-    """
-    return with_tails(value, low, high, 0.0, special.log_ndtr(-standardized(loc, scale, low, high, value)), -math.inf)
+survival, log_survival = verb.survivals(
+    cdf, log_cdf, lambda loc, scale, low, high, value: (-loc, scale, -high, -low, -value)
+)
 
 
 @verb(confine=special.strictly_inside)

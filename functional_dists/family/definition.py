@@ -150,15 +150,11 @@ class Definition:
 
     def mapped(self, verb: F, change: Callable[[Any], Any], doc: str, name: str | None = None) -> F:
         """Return a verb with the arguments of another one, which applies `change` to its result."""
-        spec = _require_verb(verb).specification
-        name = name or verb.__name__
-        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
 
         def function(*tensors: Any, **options: Any) -> Any:
             return change(verb(*tensors, **options))
 
-        signature = inspect.signature(verb)
-        return cast(F, self._register_derived(function, spec, doc, signature, verb.__module__))
+        return self._register_like(verb, name or verb.__name__, function, doc)
 
     def through(
         self, change: Callable[..., Any], replace: Mapping[str, str] | None = None
@@ -187,7 +183,7 @@ class Definition:
                     params = change(*arguments[first:last])
                     return run(*arguments[:first], *params, *arguments[last:], **options)
                 except (TypeError, ValueError) as error:  # of an option, which only the other verb checks
-                    raise type(error)(str(error).replace(theirs.name, spec.name)) from None
+                    raise type(error)(str(error).replace(theirs.name, spec.name)) from error
 
             doc = other.__doc__ or ""
             for old, new in (replace or {}).items():
@@ -204,18 +200,41 @@ class Definition:
         function.__module__, function.__doc__ = module, doc
         return self._register_verb(function, spec, docs.complete(doc, spec, self.described), signature)
 
+    def _register_like(self, verb: F, name: str, function: Callable[..., Any], doc: str) -> F:
+        """Make a function with the arguments of `verb` a verb."""
+        spec = _require_verb(verb).specification
+        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
+        return cast(F, self._register_derived(function, spec, doc, inspect.signature(verb), verb.__module__))
+
     def sample(self, rsample: F) -> F:
         """Return the verb `sample`: the value that `rsample`, a verb of this family, draws, detached from the graph."""
-        draw, spec = _require_verb(rsample)
-        spec = spec._replace(name=f"{spec.name.rpartition('.')[0]}.sample")
+        draw = _require_verb(rsample).function  # a kernel of `rsample` must not run where that of `sample` cannot
 
-        # This calls the function and not the verb, so that no kernel of `rsample` runs where that of `sample` cannot.
         def function(*tensors: Any, **options: Any) -> Any:
             return draw(*tensors, **options).detach()
 
         sentence = "Draw the value that `rsample` draws, detached from the graph."
         doc = docs.with_example(sentence, rsample, ">>> sample({arguments})\n{result}")
-        return cast(F, self._register_derived(function, spec, doc, inspect.signature(rsample), rsample.__module__))
+        return self._register_like(rsample, "sample", function, doc)
+
+    def survivals(self, cdf: F, log_cdf: F, mirror: Callable[..., tuple[Tensor, ...]]) -> tuple[F, F]:
+        """Return the verbs `survival` and `log_survival` of a continuous family: `cdf` and `log_cdf` of -X at -value.
+
+        Args:
+            cdf: P(X <= value).
+            log_cdf: Its logarithm.
+            mirror: `mirror(*parameters, value)` returns the parameters of -X, and -value.
+        """
+
+        def of_mirrored(verb: F, name: str, sentence: str, example: str) -> F:
+            run = _on_checked_tensors(verb)
+            doc = docs.with_example(sentence, verb, f">>> torch.allclose({name}({{arguments}}), {example})\nTrue")
+            return self._register_like(verb, name, lambda *tensors: run(*mirror(*tensors)), doc)
+
+        sentence = "Return P(X > value), elementwise; other libraries call it `sf`."
+        survival = of_mirrored(cdf, "survival", sentence, "1 - cdf({arguments})")
+        sentence = "Return log P(X > value), elementwise; finite where the survival underflows."
+        return survival, of_mirrored(log_cdf, "log_survival", sentence, "survival({arguments}).log()")
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
