@@ -46,36 +46,16 @@ def check(param: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Return the point, detached from the graph.
-
-    >>> sample(random.key(42), torch.zeros(2), sample_shape=(3,)).shape
-    torch.Size([3, 2])
-    """
-    return repeat_for_draws(key, param, sample_shape).detach()
-
-
-@verb
 def rsample(key: Source, param: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Return the point.
 
-    >>> rsample(random.key(42), torch.ones(2))
-    tensor([1., 1.])
+    >>> rsample(random.key(42), torch.full((2,), 0.5))
+    tensor([0.5000, 0.5000])
     """
-    return repeat_for_draws(key, param, sample_shape)
+    return _draw(key, param, sample_shape)
 
 
-@verb
-def sample_and_log_prob(
-    key: Source, param: Real, *, sample_shape: Shape = (), event_dims: int = 1
-) -> tuple[Tensor, Tensor]:
-    """Return the point, detached from the graph, and its log-probability, 0.
-
-    >>> sample_and_log_prob(random.key(42), torch.ones(2))
-    (tensor([1., 1.]), tensor(0.))
-    """
-    value = repeat_for_draws(key, param, sample_shape).detach()
-    return value, sum_event(zeros_or_nan(value), event_dims)
+sample = verb.sample(rsample)
 
 
 @verb
@@ -84,22 +64,34 @@ def rsample_and_log_prob(
 ) -> tuple[Tensor, Tensor]:
     """Return the point and its log-probability, 0.
 
-    >>> rsample_and_log_prob(random.key(42), torch.ones(2))
-    (tensor([1., 1.]), tensor(0.))
+    >>> rsample_and_log_prob(random.key(42), torch.full((2,), 0.5))
+    (tensor([0.5000, 0.5000]), tensor(0.))
     """
-    value = repeat_for_draws(key, param, sample_shape)
-    return value, sum_event(zeros_or_nan(value), event_dims)
+    value = _draw(key, param, sample_shape)
+    return value, sum_event(_zeros_or_nan(value), event_dims)
 
 
-def zeros_or_nan(*tensors: Tensor) -> Tensor:
-    """Return zeros without derivatives, NaN where one of the tensors is NaN."""
-    return nan_of(torch.zeros_like(tensors[0]), *(t.detach() for t in tensors))
+@verb
+def sample_and_log_prob(
+    key: Source, param: Real, *, sample_shape: Shape = (), event_dims: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return the point, detached from the graph, and its log-probability, 0.
+
+    >>> sample_and_log_prob(random.key(42), torch.full((2,), 0.5))
+    (tensor([0.5000, 0.5000]), tensor(0.))
+    """
+    value = _draw(key, param.detach(), sample_shape)
+    return value, sum_event(_zeros_or_nan(value), event_dims)
 
 
-def repeat_for_draws(key: Source, value: Tensor, sample_shape: Shape) -> Tensor:
-    """Return a copy of `value` for every draw; the key is checked and consumed as in other families, but not used."""
-    consume_entries(key, value.shape)
-    return value.expand((*random.size_of(sample_shape), *value.shape)).clone()
+def _draw(key: Source, param: Tensor, sample_shape: Shape) -> Tensor:
+    consume_entries(key, param.shape)  # checked and consumed as in other families, but not used
+    return param.expand((*random.size_of(sample_shape), *param.shape)).clone()
+
+
+def _zeros_or_nan(tensor: Tensor) -> Tensor:
+    """Return zeros without derivatives, NaN where the tensor is NaN."""
+    return nan_of(torch.zeros_like(tensor), tensor.detach())
 
 
 # -------------------------------------------------------------------------------------------------------- probability
@@ -109,39 +101,32 @@ def log_prob(
 ) -> Tensor:
     """Return 0 if every element of the value is within `atol + rtol |point|` of the point, else -inf.
 
-    >>> log_prob(torch.zeros(2), torch.tensor([[0.0, 0.0], [0.0, 0.1]]))
+    >>> log_prob(torch.full((2,), 0.5), torch.tensor([[0.5, 0.5], [0.5, 0.6]]))
     tensor([0., -inf])
     """
-    return sum_event(log_prob_at(param, value, *tolerances("delta.log_prob", param, atol, rtol)), event_dims)
-
-
-def log_prob_at(point: Tensor, value: Tensor, atol: Tensor, rtol: Tensor) -> Tensor:
-    """Return 0 where the value is within the tolerance of the point, else -inf."""
-    point, value = point.detach(), value.detach()
+    point, value = param.detach(), value.detach()
+    atol, rtol = _of_elements("atol", atol, point), _of_elements("rtol", rtol, point)
     tolerance = atol + rtol * point.abs()
     is_close = (value - point).abs() <= tolerance
-    return nan_of(torch.where(is_close, torch.zeros_like(value), -math.inf), point, value, tolerance)
+    log_prob = nan_of(torch.where(is_close, torch.zeros_like(value), -math.inf), point, value, tolerance)
+    return sum_event(log_prob, event_dims)
 
 
-def tolerances(function: str, param: Tensor, atol: float | Tensor, rtol: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Return `atol` and `rtol` as tensors that broadcast to the parameters."""
-    checked = (
-        per_element(
-            function, name, given, param.shape, dtype=param.dtype, device=param.device, within=NOT_NEGATIVE
-        ).detach()
-        for name, given in (("atol", atol), ("rtol", rtol))
-    )
-    return next(checked), next(checked)
+def _of_elements(name: str, given: float | Tensor, point: Tensor) -> Tensor:
+    """Return a tolerance as a tensor that broadcasts to the point."""
+    dtype, device = point.dtype, point.device
+    checked = per_element("delta.log_prob", name, given, point.shape, dtype=dtype, device=device, within=NOT_NEGATIVE)
+    return checked.detach()
 
 
 @verb
 def entropy(param: Real, *, event_dims: int = 1) -> Tensor:
     """Return the entropy, 0.
 
-    >>> entropy(torch.zeros(2))
+    >>> entropy(torch.full((2,), 0.5))
     tensor(0.)
     """
-    return sum_event(zeros_or_nan(param), event_dims)
+    return sum_event(_zeros_or_nan(param), event_dims)
 
 
 @verb
@@ -150,7 +135,7 @@ def support(
 ) -> Constraint:
     """Return the support as a constraint: the values within the tolerance of the point.
 
-    >>> support(torch.zeros(2), event_dims=0).check(torch.tensor([0.0, 0.1]))
+    >>> support(torch.full((2,), 0.5), event_dims=0).check(torch.tensor([0.5, 0.6]))
     tensor([ True, False])
     """
     return supports.of_events(supports.point(param, atol, rtol), event_dims)
@@ -163,71 +148,51 @@ def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])), event_dims=0)
     tensor([0., inf])
     """
-    return sum_event(kl_between(p.param, q.param), event_dims)
-
-
-def kl_between(p: Tensor, q: Tensor) -> Tensor:
-    """Return 0 where the points are equal, else +inf."""
-    p, q = torch.broadcast_tensors(p.detach(), q.detach())
-    return nan_of(torch.where(p == q, torch.zeros_like(p), math.inf), p, q)
+    p_point, q_point = torch.broadcast_tensors(p.param.detach(), q.param.detach())
+    divergence = torch.where(p_point == q_point, torch.zeros_like(p_point), math.inf)
+    return sum_event(nan_of(divergence, p_point, q_point), event_dims)
 
 
 @verb
 def cdf(param: Real, value: Real) -> Tensor:
     """Return P(X <= value), elementwise: 1 at and above the point, 0 below.
 
-    >>> cdf(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
-    tensor([0., 1., 1.])
+    >>> cdf(torch.full((2,), 0.5), torch.tensor([0.4, 0.5]))
+    tensor([0., 1.])
     """
-    return mass_up_to(param, value)
-
-
-def mass_up_to(point: Tensor, value: Tensor) -> Tensor:
-    """Return 1 at and above the point, 0 below."""
-    return nan_of((value >= point).to(point.dtype), point.detach(), value.detach())
-
-
-def mass_above(point: Tensor, value: Tensor) -> Tensor:
-    """Return 1 below the point, 0 at and above."""
-    return nan_of((value < point).to(point.dtype), point.detach(), value.detach())
-
-
-@verb
-def log_cdf(param: Real, value: Real) -> Tensor:
-    """Return log P(X <= value), elementwise.
-
-    >>> log_cdf(torch.zeros(()), torch.tensor([-1.0, 0.0]))
-    tensor([-inf, 0.])
-    """
-    return mass_up_to(param, value).log()
+    return nan_of((value >= param).to(param.dtype), param.detach(), value.detach())
 
 
 @verb
 def survival(param: Real, value: Real) -> Tensor:
     """Return P(X > value), elementwise: 1 below the point, 0 at and above.
 
-    >>> survival(torch.zeros(()), torch.tensor([-1.0, 0.0, 1.0]))
-    tensor([1., 0., 0.])
+    >>> survival(torch.full((2,), 0.5), torch.tensor([0.4, 0.5]))
+    tensor([1., 0.])
     """
-    return mass_above(param, value)
+    return 1 - cdf(param, value)
 
 
-@verb
-def log_survival(param: Real, value: Real) -> Tensor:
-    """Return log P(X > value), elementwise.
+_LOG_CDF = """Return log P(X <= value), elementwise.
 
-    >>> log_survival(torch.zeros(()), torch.tensor([-1.0, 0.0]))
-    tensor([0., -inf])
-    """
-    return mass_above(param, value).log()
+>>> log_cdf(torch.full((2,), 0.5), torch.tensor([0.4, 0.5]))
+tensor([-inf, 0.])
+"""
+_LOG_SURVIVAL = """Return log P(X > value), elementwise.
+
+>>> log_survival(torch.full((2,), 0.5), torch.tensor([0.4, 0.5]))
+tensor([0., -inf])
+"""
+log_cdf = verb.mapped(cdf, torch.log, _LOG_CDF, "log_cdf")
+log_survival = verb.mapped(survival, torch.log, _LOG_SURVIVAL, "log_survival")
 
 
 @verb
 def icdf(param: Real, value: Real) -> Tensor:
     """Return the quantile of a probability, elementwise: the point.
 
-    >>> icdf(torch.ones(2), 0.3)
-    tensor([1., 1.])
+    >>> icdf(torch.full((2,), 0.5), 0.3)
+    tensor([0.5000, 0.5000])
     """
     return nan_of(param, value.detach())
 
@@ -235,52 +200,25 @@ def icdf(param: Real, value: Real) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------ moments
 @verb
 def mean(param: Real) -> Tensor:
-    """Return the mean, the point.
+    """Return the mean, which is also the median and the mode: the point.
 
-    >>> mean(torch.ones(2))
-    tensor([1., 1.])
+    >>> mean(torch.full((2,), 0.5))
+    tensor([0.5000, 0.5000])
     """
     return param.clone()
 
 
-@verb
-def median(param: Real) -> Tensor:
-    """Return the median, the point.
-
-    >>> median(torch.ones(2))
-    tensor([1., 1.])
-    """
-    return param.clone()
-
-
-@verb
-def mode(param: Real) -> Tensor:
-    """Return the mode, the point.
-
-    >>> mode(torch.ones(2))
-    tensor([1., 1.])
-    """
-    return param.clone()
-
-
-deterministic = verb.deterministic(mode)
+median = mode = deterministic = mean
 
 
 @verb
 def variance(param: Real) -> Tensor:
     """Return the variance, 0.
 
-    >>> variance(torch.ones(2))
+    >>> variance(torch.full((2,), 0.5))
     tensor([0., 0.])
     """
-    return zeros_or_nan(param)
+    return _zeros_or_nan(param)
 
 
-@verb
-def stddev(param: Real) -> Tensor:
-    """Return the standard deviation, 0.
-
-    >>> stddev(torch.ones(2))
-    tensor([0., 0.])
-    """
-    return zeros_or_nan(param)
+stddev = verb.stddev(variance)

@@ -53,23 +53,16 @@ def check(loc: Real, scale: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
-def sample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event), detached from the graph.
-
-    >>> sample(random.key(42), torch.zeros(2), 1.0)
-    tensor([-0.9702,  0.1940])
-    """
-    return (loc + scale * _noise(key, sample_shape, loc, scale)).detach()
-
-
-@verb
 def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable with respect to `loc` and `scale`.
+    """Draw a value of shape (*sample_shape, *batch, *event), differentiable with respect to `loc` and `scale`.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0)
     tensor([-0.9702,  0.1940])
     """
     return loc + scale * _noise(key, sample_shape, loc, scale)
+
+
+sample = verb.sample(rsample)
 
 
 @verb
@@ -182,24 +175,7 @@ def log_cdf(loc: Real, scale: Real, value: Real) -> Tensor:
     return log_ndtr((value - loc) / scale)
 
 
-@verb
-def survival(loc: Real, scale: Real, value: Real) -> Tensor:
-    """Return P(X > value), elementwise; other libraries call it `sf`.
-
-    >>> survival(torch.zeros(()), 1.0, 10.0)
-    tensor(7.6199e-24)
-    """
-    return ndtr((loc - value) / scale)
-
-
-@verb
-def log_survival(loc: Real, scale: Real, value: Real) -> Tensor:
-    """Return log P(X > value), elementwise; finite where the survival underflows.
-
-    >>> log_survival(torch.zeros(()), 1.0, 100.0)
-    tensor(-5005.5244)
-    """
-    return log_ndtr((loc - value) / scale)
+survival, log_survival = verb.survivals(cdf, log_cdf, lambda loc, scale, value: (-loc, scale, -value))
 
 
 @verb

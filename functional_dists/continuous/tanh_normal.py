@@ -63,25 +63,17 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb(confine=special.strictly_inside)
-def sample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), detached from the graph.
-
-    >>> sample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
-    tensor([-1.3720,  0.9791])
-    """
-    noise = _noise(key, sample_shape, loc, scale, low, high)
-    return special.squash(loc + scale * noise, low, high).detach()
-
-
-@verb(confine=special.strictly_inside)
 def rsample(key: Source, loc: Real, scale: Real, low: Real, high: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw the value that `sample` draws, differentiable with respect to every parameter.
+    """Draw a value of shape (*sample_shape, *batch, *event) inside (low, high), differentiable by every parameter.
 
     >>> rsample(random.key(42), torch.zeros(2), 1.0, -2.0, 3.0)
     tensor([-1.3720,  0.9791])
     """
     noise = _noise(key, sample_shape, loc, scale, low, high)
     return special.squash(loc + scale * noise, low, high)
+
+
+sample = verb.sample(rsample)
 
 
 @verb(confine=special.strictly_inside)
@@ -223,24 +215,9 @@ def log_cdf(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tenso
     return with_tails(value, low, high, -math.inf, special.log_ndtr(standardized(loc, scale, low, high, value)), 0.0)
 
 
-@verb
-def survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return P(Y > value), elementwise.
-
-    >>> survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
-    tensor([0.2914, 0.0000])
-    """
-    return with_tails(value, low, high, 1.0, special.ndtr(-standardized(loc, scale, low, high, value)), 0.0)
-
-
-@verb
-def log_survival(loc: Real, scale: Real, low: Real, high: Real, value: Real) -> Tensor:
-    """Return log P(Y > value), elementwise.
-
-    >>> log_survival(torch.zeros(2), 1.0, -1.0, 1.0, torch.tensor([0.5, 1.0]))
-    tensor([-1.2331,    -inf])
-    """
-    return with_tails(value, low, high, 0.0, special.log_ndtr(-standardized(loc, scale, low, high, value)), -math.inf)
+survival, log_survival = verb.survivals(
+    cdf, log_cdf, lambda loc, scale, low, high, value: (-loc, scale, -high, -low, -value)
+)
 
 
 @verb(confine=special.strictly_inside)

@@ -325,20 +325,9 @@ def variance(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
     >>> variance(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
     tensor([0.0060, 0.1934])
     """
-    return _variance(loc, scale, low, high)
-
-
-@verb
-def stddev(loc: Real, scale: Real, low: Real, high: Real) -> Tensor:
-    """Return the standard deviation, elementwise, the root of the variance.
-
-    >>> stddev(torch.tensor([4.0, 0.0]), 0.5, -1.0, 1.0)
-    tensor([0.0774, 0.4398])
-    """
-    return _variance(loc, scale, low, high).sqrt()
-
-
-def _variance(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     mass = truncated.window(loc, scale, low, high).mass()
     offset = mass.offset
     return mass.mean((offset - mass.mean(offset)).square())
+
+
+stddev = verb.stddev(variance)

@@ -11,14 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.discrete import categorical
 from functional_dists.family import Index, Real, RowReal, define, require
-from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
-from functional_dists.special import support as supports
 
 
 class Params(NamedTuple):
@@ -73,89 +70,30 @@ def table(scores: Tensor) -> tuple[Tensor, None]:
     return logits_of(scores), None
 
 
-# -------------------------------------------------------------------------------------------------------------- draws
-@verb
-def sample(key: Source, scores: Real, *, sample_shape: Shape = ()) -> Tensor:
-    """Draw outcomes by the inverse cdf.
+# ----------------------------------------------------------------------------------------------------- of the logits
+_of_logits = verb.through(
+    lambda scores: categorical.Params(logits_of(scores)),
+    {
+        "a category": "an outcome",
+        "category": "outcome",
+        "categories": "outcomes",
+        "[1.0, 3.0, 3.0]": "[1.0, 2.0, 0.0]",  # the scores of these logits
+    },
+)
 
-    >>> sample(random.key(42), torch.zeros(3), sample_shape=(6,))
-    tensor([1, 2, 2, 1, 1, 1])
-    """
-    return categorical.sample(key, logits_of(scores), sample_shape=sample_shape)
-
-
-@verb
-def sample_and_log_prob(key: Source, scores: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
-
-    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(3))
-    >>> log_prob
-    tensor(-1.0986)
-    """
-    return categorical.sample_and_log_prob(key, logits_of(scores), sample_shape=sample_shape)
-
-
-# -------------------------------------------------------------------------------------------------------- probability
-@verb
-def log_prob(scores: Real, value: Index) -> Tensor:
-    """Return the log-probability of an outcome; -inf for one that does not exist.
-
-    >>> log_prob(torch.zeros(4), torch.tensor([0, 3, 4]))
-    tensor([-1.3863, -1.3863,    -inf])
-    """
-    return categorical.log_prob(logits_of(scores), value)
+sample = _of_logits(categorical.sample)
+sample_and_log_prob = _of_logits(categorical.sample_and_log_prob)
+log_prob = _of_logits(categorical.log_prob)
+probs = _of_logits(categorical.probs)
+normalized_logits = _of_logits(categorical.normalized_logits)
+entropy = _of_logits(categorical.entropy)
+support = _of_logits(categorical.support)
+kl = _of_logits(categorical.kl)
+mode = _of_logits(categorical.mode)
+deterministic = verb.deterministic(mode)
 
 
-@verb
-def probs(scores: Real) -> Tensor:
-    """Return the probabilities of all outcomes.
-
-    >>> probs(torch.tensor([9.0, 0.0, -math.inf]))
-    tensor([0.5000, 0.5000, 0.0000])
-    """
-    return softmax.probs(softmax_terms(scores))
-
-
-@verb
-def normalized_logits(scores: Real) -> Tensor:
-    """Return the log-probabilities of all outcomes.
-
-    >>> normalized_logits(torch.zeros(4))
-    tensor([-1.3863, -1.3863, -1.3863, -1.3863])
-    """
-    return softmax.log_probs(softmax_terms(scores))
-
-
-@verb
-def entropy(scores: Real) -> Tensor:
-    """Return the entropy in nats.
-
-    >>> entropy(torch.zeros(4))
-    tensor(1.3863)
-    """
-    return categorical.entropy(logits_of(scores))
-
-
-@verb
-def support(scores: Real) -> Constraint:
-    """Return the support as a constraint: the outcomes of finite log-probability.
-
-    >>> support(torch.zeros(3)).check(torch.tensor([0, 2, 3]))
-    tensor([ True,  True, False])
-    """
-    return supports.outcomes(supports.allowed(logits_of(scores), None))
-
-
-@verb
-def kl(p: Params, q: Params) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p || q) in nats.
-
-    >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
-    tensor(0.1201)
-    """
-    return categorical.kl(categorical.Params(logits_of(p.scores)), categorical.Params(logits_of(q.scores)))
-
-
+# ------------------------------------------------------------------------------------------------------ distribution
 @verb
 def cdf(scores: Real, value: Index) -> Tensor:
     """Return P(X <= value).
@@ -273,16 +211,3 @@ def median(scores: Real) -> Tensor:
     tensor(1)
     """
     return _quantile(scores, torch.full_like(scores[..., 0], 0.5))
-
-
-@verb
-def mode(scores: Real) -> Tensor:
-    """Return the most probable outcome, the first among equals.
-
-    >>> mode(torch.zeros(4))
-    tensor(0)
-    """
-    return softmax.mode(logits_of(scores), None)
-
-
-deterministic = verb.deterministic(mode)

@@ -3,14 +3,14 @@
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
 
 import functional_dists.kernels as kernels
-from functional_dists.family import docs
+from functional_dists.family import docs, signatures
 from functional_dists.family.arguments import (
     as_params,
     check_options,
@@ -18,9 +18,8 @@ from functional_dists.family.arguments import (
     to_one_dtype,
     to_positional,
 )
-from functional_dists.family.kinds import Parameters
 from functional_dists.family.shapes import checked_shape, resolved_event_dims
-from functional_dists.family.specification import Fit, Specification, parse, positional_names
+from functional_dists.family.specification import Fit, Specification, parse, positional_names, with_params
 from functional_dists.family.trees import has_pytree, map_leaves
 from functional_dists.random import Source, size_of
 from functional_dists.special.elementary import root
@@ -127,12 +126,12 @@ class Definition:
         passes_to: Callable[..., Any] | None,
     ) -> F:
         family = self.name or function.__module__.rpartition(".")[2]
-        passed = tuple(_options_of(passes_to))
+        passed = tuple(signatures.options_of(passes_to))
         spec = parse(
             function, self.params, family, confine=confine, fit=fit, keeps_dtypes=keeps_dtypes, more_options=passed
         )
         doc = docs.complete(function.__doc__, spec, self.described)
-        return cast(F, self._register_verb(function, spec, doc, _signature(function, spec, passes_to)))
+        return cast(F, self._register_verb(function, spec, doc, signatures.of_function(function, spec, passes_to)))
 
     def _register_verb(
         self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature | None
@@ -151,19 +150,91 @@ class Definition:
 
     def mapped(self, verb: F, change: Callable[[Any], Any], doc: str, name: str | None = None) -> F:
         """Return a verb with the arguments of another one, which applies `change` to its result."""
-        spec = specification_of(verb)
-        if spec is None:
-            raise TypeError(f"mapped: {verb!r} must be a verb, made by `define`")
-        name = name or verb.__name__
-        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
 
         def function(*tensors: Any, **options: Any) -> Any:
             return change(verb(*tensors, **options))
 
-        function.__name__ = function.__qualname__ = name
-        function.__module__ = verb.__module__
-        doc = docs.complete(doc, spec, self.described)
-        return cast(F, self._register_verb(function, spec, doc, inspect.signature(verb)))
+        return self._register_like(verb, name or verb.__name__, function, doc)
+
+    def through(
+        self, change: Callable[..., Any], replace: Mapping[str, str] | None = None
+    ) -> Callable[..., Callable[..., Any]]:
+        """Return a function that makes verbs of another family verbs of this one.
+
+        Args:
+            change: `change(*parameters)` returns the `Params` of the other family.
+            replace: Texts to replace in the docstrings of the other family, such as the parameters of the examples.
+
+        Returns:
+            A function of a verb of the other family. It takes the option `confine`, as the decorator does.
+        """
+
+        def derive(verb: Callable[..., Any], *, confine: Callable[..., Tensor] | None = None) -> Callable[..., Any]:
+            other, theirs = _require_verb(verb)
+            run = _on_checked_tensors(verb)
+            module = self.params.__module__
+            spec = with_params(theirs, self.params, self.name or module.rpartition(".")[2], confine)
+            first, last = int(spec.draws), int(spec.draws) + len(self.params._fields)
+
+            def function(*arguments: Any, **options: Any) -> Any:
+                try:
+                    if spec.num_params == 2:
+                        return run(change(*arguments[0]), change(*arguments[1]), **options)
+                    params = change(*arguments[first:last])
+                    return run(*arguments[:first], *params, *arguments[last:], **options)
+                except (TypeError, ValueError) as error:  # of an option, which only the other verb checks
+                    raise type(error)(str(error).replace(theirs.name, spec.name)) from error
+
+            doc = other.__doc__ or ""
+            for old, new in (replace or {}).items():
+                doc = doc.replace(old, new)
+            signature = signatures.with_params(inspect.signature(verb), theirs, spec)
+            return self._register_derived(function, spec, doc, signature, module)
+
+        return derive
+
+    def _register_derived(
+        self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature, module: str
+    ) -> Callable[..., Any]:
+        function.__name__ = function.__qualname__ = spec.name.rpartition(".")[2]
+        function.__module__, function.__doc__ = module, doc
+        return self._register_verb(function, spec, docs.complete(doc, spec, self.described), signature)
+
+    def _register_like(self, verb: F, name: str, function: Callable[..., Any], doc: str) -> F:
+        """Make a function with the arguments of `verb` a verb."""
+        spec = _require_verb(verb).specification
+        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
+        return cast(F, self._register_derived(function, spec, doc, inspect.signature(verb), verb.__module__))
+
+    def sample(self, rsample: F) -> F:
+        """Return the verb `sample`: the value that `rsample`, a verb of this family, draws, detached from the graph."""
+        draw = _require_verb(rsample).function  # a kernel of `rsample` must not run where that of `sample` cannot
+
+        def function(*tensors: Any, **options: Any) -> Any:
+            return draw(*tensors, **options).detach()
+
+        sentence = "Draw the value that `rsample` draws, detached from the graph."
+        doc = docs.with_example(sentence, rsample, ">>> sample({arguments})\n{result}")
+        return self._register_like(rsample, "sample", function, doc)
+
+    def survivals(self, cdf: F, log_cdf: F, mirror: Callable[..., tuple[Tensor, ...]]) -> tuple[F, F]:
+        """Return the verbs `survival` and `log_survival` of a continuous family: `cdf` and `log_cdf` of -X at -value.
+
+        Args:
+            cdf: P(X <= value).
+            log_cdf: Its logarithm.
+            mirror: `mirror(*parameters, value)` returns the parameters of -X, and -value.
+        """
+
+        def of_mirrored(verb: F, name: str, sentence: str, example: str) -> F:
+            run = _on_checked_tensors(verb)
+            doc = docs.with_example(sentence, verb, f">>> torch.allclose({name}({{arguments}}), {example})\nTrue")
+            return self._register_like(verb, name, lambda *tensors: run(*mirror(*tensors)), doc)
+
+        sentence = "Return P(X > value), elementwise; other libraries call it `sf`."
+        survival = of_mirrored(cdf, "survival", sentence, "1 - cdf({arguments})")
+        sentence = "Return log P(X > value), elementwise; finite where the survival underflows."
+        return survival, of_mirrored(log_cdf, "log_survival", sentence, "survival({arguments}).log()")
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
@@ -196,40 +267,26 @@ def register(verb: Callable[..., Any], like: Callable[..., Any], event_dims: int
         _VERBS[verb] = found._replace(specification=found.specification._replace(event_dims=event_dims))
 
 
+def _require_verb(verb: Any) -> _Verb:
+    found = _find_verb(verb)
+    if found is None:
+        raise TypeError(f"{verb!r} must be a verb, made by `define`")
+    return found
+
+
+def _on_checked_tensors(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what runs a verb with checked arguments: its function, or the verb itself if it does more than checks."""
+    function, spec = _require_verb(verb)
+    does_more = spec.num_params == 1 or spec.fit or spec.confine or kernels.find(spec.name, verb.__module__)
+    return verb if does_more or verb.__wrapped__ is not function else function  # type: ignore[attr-defined]
+
+
 def _find_verb(verb: Any) -> _Verb | None:
     while verb is not None:
         if inspect.isfunction(verb) and verb in _VERBS:
             return _VERBS[verb]
         verb = getattr(verb, "__wrapped__", None)
     return None
-
-
-def _signature(
-    function: Callable[..., Any], spec: Specification, passes_to: Callable[..., Any] | None
-) -> inspect.Signature | None:
-    """Return the signature that users see, or None if it is that of the function."""
-    defaults = spec.defaults if spec.arguments and spec.arguments[-1].is_parameter else {}
-    if spec.num_params != 1 and not defaults and passes_to is None:
-        return None
-    own = inspect.signature(function)
-    positional, options = [], {}
-    for parameter in own.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            options[parameter.name] = parameter
-        elif spec.num_params == 1 and parameter.annotation in (spec.params, Parameters):
-            fields = spec.params.__annotations__.items()
-            positional += [parameter.replace(name=name, annotation=annotation) for name, annotation in fields]
-        elif parameter.kind is not parameter.VAR_KEYWORD:
-            positional.append(parameter)
-    options |= {name: option for name, option in _options_of(passes_to).items() if name not in options}
-    positional = [p.replace(default=defaults.get(p.name, p.default)) for p in positional]
-    return own.replace(parameters=[*positional, *options.values()])
-
-
-def _options_of(verb: Callable[..., Any] | None) -> dict[str, inspect.Parameter]:
-    """Return the keyword-only arguments of a verb, none of no verb."""
-    parameters = inspect.signature(verb).parameters.values() if verb else ()
-    return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 # --------------------------------------------------------------------------------------------------------- the wrapper

@@ -9,7 +9,7 @@ from torch import Tensor
 from functional_dists.family.kinds import Kind, Parameters, kind_of
 from functional_dists.random import Source
 
-__all__ = ["Argument", "Specification", "parse", "positional_names"]
+__all__ = ["Argument", "Specification", "parse", "positional_names", "with_params"]
 
 Fit = Callable[..., torch.Size]
 
@@ -90,9 +90,7 @@ def parse(
     arguments: list[Argument] = []
     for name, annotation in list(zip(names, annotations, strict=True))[draws:]:
         if annotation in (params, Parameters):
-            prefix = f"{name}." if num_params == 2 else ""
-            kinds = ((field, kind_of(params.__annotations__[field])) for field in params._fields)
-            arguments += [Argument(prefix + field, _require_kind(field, kind), True) for field, kind in kinds]
+            arguments += _fields_of(params, f"{name}." if num_params == 2 else "")
         else:
             arguments.append(Argument(name, _require_kind(name, kind_of(annotation)), name in params._fields))
     options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
@@ -114,6 +112,26 @@ def parse(
 def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names of the positional arguments, without the slow `inspect.signature`."""
     return function.__code__.co_varnames[: function.__code__.co_argcount]
+
+
+def with_params(spec: Specification, params: Any, family: str, confine: Callable[..., Tensor] | None) -> Specification:
+    """Return the specification of a verb of another family, with the parameters and the name of this one."""
+    is_pair = spec.num_params == 2
+    fields = [*_fields_of(params, "p."), *_fields_of(params, "q.")] if is_pair else _fields_of(params, "")
+    return spec._replace(
+        name=f"{family}.{spec.name.rpartition('.')[2]}",
+        params=params,
+        arguments=(*fields, *(argument for argument in spec.arguments if not argument.is_parameter)),
+        num_params=2 if is_pair else 0,
+        confine=confine,
+        fit=None,
+    )
+
+
+def _fields_of(params: Any, prefix: str) -> list[Argument]:
+    """Return the arguments that stand for the fields of `Params`."""
+    kinds = ((field, kind_of(params.__annotations__[field])) for field in params._fields)
+    return [Argument(prefix + field, _require_kind(field, kind), True) for field, kind in kinds]
 
 
 def _require_kind(name: str, kind: Kind | None) -> Kind:
