@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from functional_dists import extension, masked_categorical, normal, random, special, tanh_normal, truncated_normal
+from functional_dists import masked_categorical, normal, random, special, tanh_normal, truncated_normal
 from functional_dists.family import Real, define
+from functional_dists.random import extension
 from functional_dists.special import constant, quadrature, truncated_log_mass
 from tests.families import VERBS, call_of
 

@@ -32,8 +32,8 @@ from functional_dists import (
     random,
     tanh_normal,
 )
-from functional_dists.extension import without_kernels
 from functional_dists.kernels import can_be_used, operands
+from functional_dists.random.extension import without_kernels
 from functional_dists.special import choice
 
 KEY = random.key(11)

@@ -4,13 +4,13 @@ A kernel takes the arguments of its verb as the user gave them, and returns the 
 if it cannot; then the verb's own formula runs, and raises the proper error if an argument is wrong. Draws are equal to
 the bit. Other results may differ by a few ulp, since kernels compute in float64 and round once.
 
-The C functions are compiled when the package is installed, if there is a C compiler; see `extension`.
+The C functions are compiled when the package is installed, if there is a C compiler; see `random.extension`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import functional_dists.extension as extension
+import functional_dists.random.extension as extension
 from functional_dists.kernels import categorical, normal, tanh_normal
 from functional_dists.special.constant import is_plain
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import functional_dists.extension as extension
+import functional_dists.random.extension as extension
 from functional_dists.kernels.operands import address, is_readable, layout_of_events, layouts, new, summed_to
 from functional_dists.special import softmax
 from functional_dists.special.constant import is_plain

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-import functional_dists.extension as extension
 import functional_dists.random as random
+import functional_dists.random.extension as extension
 from functional_dists.kernels import gradients, operands
 from functional_dists.kernels.operands import address, layouts, new
 from functional_dists.random import Source
