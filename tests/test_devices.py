@@ -36,10 +36,13 @@ from functional_dists import (
 from functional_dists.composite import Head, chain
 from functional_dists.random import ops
 from functional_dists.special import choice, constant, truncated_quantile, vectorized
-from tests.families import DIFFERENTIABLE, VERBS, call_of, keyed_call_of
+from tests.families import COMBINED_VERBS, call_of, is_differentiable, keyed_call_of
+from tests.families import VERBS as FAMILIES_VERBS
 from tests.test_constants import forget
 
+VERBS = [*FAMILIES_VERBS, *COMBINED_VERBS]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
+DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if is_differentiable(name, verb)]
 NOT_BUILT = "this PyTorch is built without CUDA, and can neither index nor differentiate fake CUDA tensors"
 READS = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2")
 # What the package's own operations run on a GPU; fake tensors would leave it out.
