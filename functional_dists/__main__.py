@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 import functional_dists
-from functional_dists.extension import kernels
 from functional_dists.family import verbs
+from functional_dists.random.extension import kernels
 
 
 def families() -> dict[str, Any]:

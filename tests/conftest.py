@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from functional_dists import extension
+from functional_dists.random import extension
 
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("reproducible")

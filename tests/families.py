@@ -13,6 +13,7 @@ from functional_dists import (
     bind,
     categorical,
     delta,
+    independent,
     independent_normal,
     llm_masked_categorical,
     masked_categorical,
@@ -47,7 +48,7 @@ class Row(NamedTuple):
     name: str
     family: Any
     event_dims: int | None  # the default, where there is that option
-    parameters: dict[str, tuple[float, ...]]  # an example of shape (EVENT,)
+    parameters: dict[str, tuple[Any, ...]]  # an example of shape (EVENT,)
     value: tuple[float, ...] | int  # inside the support of the example
     mp_log_density: Callable[..., Any] | None = None  # of one element, in mpmath: f(value, *parameters)
 
@@ -102,11 +103,21 @@ FAMILIES = [
     Row("delta", delta, 1, {"param": _REAL}, _REAL),
     Row("tanh_delta", tanh_delta, 1, {"param": _REAL, **_BOUNDS}, _BOUNDED),
 ]
+# Examples of another shape than (EVENT,), for the tests of transformations, which know no shapes.
+COMBINED = [
+    Row(
+        "independent_categorical",
+        independent(categorical),
+        None,
+        {"logits": ((0.3, -1.1, 0.8), (0.1, 0.5, -0.7))},
+        (2, 0),
+    ),
+]
 CONTINUOUS = [row.name for row in FAMILIES if row.is_continuous]
 POINTS = [row.name for row in FAMILIES if row.is_point]
 DISCRETE = [row.name for row in FAMILIES if not row.is_continuous and not row.is_point]
 ONE_HOT = [row.name for row in FAMILIES if row.is_one_hot]
-BY_NAME = {row.name: row for row in FAMILIES}
+BY_NAME = {row.name: row for row in (*FAMILIES, *COMBINED)}
 
 # A second set of parameters for the verbs of two distributions; what is missing is shared.
 _OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4), "scores": (0.1, 0.6, -0.3)}
@@ -132,6 +143,9 @@ class Call(NamedTuple):
 # between the same functions.
 DISTINCT = ("tanh_normal", "truncated_normal", "masked_categorical", "ordinal")
 VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb not in ("check", "support")]
+COMBINED_VERBS = [
+    (row.name, verb) for row in COMBINED for verb in verbs(row.family) if verb not in ("check", "support")
+]
 _MOVED = ("rsample", "rsample_and_log_prob", "mean", "median", "mode", "deterministic", "icdf")  # of a point
 _COUNTED = ("sample", "mode", "deterministic", "median", "icdf")  # integers
 
@@ -139,7 +153,7 @@ _COUNTED = ("sample", "mode", "deterministic", "median", "icdf")  # integers
 def is_differentiable(name: str, verb: str) -> bool:
     if name in POINTS:
         return verb in _MOVED
-    return verb not in ("sample", "sample_pretanh") and not (name in DISCRETE and verb in _COUNTED)
+    return verb not in ("sample", "sample_pretanh") and (BY_NAME[name].is_continuous or verb not in _COUNTED)
 
 
 DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if is_differentiable(name, verb)]
@@ -151,7 +165,9 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     function = verbs(row.family)[verb]
     parameters = {key: _example(numbers, dtype, batch) for key, numbers in row.parameters.items()}
     if verb == "kl":
-        others = {**{key: _OTHER[key] for key in _OTHER if key in parameters}, **_WIDER.get(name, {})}
+        others: dict[str, Any] = {**{key: _OTHER[key] for key in _OTHER if key in parameters}, **_WIDER.get(name, {})}
+        if row in COMBINED:
+            others = {key: (other, other[::-1]) for key, other in others.items()}
         other = {**parameters, **{key: _example(numbers, dtype, batch) for key, numbers in others.items()}}
         size = len(parameters)
         return Call(
@@ -192,11 +208,11 @@ def _bounds(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: parameters[key] for key in ("low", "high") if key in parameters}
 
 
-def _example(numbers: tuple[float, ...] | int, dtype: torch.dtype, batch: tuple[int, ...]) -> Tensor:
+def _example(numbers: tuple[Any, ...] | int, dtype: torch.dtype, batch: tuple[int, ...]) -> Tensor:
     """Return `numbers` for every element of the batch, real ones each with a small shift of its own."""
     example = torch.tensor(numbers)
     if not example.is_floating_point():
         return example.expand((*batch, *example.shape)).clone()
     count = math.prod(batch)
-    shift = 0.01 * torch.arange(count, dtype=torch.float64).reshape(*batch, 1)
+    shift = 0.01 * torch.arange(count, dtype=torch.float64).reshape(*batch, *[1] * example.ndim)
     return (torch.tensor(numbers, dtype=torch.float64) + shift).to(dtype)

@@ -80,6 +80,12 @@ def test_scores_of_independent_elements_are_summed_over_their_axes() -> None:
     torch.testing.assert_close(vmap(independent(categorical).entropy)(LOGITS), categorical.entropy(LOGITS).sum(-1))
 
 
+def test_the_support_of_independent_elements_is_that_of_their_vectors() -> None:
+    support = independent(categorical).support(torch.zeros(4, 3))
+    assert support.event_dim == 1
+    assert support.check(torch.tensor([[0, 1, 2, 2], [0, 1, 2, 3]])).tolist() == [True, False]
+
+
 def test_independent_elements_of_a_family_with_event_dims_have_more_of_them() -> None:
     value = torch.zeros(4, 3)
     assert independent(normal, 2).log_prob(value, 1.0, value).shape == ()

@@ -17,6 +17,7 @@ from functional_dists.family.trees import fnv1a
 from tests.accuracy.goals import NAMES as MEASURED
 from tests.families import (
     BY_NAME,
+    COMBINED_VERBS,
     CONTINUOUS,
     DIFFERENTIABLE,
     DISCRETE,
@@ -27,6 +28,7 @@ from tests.families import (
     POINTS,
     VERBS,
     call_of,
+    is_differentiable,
     keyed_call_of,
 )
 
@@ -35,6 +37,10 @@ SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob"
 SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
 OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol")  # options of single families
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
+# The tests of transformations know no shapes, so that they also run over the families with other examples.
+TRANSFORMED = [*VERBS, *COMBINED_VERBS]
+KEYED = [(name, verb) for name, verb in TRANSFORMED if "sample" in verb]
+DERIVED = [(name, verb) for name, verb in TRANSFORMED if is_differentiable(name, verb)]
 
 
 def parts(result: Any) -> tuple[Tensor, ...]:
@@ -115,7 +121,7 @@ def test_signature(name: str, verb: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- transforms
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+@pytest.mark.parametrize(("name", "verb"), TRANSFORMED)
 def test_vmap_over_any_subset_is_the_loop(name: str, verb: str) -> None:
     single, batched = call_of(name, verb), call_of(name, verb, batch=BATCH)
     count = len(single.tensors)
@@ -131,7 +137,7 @@ def test_vmap_over_any_subset_is_the_loop(name: str, verb: str) -> None:
         assert_same(got, tuple(torch.stack(lane) for lane in zip(*lanes, strict=True)), rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+@pytest.mark.parametrize(("name", "verb"), TRANSFORMED)
 def test_transforms_agree_with_what_kernels_compute(name: str, verb: str) -> None:
     """Compiled kernels serve float32 in eager code alone: `vmap` and `grad` are left to PyTorch's operations."""
     call = call_of(name, verb, torch.float32, BATCH)
@@ -139,7 +145,7 @@ def test_transforms_agree_with_what_kernels_compute(name: str, verb: str) -> Non
     loop = [parts(call.function(*row)) for row in rows]
     lanes = tuple(torch.stack(lane) for lane in zip(*loop, strict=True))
     assert_same(vmap(call.function)(*call.tensors), lanes, rtol=2e-6, atol=2e-6)
-    if (name, verb) not in DIFFERENTIABLE:
+    if (name, verb) not in DERIVED:
         return
     tracked = [t.clone().requires_grad_() if i in call.real else t for i, t in enumerate(call.tensors)]
     asked = [tracked[i] for i in call.real]
@@ -148,7 +154,7 @@ def test_transforms_agree_with_what_kernels_compute(name: str, verb: str) -> Non
     assert_same(grad(total(call.function), call.real)(*call.tensors), by_autograd, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+@pytest.mark.parametrize(("name", "verb"), TRANSFORMED)
 def test_nested_vmap_is_the_batched_call(name: str, verb: str) -> None:
     call = call_of(name, verb, batch=(2, 4))
     got = vmap(vmap(call.function))(*call.tensors)
@@ -160,7 +166,7 @@ def test_nested_vmap_is_the_batched_call(name: str, verb: str) -> None:
     assert_same(got, wanted, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize(("name", "verb"), DRAWS)
+@pytest.mark.parametrize(("name", "verb"), KEYED)
 def test_vmap_over_keys_is_the_loop(name: str, verb: str) -> None:
     call = keyed_call_of(name, verb)
     keys = random.split(call.tensors[0], 3)
@@ -178,7 +184,7 @@ def real_parameters(name: str, verb: str) -> int:
 # Nor is the straight-through gradient of a one-hot vector one; and of a relaxed one what is masked must stay 0.
 SMOOTH = [
     (name, verb)
-    for name, verb in DIFFERENTIABLE
+    for name, verb in DERIVED
     if verb != "sample_and_log_prob"
     and not (name in ONE_HOT and verb.startswith("rsample"))
     and not (name.startswith(("masked", "sparse")) and verb == "log_prob_relaxed")
@@ -192,7 +198,7 @@ def test_gradient_is_the_finite_difference(name: str, verb: str) -> None:
     assert torch.autograd.gradcheck(call.function, tensors, eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "verb"), DIFFERENTIABLE)
+@pytest.mark.parametrize(("name", "verb"), DERIVED)
 def test_derivatives_agree_between_modes_and_under_vmap(name: str, verb: str) -> None:
     call = call_of(name, verb)
     function, argnums = total(call.function), call.real
@@ -222,10 +228,10 @@ def test_second_derivatives_are_differences_of_the_first(name: str, verb: str) -
         x = call.tensors[i]
         curvature = hessian(of_one)(x)
         assert_same(jacrev(jacrev(of_one))(x), curvature, rtol=1e-7, atol=1e-9)
-        for j in range(EVENT):
-            bump = step * torch.eye(EVENT, dtype=x.dtype)[j]
+        bumps = step * torch.eye(x.numel(), dtype=x.dtype).reshape(-1, *x.shape)
+        for bump, slope in zip(bumps, curvature.reshape(bumps.shape), strict=True):
             difference = (grad(of_one)(x + bump) - grad(of_one)(x - bump)) / (2 * step)
-            assert_same(curvature[j], difference, rtol=1e-4, atol=1e-5)
+            assert_same(slope, difference, rtol=1e-4, atol=1e-5)
     batched = call_of(name, verb, batch=BATCH)
     first = vmap(hessian(function, argnums=0))(*batched.tensors)
     lane = hessian(function, argnums=0)(*(t[1] for t in batched.tensors))
@@ -238,7 +244,7 @@ def compiled(function: Any, backend: str = "aot_eager") -> Any:
     return torch.compile(function, fullgraph=True, backend=backend)
 
 
-@pytest.mark.parametrize(("name", "verb"), distinct_first(VERBS))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(TRANSFORMED))
 def test_compiles_once_for_all_values(name: str, verb: str) -> None:
     call = call_of(name, verb, batch=BATCH)
     count = CompileCounterWithBackend("aot_eager")
@@ -249,7 +255,7 @@ def test_compiles_once_for_all_values(name: str, verb: str) -> None:
     assert count.frame_count == 1
 
 
-@pytest.mark.parametrize(("name", "verb"), distinct_first(VERBS))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(TRANSFORMED))
 def test_compiles_under_vmap(name: str, verb: str) -> None:
     call = call_of(name, verb, batch=BATCH)
     mapped = vmap(call.function)
@@ -257,7 +263,7 @@ def test_compiles_under_vmap(name: str, verb: str) -> None:
 
 
 @pytest.mark.parametrize("transform", ["vmap_grad", "jvp", "jacrevs"])
-@pytest.mark.parametrize(("name", "verb"), distinct_first(DIFFERENTIABLE, seen_elsewhere=is_derived_elsewhere))
+@pytest.mark.parametrize(("name", "verb"), distinct_first(DERIVED, seen_elsewhere=is_derived_elsewhere))
 def test_derivatives_compile(name: str, verb: str, transform: str) -> None:
     call = call_of(name, verb, batch=BATCH if transform == "vmap_grad" else ())
     function, argnums = total(call.function), call.real
@@ -280,7 +286,7 @@ def test_inductor_gives_value_and_gradient(name: str, verb: str) -> None:
 
     def value_and_gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
         value = parts(call.function(*tensors))
-        if (name, verb) not in DIFFERENTIABLE:
+        if (name, verb) not in DERIVED:
             return value
         return (*value, *grad(total(call.function), call.real)(*tensors))
 
@@ -314,7 +320,7 @@ def test_new_bounds_of_a_divergence_recompile_at_most_once(wider: int) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- arguments
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+@pytest.mark.parametrize(("name", "verb"), TRANSFORMED)
 def test_dtypes(name: str, verb: str, dtype: torch.dtype) -> None:
     call = call_of(name, verb, dtype)
     got = call.function(*call.tensors)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from functional_dists import normal, tanh_normal
-from functional_dists.extension import without_kernels
+from functional_dists.random.extension import without_kernels
 
 F64 = torch.float64
 LOC = torch.linspace(-2, 2, 12, dtype=F64).reshape(4, 3)

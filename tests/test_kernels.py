@@ -20,7 +20,6 @@ from functional_dists import (
     bind,
     categorical,
     distributions,
-    extension,
     independent_normal,
     llm_masked_categorical,
     masked_categorical,
@@ -32,8 +31,9 @@ from functional_dists import (
     random,
     tanh_normal,
 )
-from functional_dists.extension import without_kernels
 from functional_dists.kernels import can_be_used, operands
+from functional_dists.random import extension
+from functional_dists.random.extension import without_kernels
 from functional_dists.special import choice
 
 KEY = random.key(11)

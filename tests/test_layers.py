@@ -10,20 +10,17 @@ import functional_dists
 
 PACKAGE = Path(functional_dists.__file__).parent
 
-# A room imports rooms of its rank and of lower ranks; `options` and `extension` are to become rooms.
+# A room imports rooms of its rank and of lower ranks.
 RANKS = {
     "_kernels": 0,
-    "extension": 0,
     "random": 0,
     "special": 0,
     "family": 1,
     "kernels": 1,
-    "options": 1,
     "continuous": 2,
     "discrete": 2,
     "bijectors": 3,
     "combinators": 3,
-    "pretanh": 3,
     "composite": 4,
     "divergence": 4,
     "parameters": 4,

@@ -24,7 +24,7 @@ from functional_dists import (
     tanh_normal,
     truncated_normal,
 )
-from functional_dists.extension import without_kernels
+from functional_dists.random.extension import without_kernels
 from tests.families import BY_NAME, DISCRETE, DISTINCT, EVENT, VERBS, Call, call_of, is_differentiable
 
 KEY = random.key(5)

@@ -22,7 +22,7 @@ from benchmarks.contenders import ours
 from benchmarks.measures import medians
 from benchmarks.report import HEADINGS, seconds_as_text
 from benchmarks.worker import settle
-from functional_dists import extension
+from functional_dists.random import extension
 
 WORK = [
     ("ours/key", Case("random", "normal", (8,))),

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from functional_dists.family import bind, combinator, define, name_of, specification_of, sum_event, verbs
+from functional_dists.special.support import of_events
 
 __all__ = ["independent"]
 
@@ -49,10 +51,19 @@ def independent(family: Any, event_dims: int = 1) -> Any:
     def sum_log_prob(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return pair[0], sum_score(pair[1])
 
+    def of_vectors(support: Constraint) -> Constraint:
+        return of_events(support, event_dims)
+
+    changes: dict[str, Callable[..., Any]] = {
+        **dict.fromkeys(_SCORES, sum_score),
+        **dict.fromkeys(_PAIRS, sum_log_prob),
+        "support": of_vectors,
+    }
     for name, function in verbs(family).items():
-        change: Callable[..., Any] | None = sum_score if name in _SCORES else sum_log_prob if name in _PAIRS else None
+        change = changes.get(name)
         if change is None:
             verb.inherit(family, name)
         else:
-            verb.mapped(function, change, f"Return the result of `{name}` of {name_of(family)}, with the score summed.")
+            change_as_text = "for all elements at once" if name == "support" else "with the score summed"
+            verb.mapped(function, change, f"Return the result of `{name}` of {name_of(family)}, {change_as_text}.")
     return verb

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists.family import Definition, OneHot, Parameters, combinator, define, name_of
-from functional_dists.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
+from functional_dists.family.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
 from functional_dists.random import Shape, Source, draw_entries, gumbel
 from functional_dists.special import one_hot as vectors
 from functional_dists.special import softmax

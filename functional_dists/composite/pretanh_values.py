@@ -6,10 +6,10 @@ import torch  # noqa: F401 (for the examples)
 
 from functional_dists.composite.arguments import documented
 from functional_dists.composite.draws import draw_heads, draw_twice
+from functional_dists.composite.pretanh import has_pretanh, pretanh_of, rsample_with_pretanh
 from functional_dists.composite.sums import aggregated
 from functional_dists.composite.verbs import log_prob_verb
 from functional_dists.composite.visit import HeadCall, Visit
-from functional_dists.pretanh import has_pretanh, pretanh_of, rsample_with_pretanh
 from functional_dists.random.entries import Shape
 from functional_dists.random.keys import Source
 

@@ -13,7 +13,7 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 from functional_dists.family import Real, define, require, sum_event
-from functional_dists.options import NOT_NEGATIVE, per_element
+from functional_dists.family.options import NOT_NEGATIVE, per_element
 from functional_dists.random import Shape, Source
 from functional_dists.random.entries import consume_entries
 from functional_dists.special import nan_of

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import functional_dists.random as random
-from functional_dists.options import AT_LEAST_1, NOT_NEGATIVE, UNIT_INTERVAL, Range, fixed, per_row
+from functional_dists.family.options import AT_LEAST_1, NOT_NEGATIVE, UNIT_INTERVAL, Range, fixed, per_row
 from functional_dists.random import Shape, Source
 from functional_dists.special.temperature import positive, tempered
 

@@ -356,10 +356,13 @@ def _event_dims(given: int, *params: Any) -> int:
 
 
 def _bounds(like: Tensor, low: Tensor | float, high: Tensor | float, error: Exception) -> tuple[Tensor, Tensor]:
-    low, high = (_bound(like, bound) for bound in (low, high))
-    if values_can_be_read() and not (low < high).all():
-        raise error
-    return low, high
+    bounds = _bound(like, low), _bound(like, high)
+    first, last = bounds if like.is_cpu else (low, high)  # numbers that are on a GPU already are for `check` to read
+    if values_can_be_read() and not any(isinstance(end, Tensor) and not end.is_cpu for end in (first, last)):
+        is_ordered = first < last
+        if not (is_ordered.all() if isinstance(is_ordered, Tensor) else is_ordered):
+            raise error
+    return bounds
 
 
 def _bound(like: Tensor, bound: Tensor | float) -> Tensor:

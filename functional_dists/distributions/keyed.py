@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
+from functional_dists.composite.pretanh import check_score_options, has_pretanh, pretanh_of, rsample_with_pretanh
 from functional_dists.distributions.base import FamilyDistribution
 from functional_dists.distributions.continuous import TanhNormal
 from functional_dists.family import leaf_key
-from functional_dists.pretanh import check_score_options, has_pretanh, pretanh_of, rsample_with_pretanh
 from functional_dists.random.keys import split
 
 try:

@@ -4,44 +4,40 @@ A kernel takes the arguments of its verb as the user gave them, and returns the 
 if it cannot; then the verb's own formula runs, and raises the proper error if an argument is wrong. Draws are equal to
 the bit. Other results may differ by a few ulp, since kernels compute in float64 and round once.
 
-The C functions are compiled when the package is installed, if there is a C compiler; see `extension`.
+The C functions are compiled when the package is installed, if there is a C compiler; see `random.extension`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
-import functional_dists.extension as extension
-from functional_dists.kernels import categorical, normal, operands, tanh_normal
+import functional_dists.random.extension as extension
+from functional_dists.kernels import categorical, normal, operands
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
 __all__ = ["are_known_equal", "can_be_used", "find"]
 
 _PACKAGE = __name__.partition(".")[0] + "."
-_KERNELS: dict[str, Callable[..., Any]] = {
-    "categorical.entropy": categorical.entropy,
-    "categorical.kl": categorical.kl,
-    "categorical.log_prob": categorical.log_prob,
-    "categorical.sample": categorical.sample,
-    "categorical.sample_and_log_prob": categorical.sample_and_log_prob,
-    "llm_masked_categorical.entropy": categorical.token_entropy,
-    "llm_masked_categorical.sample": categorical.tokens,
-    "masked_categorical.entropy": categorical.masked_entropy,
-    "masked_categorical.kl": categorical.masked_kl,
-    "masked_categorical.log_prob": categorical.masked_log_prob,
-    "masked_categorical.sample": categorical.masked_sample,
-    "masked_categorical.sample_and_log_prob": categorical.masked_sample_and_log_prob,
-    "normal.log_prob": normal.log_prob,
-    "normal.rsample": normal.rsample,
-    "normal.rsample_and_log_prob": normal.rsample_and_log_prob,
-    "normal.sample": normal.sample,
-    "normal.sample_and_log_prob": normal.sample_and_log_prob,
-    "tanh_normal.log_prob": tanh_normal.log_prob,
-    "tanh_normal.rsample": tanh_normal.rsample,
-    "tanh_normal.rsample_and_log_prob": tanh_normal.rsample_and_log_prob,
-    "tanh_normal.sample": tanh_normal.sample,
-    "tanh_normal.sample_and_log_prob": tanh_normal.sample_and_log_prob,
+_OF_CATEGORICALS: dict[str, Callable[..., Any]] = {
+    "entropy": categorical.entropy,
+    "kl": categorical.kl,
+    "log_prob": categorical.log_prob,
+    "sample": partial(categorical.draw, False),
+    "sample_and_log_prob": partial(categorical.draw, True),
+}
+_OF_NORMALS: dict[str, Callable[..., Any]] = {
+    "log_prob": normal.log_prob,
+    **dict.fromkeys(("sample", "sample_and_log_prob"), partial(normal.draw, False)),
+    **dict.fromkeys(("rsample", "rsample_and_log_prob"), partial(normal.draw, True)),
+}
+_KERNELS: dict[str, dict[str, Callable[..., Any]]] = {
+    "categorical": _OF_CATEGORICALS,
+    "masked_categorical": _OF_CATEGORICALS,
+    "llm_masked_categorical": {"entropy": categorical.token_entropy, "sample": categorical.tokens},
+    "normal": _OF_NORMALS,
+    "tanh_normal": _OF_NORMALS,
 }
 
 
@@ -49,7 +45,7 @@ def find(verb: str, module: str) -> Callable[..., Any] | None:
     """Return the kernel for a verb of a family of this package, if there is one.
 
     It takes the verb's arguments by position and its options by name. If the caller gives no `event_dims`, the kernel
-    uses `default_event_dims`.
+    uses `default_event_dims`, which the caller gives for every verb that sums over events.
 
     Args:
         verb: Such as "normal.log_prob".
@@ -58,7 +54,8 @@ def find(verb: str, module: str) -> Callable[..., Any] | None:
     >>> find("normal.log_prob", "my_package.normal") is None
     True
     """
-    return _KERNELS.get(verb) if module.startswith(_PACKAGE) else None
+    family, _, name = verb.partition(".")
+    return _KERNELS.get(family, {}).get(name) if module.startswith(_PACKAGE) else None
 
 
 def can_be_used() -> bool:

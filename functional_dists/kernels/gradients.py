@@ -1,16 +1,18 @@
 """Gradients of results of kernels: by other kernels, or by formulas if the gradients must be differentiable too."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import functional_dists.extension as extension
+import functional_dists.random.extension as extension
 from functional_dists.kernels.operands import address, is_readable, layout_of_events, layouts, new, summed_to
 from functional_dists.special import softmax
 from functional_dists.special.constant import is_plain
 from functional_dists.special.density import log_normal_density_at, log_tanh_normal_density_at
 from functional_dists.special.elementary import sech2
+from functional_dists.special.vectorized import sum_event
 
 
 def _can_use_kernel(*grad_outputs: Tensor | None) -> bool:
@@ -44,54 +46,48 @@ class PathwiseDraw(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_value: Tensor | None, grad_density: Tensor | None) -> tuple[Tensor | None, ...]:
-        noise, loc, scale, low, high, x = _saved(ctx)
+        *operands, x = _saved(ctx)
+        noise, loc, scale, _, _ = operands
         if _can_use_kernel(grad_value, grad_density):
-            grad_loc, grad_scale = (new(noise, noise.shape) if needed else None for needed in ctx.needs_input_grad[1:3])
-            noise_layout, loc_layout, scale_layout, low_layout, high_layout, grad_value_layout = layouts(
-                noise, loc, scale, low, high, grad_value
-            )
-            extension.kernels.draw_slopes(
+            grad_loc, grad_scale = _new_where(ctx.needs_input_grad[1:3], noise.shape, noise)
+            noise_layout, *other_layouts = layouts(*operands, grad_value)
+            kernels: Any = extension.kernels
+            kernels.draw_slopes(
                 noise.shape,
                 noise_layout,
                 address(x),
-                loc_layout,
-                scale_layout,
-                low_layout,
-                high_layout,
-                grad_value_layout,
+                *other_layouts,
                 None if grad_density is None else layout_of_events(grad_density, ctx.event_dims),
                 address(grad_loc),
                 address(grad_scale),
             )
         else:
-            grad_loc, grad_scale = _pathwise_gradients(
-                noise, loc, scale, low, high, grad_value, grad_density, ctx.event_dims
-            )
+            grad_loc, grad_scale = _pathwise_gradients(operands, grad_value, grad_density, ctx.event_dims)
         return None, summed_to(loc, grad_loc), summed_to(scale, grad_scale), None, None, None, None
 
 
+def _new_where(needed: Sequence[bool], shape: torch.Size, like: Tensor) -> list[Tensor | None]:
+    """Return a new tensor for each gradient that is needed, None for the others."""
+    return [new(like, shape) if is_needed else None for is_needed in needed]
+
+
 def _pathwise_gradients(
-    noise: Tensor,
-    loc: Any,
-    scale: Any,
-    low: Any,
-    high: Any,
-    grad_value: Tensor | None,
-    grad_density: Tensor | None,
-    event_dims: int,
+    operands: list[Any], grad_value: Tensor | None, grad_density: Tensor | None, event_dims: int
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients by loc and scale.
 
     With x = loc + scale noise, the value has the derivative of squash by x, and its log-density has 2 tanh(x).
     """
-    noise, loc, scale, low, high = (_in_double(operand) for operand in (noise, loc, scale, low, high))
+    noise, loc, scale, low, high = (
+        operand.double() if isinstance(operand, Tensor) else operand for operand in operands
+    )
     x = loc + scale * noise
     grad_x = torch.zeros_like(x) if grad_value is None else grad_value.double()
     if low is not None:
         grad_x = grad_x * (0.5 * (high - low) * sech2(x))
     grad_scale = torch.zeros_like(x)
     if grad_density is not None:
-        grad_element = _expanded(grad_density, event_dims)
+        grad_element = grad_density.double()[(..., *[None] * event_dims)]
         if low is not None:
             grad_x = grad_x + 2 * grad_element * torch.tanh(x)
         grad_scale = -grad_element / scale
@@ -99,111 +95,56 @@ def _pathwise_gradients(
     return grad_x.expand(noise.shape).float(), grad_scale.expand(noise.shape).float()
 
 
-def _in_double(operand: Any) -> Any:
-    return operand.double() if isinstance(operand, Tensor) else operand
-
-
-def _expanded(grad_density: Tensor, event_dims: int) -> Tensor:
-    return grad_density.double()[(..., *[None] * event_dims)]
-
-
-class LogDensityOfDraw(torch.autograd.Function):
-    """Log-densities of draws as functions of loc and scale; the draws are held fixed."""
+class LogDensity(torch.autograd.Function):
+    """Log-densities of given values or, as functions of loc and scale, of the draws that noise made."""
 
     @staticmethod
-    def forward(ctx: Any, noise: Tensor, loc: Any, scale: Any, drawn: Any, event_dims: int) -> Tensor:
-        _save(ctx, noise, loc, scale)
-        ctx.event_dims = event_dims
-        log_density: Tensor = drawn.log_density
+    def forward(ctx: Any, point: Any, loc: Any, scale: Any, low: Any, high: Any, computed: Any) -> Tensor:
+        _save(ctx, point, loc, scale, low, high)
+        log_density: Tensor
+        log_density, ctx.is_noise, ctx.event_dims, ctx.shape = computed
         return log_density
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        noise, loc, scale = _saved(ctx)
-        if _can_use_kernel(grad_output):
-            grad_loc, grad_scale = (new(noise, noise.shape) if needed else None for needed in ctx.needs_input_grad[1:3])
-            noise_layout, loc_layout, scale_layout = layouts(noise, loc, scale)
-            extension.kernels.log_density_slopes(
-                noise.shape,
-                noise_layout,
-                True,
-                loc_layout,
-                scale_layout,
-                None,
-                None,
-                layout_of_events(grad_output, ctx.event_dims),
-                address(grad_loc),
-                address(grad_scale),
-            )
-        else:
-            grad_loc, grad_scale = _gradients_of_draw(noise, loc, scale, grad_output, ctx.event_dims)
-        return None, summed_to(loc, grad_loc), summed_to(scale, grad_scale), None, None
-
-
-def _gradients_of_draw(
-    noise: Tensor, loc: Any, scale: Any, grad_output: Tensor, event_dims: int
-) -> tuple[Tensor, Tensor]:
-    noise, loc, scale = (_in_double(operand) for operand in (noise, loc, scale))
-    grad_output = _expanded(grad_output, event_dims)
-    fixed_loc, fixed_scale = (t.detach() if isinstance(t, Tensor) else t for t in (loc, scale))
-    z = (noise * fixed_scale + (fixed_loc - loc)) / scale
-    grad_loc, grad_scale = grad_output * z / scale, grad_output * (z * z - 1) / scale
-    return grad_loc.expand(noise.shape).float(), grad_scale.expand(noise.shape).float()
-
-
-class LogDensityOfValue(torch.autograd.Function):
-    """Log-densities of given values."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        value: Any,
-        loc: Any,
-        scale: Any,
-        low: Any,
-        high: Any,
-        computed: Any,
-        event_dims: int,
-        shape: torch.Size,
-    ) -> Tensor:
-        _save(ctx, value, loc, scale, low, high)
-        ctx.event_dims, ctx.shape = event_dims, shape
-        log_density: Tensor = computed[0]
-        return log_density
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        value, loc, scale, low, high = operands = _saved(ctx)
+        operands = _saved(ctx)
         needed = ctx.needs_input_grad[:5]
-        if _can_use_kernel(grad_output) and needed[1:3] != (False, False) and not (needed[0] or needed[3] or needed[4]):
-            grad_loc, grad_scale = (new(grad_output, ctx.shape) if is_needed else None for is_needed in needed[1:3])
-            value_layout, loc_layout, scale_layout, low_layout, high_layout = layouts(value, loc, scale, low, high)
-            extension.kernels.log_density_slopes(
+        if _can_use_kernel(grad_output) and (needed[1] or needed[2]) and not (needed[0] or needed[3] or needed[4]):
+            grad_loc, grad_scale = _new_where(needed[1:3], ctx.shape, grad_output)
+            point_layout, *parameter_layouts = layouts(*operands)
+            kernels: Any = extension.kernels
+            kernels.log_density_slopes(
                 ctx.shape,
-                value_layout,
-                False,
-                loc_layout,
-                scale_layout,
-                low_layout,
-                high_layout,
+                point_layout,
+                ctx.is_noise,
+                *parameter_layouts,
                 layout_of_events(grad_output, ctx.event_dims),
                 address(grad_loc),
                 address(grad_scale),
             )
-            return None, summed_to(loc, grad_loc), summed_to(scale, grad_scale), None, None, None, None, None
+            return None, summed_to(operands[1], grad_loc), summed_to(operands[2], grad_scale), None, None, None
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             # As separate inputs: the value may depend on the parameters, as a draw does.
-            value, loc, scale, low, high = separate = [
+            separate = [
                 _separate(operand, is_needed, create_graph) for operand, is_needed in zip(operands, needed, strict=True)
             ]
-            if low is None:
-                density = log_normal_density_at(value, loc, scale, ctx.event_dims)
-            else:
-                density = log_tanh_normal_density_at(value, loc, scale, low, high, ctx.event_dims)
+            density = _log_density(separate, ctx.is_noise, ctx.event_dims)
         inputs = [operand for operand, is_needed in zip(separate, needed, strict=True) if is_needed]
         gradients = iter(torch.autograd.grad(density, inputs, grad_output, create_graph=create_graph))
-        return *(next(gradients) if is_needed else None for is_needed in needed), None, None, None
+        return *(next(gradients) if is_needed else None for is_needed in needed), None
+
+
+def _log_density(operands: list[Any], is_noise: bool, event_dims: int) -> Tensor:
+    """Return a function with the derivatives of the log-density."""
+    point, loc, scale, low, high = operands
+    if is_noise:
+        loc, scale = loc.double(), scale.double()
+        z = (point * scale.detach() + (loc.detach() - loc)) / scale
+        return sum_event(-0.5 * z * z - torch.log(scale), event_dims).float()
+    if low is None:
+        return log_normal_density_at(point, loc, scale, event_dims)
+    return log_tanh_normal_density_at(point, loc, scale, low, high, event_dims)
 
 
 def _separate(operand: Any, is_needed: bool, create_graph: bool) -> Any:
@@ -229,14 +170,9 @@ class CategoricalScore(torch.autograd.Function):
         logits, mask, outcome = ctx.saved_tensors
         if _can_use_kernel(grad_output) and (outcome is None or outcome.shape == ctx.shape[:-1]):
             grad_logits = new(logits, ctx.shape)
-            logits_layout, mask_layout, grad_output_layout = layouts(logits, mask, grad_output)
+            logits_layout, mask_layout, grad_layout = layouts(logits, mask, grad_output)
             extension.kernels.category_slopes(
-                ctx.shape,
-                logits_layout,
-                mask_layout,
-                address(outcome),
-                grad_output_layout,
-                grad_logits.data_ptr(),
+                ctx.shape, logits_layout, mask_layout, address(outcome), grad_layout, grad_logits.data_ptr()
             )
             return summed_to(logits, grad_logits), None, None, None, None
         create_graph = torch.is_grad_enabled()

@@ -59,7 +59,10 @@ def has_tensor(*operands: Any) -> bool:
     >>> has_tensor(1.0, torch.zeros(2)), has_tensor(1.0, 2.0)
     (True, False)
     """
-    return any(isinstance(operand, Tensor) for operand in operands)
+    for operand in operands:  # noqa: SIM110 (a generator expression takes longer than all the rest)
+        if isinstance(operand, Tensor):
+            return True
+    return False
 
 
 def is_readable(tensor: Any, dtype: torch.dtype) -> bool:
@@ -138,11 +141,7 @@ def layouts(*operands: Any) -> list[Any]:
     >>> tensor[1:], number
     ((torch.Size([3, 2]), (1, 3)), 1.0)
     """
-    result = list(operands)
-    for i, operand in enumerate(operands):
-        if isinstance(operand, Tensor):
-            result[i] = operand.data_ptr(), operand.shape, operand.stride()
-    return result
+    return [(o.data_ptr(), o.shape, o.stride()) if isinstance(o, Tensor) else o for o in operands]
 
 
 def layout_of_events(per_event: Tensor, event_dims: int) -> Any:

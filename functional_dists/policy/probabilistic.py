@@ -9,6 +9,7 @@ from torch import Tensor
 
 import functional_dists.composite as composite
 from functional_dists.composite.chains import families_from_pickle, families_to_pickle
+from functional_dists.composite.pretanh import check_score_options
 from functional_dists.composite.structure import first_chain, is_single, parts
 from functional_dists.composite.sums import shared_shape
 from functional_dists.composite.verbs import is_relaxed, log_prob_verb
@@ -19,7 +20,6 @@ from functional_dists.policy.interaction import InteractionType, as_type, resolv
 from functional_dists.policy.keys import Key
 from functional_dists.policy.readers import Reader, readers
 from functional_dists.policy.storage import Storage, storage_of
-from functional_dists.pretanh import check_score_options
 from functional_dists.random.entries import size_of
 from functional_dists.random.keys import Source, checked_source, fold_in
 

@@ -1,7 +1,8 @@
 """Projections: the nearest valid action of a space of gymnasium or of a spec of torchrl."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from functional_dists.policy.keys import Key
 from functional_dists.policy.spaces import COMPOSITES, Kind, kind_of, spaces_of
 from functional_dists.policy.steps import FunctionModule
+from functional_dists.special.constant import is_plain
 
 # A function of a value and a mask or None, which returns the nearest value of the space that the mask allows
 Projection = Callable[[Tensor, Tensor | None], Tensor]
@@ -93,13 +95,28 @@ class Box:
 
     low: Tensor
     high: Tensor
+    _sent: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Box, (self.low, self.high)
 
     def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
         for bound in (self.low, self.high):
             if torch.broadcast_shapes(bound.shape, value.shape) != value.shape:
                 shapes = f"{tuple(bound.shape)} does not fit an action of shape {tuple(value.shape)}"
                 raise ValueError(f"a spec of shape {shapes}")
-        return torch.minimum(torch.maximum(value, self.low.to(value)), self.high.to(value))
+        low, high = self._bounds(value)
+        return torch.minimum(torch.maximum(value, low), high)
+
+    def _bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the bounds in the dtype and on the device of the value; eager code sends them to a device once."""
+        place = value.dtype, value.device
+        if not is_plain():
+            return self.low.to(value), self.high.to(value)
+        if place not in self._sent:
+            with torch.inference_mode(False):  # later calls may be outside of that mode
+                self._sent[place] = self.low.to(value), self.high.to(value)
+        return self._sent[place]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +161,27 @@ class _OneHots:
         masks = _split(self.mask if mask is None else mask, self.sizes)
         parts = zip(value.split(self.sizes, -1), masks, self.sizes, strict=True)
         return torch.cat([_nearest_one_hot(*part) for part in parts], -1)
+
+
+def integers(numbers: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return integers in the dtype and on the device of a tensor; eager code sends them to a device once.
+
+    The result is an operand only: do not write to it, and do not return it.
+
+    >>> integers((1, 2), torch.zeros(2))
+    tensor([1., 2.])
+    """
+    return (_cached_integers if is_plain() else _integers)(numbers, like.dtype, like.device)
+
+
+def _integers(numbers: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=dtype, device=device)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_integers(numbers: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # later calls may be outside of that mode
+        return _integers(numbers, dtype, device)
 
 
 def _bits(value: Tensor, mask: Tensor | None) -> Tensor:

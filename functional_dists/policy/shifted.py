@@ -4,11 +4,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
+import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists.family import from_pickle, to_pickle, verbs
+from functional_dists.policy.projection import integers
 
 _SCORES = ("log_prob", "cdf", "log_cdf", "survival", "log_survival")
 _DRAWS = ("sample", "rsample", "icdf", "mode", "deterministic", "median", "mean")
@@ -59,9 +60,7 @@ class Shifted:
         return verb
 
     def _start(self, like: Tensor) -> Any:
-        if isinstance(self.start, int):
-            return self.start
-        return torch.tensor(self.start, dtype=like.dtype, device=like.device)
+        return self.start if isinstance(self.start, int) else integers(self.start, like)
 
 
 class _ShiftedConstraint(Constraint):

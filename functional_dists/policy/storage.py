@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from functional_dists.composite.pretanh import has_pretanh
 from functional_dists.composite.structure import Path
 from functional_dists.policy import keys
 from functional_dists.policy.actions import Action
 from functional_dists.policy.keys import Key
 from functional_dists.policy.shifted import Shifted
-from functional_dists.pretanh import has_pretanh
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-import functional_dists.extension as extension
+import functional_dists.random.extension as extension
 from functional_dists.random.philox import LOW_32, ROUNDS, WORDS_PER_BLOCK, encrypt
 from functional_dists.random.portable import uniforms_of_words
 

@@ -59,7 +59,8 @@ def _log_mass_by_quadrature(slope: Tensor, scale: Tensor, first: Tensor, last: T
 
 def _table() -> tuple[Tensor, Tensor]:
     """Return the matrix that maps the coefficients of the energy to -energy at the nodes, and the weights."""
-    node, weight = (torch.tensor(numbers, dtype=torch.float64) for numbers in (window_nodes(), window_weights()))
+    tables = (window_nodes(), window_weights())
+    node, weight = (torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in tables)
     return -torch.stack((torch.ones_like(node), node, 0.5 * node * node)), weight
 
 

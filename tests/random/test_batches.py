@@ -11,7 +11,6 @@ from functional_dists import (
     composite,
     delta,
     distributions,
-    extension,
     llm_masked_categorical,
     masked_categorical,
     masked_one_hot_categorical,
@@ -22,6 +21,7 @@ from functional_dists import (
 )
 from functional_dists.composite import Head, chain
 from functional_dists.discrete import logits as logit_functions
+from functional_dists.random import extension
 
 from ..families import VERBS, keyed_call_of
 from . import reference

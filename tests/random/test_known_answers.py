@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from functional_dists import random
-from functional_dists.extension import without_kernels
 from functional_dists.random import cpu, philox, portable
+from functional_dists.random.extension import without_kernels
 
 from . import reference
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from functional_dists import extension, random
-from functional_dists.random import ops
+from functional_dists import random
+from functional_dists.random import extension, ops
 
 from . import reference
 

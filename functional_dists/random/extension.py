@@ -1,6 +1,7 @@
 """The functions of `_kernels.c` as `kernels`, which is None if the package was installed without a C compiler.
 
-They take addresses of memory. Only `random.cpu` and the package `kernels` call them.
+They take addresses of memory. Only `random.cpu` and the package `kernels` call them, and `random` may not
+import from `kernels`.
 """
 
 import functools
@@ -24,7 +25,7 @@ def without_kernels(function: Callable[P, R]) -> Callable[P, R]:
 
     Calls may overlap. Another thread that is about to call a kernel may find `kernels` to be None, and fail.
 
-    >>> from functional_dists import extension
+    >>> from functional_dists.random import extension
     >>> extension.without_kernels(lambda: extension.kernels is None)()
     True
     """
