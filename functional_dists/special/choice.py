@@ -40,8 +40,8 @@ def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> tu
     >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
     (tensor(1), tensor(-0.6931))
     """
-    parts = softmax.log_prob_terms(logits, mask)
-    outcome = choose(parts.weights.detach(), uniform)
+    parts, weights = softmax.log_prob_terms_and_weights(logits, mask)
+    outcome = choose(weights, uniform)
     return outcome, softmax.log_prob_at(parts, outcome)
 
 
