@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
-from functional_dists.special.vectorized import argmax, entry_at, fast_mask, fill_at, largest
+from functional_dists.special.vectorized import argmax, fast_mask, fill_at, largest
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -51,10 +52,8 @@ def terms(logits: Tensor, mask: Tensor | None) -> Terms:
     support = possible if mask is None else fast_mask(mask) & possible
     logits = torch.where(support, logits, -math.inf)
     support = support.expand(logits.shape)
-    max_index = argmax(logits.detach())
-    is_max = torch.arange(logits.shape[-1], device=logits.device) == max_index
-    maximum = entry_at(logits, max_index, is_max)
-    is_max = is_max & support
+    maximum, max_index = largest(logits)
+    is_max = (torch.arange(logits.shape[-1], device=logits.device) == max_index) & support
     others = support & ~is_max
     shifted = torch.where(others, logits - maximum, 0.0)
     weights = torch.exp(shifted) * others
@@ -72,7 +71,7 @@ class LogProbTerms(NamedTuple):
 
     logits: Tensor  # (*B, N): -inf outside the support
     maximum: Tensor  # (*B): the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
-    max_index: Tensor  # (*B): the index of the maximum
+    max_index: Tensor | None  # (*B): the index of the maximum; None if not differentiable
     rest: Tensor  # (*B): the sum of exp(logits - maximum) of the other logits, in float64 except in compiled code
 
 
@@ -83,7 +82,11 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     >>> parts.logits, parts.maximum, parts.max_index
     (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
+    needs_index = _needs_index(logits)
     logits = masked(logits, mask)
+    if not needs_index:
+        maximum = logits.amax(-1, keepdim=True)
+        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum.nan_to_num(math.nan)))
     maximum, max_index = largest(logits)
     # A finite maximum in place of an infinite one: only in a row with a NaN is the rest NaN.
     others = torch.exp(fill_at(logits, max_index, -math.inf) - maximum.nan_to_num(math.nan))
@@ -96,12 +99,27 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
     >>> log_prob_terms_and_weights(torch.tensor([3.0, 3.0]), None)[1]
     tensor([1., 1.])
     """
+    needs_index = _needs_index(logits)
     logits = masked(logits, mask)
+    if not needs_index:
+        maximum = logits.amax(-1, keepdim=True)
+        weights = _clamped_exp(logits - _without_nan(maximum))
+        return _terms_by_difference(logits, maximum, weights), weights
     maximum, max_index = largest(logits)
     weights = torch.exp(logits - _without_nan(maximum))
     maximum = _finite_or_nan(maximum)
     rest = _sum(fill_at(weights, max_index, 0.0 * maximum))  # NaN if the maximum is
     return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), rest), weights.detach()
+
+
+def _needs_index(logits: Tensor) -> bool:
+    """Return False in compiled code without derivatives, where the index of the maximum takes three times as long."""
+    return not (torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits))
+
+
+def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> LogProbTerms:
+    total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
+    return LogProbTerms(logits, _finite_or_nan(maximum).squeeze(-1), None, (total - 1.0).clamp(min=0))
 
 
 def _sum(weights: Tensor) -> Tensor:
@@ -181,8 +199,9 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     tensor([-0.6931, -0.6931])
     """
     logit = _at(parts.logits, index).double() - parts.maximum
-    # At the maximum the difference is a constant 0. Its derivatives would cancel, and hide those of a small rest.
-    logit = torch.where(index == parts.max_index, logit.detach(), logit)
+    if parts.max_index is not None:
+        # At the maximum the difference is a constant 0. Its derivatives would cancel, and hide those of a small rest.
+        logit = torch.where(index == parts.max_index, logit.detach(), logit)
     if is_missing is not None:
         logit = logit.masked_fill(is_missing, -math.inf)
     return (logit - torch.log1p(parts.rest.double())).to(parts.logits.dtype)

@@ -70,7 +70,7 @@ def largest(table: Tensor) -> tuple[Tensor, Tensor]:
         entry, index = table.max(-1, keepdim=True)
         return entry, index
     index = argmax(table.detach())
-    return entry_at(table, index, positions(table) == index), index
+    return entry_at(table, index, _is_at(table, index)), index
 
 
 def fill_at(table: Tensor, index: Tensor, filler: Tensor | float) -> Tensor:
@@ -81,7 +81,12 @@ def fill_at(table: Tensor, index: Tensor, filler: Tensor | float) -> Tensor:
     """
     if not (torch.compiler.is_compiling() and table.is_cpu):
         return table.scatter(-1, index, filler)
-    return torch.where(positions(table) == index, filler, table)
+    return torch.where(_is_at(table, index), filler, table)
+
+
+def _is_at(table: Tensor, index: Tensor) -> Tensor:
+    """Return where an index ``(*B, 1)`` is. For long rows and derivatives, integers are faster than `positions`."""
+    return torch.arange(table.shape[-1], device=table.device) == index
 
 
 def materialize(*tensors: Tensor) -> tuple[Tensor, ...]:
