@@ -85,12 +85,12 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     needs_index = _needs_index(logits)
     logits = masked(logits, mask)
     if not needs_index:
-        maximum = logits.amax(-1, keepdim=True)
-        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum.nan_to_num(math.nan)))
+        maximum = _finite_or_nan(logits.amax(-1, keepdim=True))
+        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum))
     maximum, max_index = largest(logits)
-    # A finite maximum in place of an infinite one: only in a row with a NaN is the rest NaN.
-    others = torch.exp(fill_at(logits, max_index, -math.inf) - maximum.nan_to_num(math.nan))
-    return LogProbTerms(logits, _finite_or_nan(maximum).squeeze(-1), max_index.squeeze(-1), _sum(others))
+    maximum = _finite_or_nan(maximum)
+    others = torch.exp(fill_at(logits, max_index, -math.inf) - maximum)
+    return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), _sum(others))
 
 
 def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[LogProbTerms, Tensor]:
@@ -104,7 +104,7 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
     if not needs_index:
         maximum = logits.amax(-1, keepdim=True)
         weights = _clamped_exp(logits - _without_nan(maximum))
-        return _terms_by_difference(logits, maximum, weights), weights
+        return _terms_by_difference(logits, _finite_or_nan(maximum), weights), weights
     maximum, max_index = largest(logits)
     weights = torch.exp(logits - _without_nan(maximum))
     maximum = _finite_or_nan(maximum)
@@ -119,7 +119,7 @@ def _needs_index(logits: Tensor) -> bool:
 
 def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> LogProbTerms:
     total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
-    return LogProbTerms(logits, _finite_or_nan(maximum).squeeze(-1), None, (total - 1.0).clamp(min=0))
+    return LogProbTerms(logits, maximum.squeeze(-1), None, (total - 1.0).clamp(min=0))
 
 
 def _sum(weights: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
 
 
 def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = None) -> Tensor:
-    """Return the log-probabilities of int64 outcomes ``(*S, *B)``; -inf where `is_missing`, NaN in a row with a NaN.
+    """Return the log-probabilities of int64 outcomes ``(*S, *B)``; -inf where `is_missing`, NaN in a row with NaN or inf.
 
     >>> log_prob_at(log_prob_terms(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
