@@ -460,12 +460,6 @@ INLINE Py_ssize_t first_above(const double *sums, Py_ssize_t count, double share
     return low < count ? low : 0;
 }
 
-INLINE int has_nan(const Piece *piece, Py_ssize_t row) {
-    for (Py_ssize_t i = row * piece->count; i < (row + 1) * piece->count; i++)
-        if (is_allowed(piece, i) && isnan(piece->logits[i])) return 1;
-    return 0;
-}
-
 /* choice.choose_and_score and softmax.log_prob. Choose outcomes by uniform draws `share` if not NULL, else the
    outcomes are given. Score the outcomes if `log_prob` is not NULL. All three are (samples, rows). `sums` may be NULL;
    with room for a row, it makes several draws from a row fast. */
@@ -486,9 +480,7 @@ VECTORIZED static void categories(const Operand *logits, const Operand *mask, Py
                 const int64_t i = outcome[at];
                 const int counts = i >= 0 && i < count && is_allowed(piece, row * count + i);
                 const double logit = counts ? piece->logits[row * count + i] : -INFINITY;
-                /* In a row with an infinite logit all log-probs are NaN, except -inf for outcomes that do not exist. */
-                const int is_usual = counts || piece->top[row] < INFINITY || has_nan(piece, row);
-                log_prob[at] = is_usual ? (float)(logit - piece->top[row] - log_total) : -INFINITY;
+                log_prob[at] = (float)(logit - piece->top[row] - log_total); /* NaN in a row with NaN or inf */
             }
         }
     }

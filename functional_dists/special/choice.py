@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from functional_dists.special import softmax
-from functional_dists.special.constant import is_plain
 
 # A row of more than `LONG` weights is summed in blocks of `BLOCK`; the cumulative sum runs over blocks, then in one.
 LONG, BLOCK = 1024, 256
@@ -40,8 +39,8 @@ def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> tu
     >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
     (tensor(1), tensor(-0.6931))
     """
-    parts = softmax.log_prob_terms(logits, mask)
-    outcome = choose(parts.weights.detach(), uniform)
+    parts, weights = softmax.log_prob_terms_and_weights(logits, mask)
+    outcome = choose(weights, uniform)
     return outcome, softmax.log_prob_at(parts, outcome)
 
 
@@ -129,7 +128,7 @@ def _split(integers: Tensor, unit: float) -> tuple[Tensor, Tensor]:
 def _first_above(sums: Tensor, target: Tensor) -> Tensor:
     """Return the first position where sums ``(*B, n)`` exceed the target ``(*S, *B)``, 0 if none does."""
     if not torch.compiler.is_compiling():
-        return _search(sums, target) if is_plain() else _operation(sums, target)
+        return _operation(sums, target)
     if target.shape == sums.shape[:-1]:
         # A comparison finds the same position. The compiler fuses it with the computation of the target; it does not
         # fuse a search. A float32 sum, exact to 2^24, is vectorised; an int64 sum is not.

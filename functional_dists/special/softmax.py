@@ -15,7 +15,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
-from functional_dists.special.vectorized import argmax, entry_at, fast_mask
+from functional_dists.special.vectorized import argmax, fast_mask, fill_at, largest
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -52,10 +52,8 @@ def terms(logits: Tensor, mask: Tensor | None) -> Terms:
     support = possible if mask is None else fast_mask(mask) & possible
     logits = torch.where(support, logits, -math.inf)
     support = support.expand(logits.shape)
-    max_index = argmax(logits.detach())
-    is_max = torch.arange(logits.shape[-1], device=logits.device) == max_index
-    maximum = entry_at(logits, max_index, is_max)
-    is_max = is_max & support
+    maximum, max_index = largest(logits)
+    is_max = (torch.arange(logits.shape[-1], device=logits.device) == max_index) & support
     others = support & ~is_max
     shifted = torch.where(others, logits - maximum, 0.0)
     weights = torch.exp(shifted) * others
@@ -72,11 +70,9 @@ class LogProbTerms(NamedTuple):
     """Logits ``(*B, N)``, and the terms relative to the largest one that a log-probability needs."""
 
     logits: Tensor  # (*B, N): -inf outside the support
-    maximum: Tensor  # (*B): the largest logit, NaN if there is a NaN, finite in a row without support
-    weights: Tensor  # (*B, N): exp(logits - maximum), negligible outside the support;
-    # NaN at a NaN logit, and negligible at all other logits of its row
-    rest: Tensor  # (*B): the sum of the other weights, in float64 except in compiled code
-    max_index: Tensor | None  # (*B): the index of the maximum, -1 in a row without support; None if not differentiable
+    maximum: Tensor  # (*B): the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
+    max_index: Tensor | None  # (*B): the index of the maximum; None if not differentiable
+    rest: Tensor  # (*B): the sum of exp(logits - maximum) of the other logits, in float64 except in compiled code
 
 
 def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
@@ -86,30 +82,54 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     >>> parts.logits, parts.maximum, parts.max_index
     (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
-    # Eager code gives the same scores with and without gradients. Compiled code skips the index without gradients.
-    is_fast_path = torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits)
+    needs_index = _needs_index(logits)
     logits = masked(logits, mask)
-    if is_fast_path:
-        maximum = _at_least_lowest(logits.amax(-1, keepdim=True))
+    if not needs_index:
+        maximum = _finite_or_nan(logits.amax(-1, keepdim=True))
+        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum))
+    maximum, max_index = largest(logits)
+    maximum = _finite_or_nan(maximum)
+    others = torch.exp(fill_at(logits, max_index, -math.inf) - maximum)
+    return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), _sum(others))
+
+
+def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[LogProbTerms, Tensor]:
+    """Return the terms of log-probabilities and the weights, of which both need only one table.
+
+    >>> log_prob_terms_and_weights(torch.tensor([3.0, 3.0]), None)[1]
+    tensor([1., 1.])
+    """
+    needs_index = _needs_index(logits)
+    logits = masked(logits, mask)
+    if not needs_index:
+        maximum = logits.amax(-1, keepdim=True)
         weights = _clamped_exp(logits - _without_nan(maximum))
-        return LogProbTerms(logits, maximum.squeeze(-1), weights, _rest_by_difference(weights), None)
-    max_index = argmax(logits.detach())
-    is_max = torch.arange(logits.shape[-1], device=logits.device) == max_index
-    maximum = entry_at(logits, max_index, is_max)
-    is_empty = maximum == -math.inf
-    maximum = torch.where(is_empty, 0.0, maximum)
+        return _terms_by_difference(logits, _finite_or_nan(maximum), weights), weights
+    maximum, max_index = largest(logits)
     weights = torch.exp(logits - _without_nan(maximum))
-    # Compiled code sums float64 one vector lane at a time.
-    dtype = weights.dtype if torch.compiler.is_compiling() else torch.float64
-    rest = torch.where(is_max, 0.0, weights).sum(-1, dtype=dtype)
-    rest = rest + torch.where(maximum < math.inf, 0.0, 0.0 * maximum).squeeze(-1)  # NaN if the maximum is NaN or inf
-    return LogProbTerms(logits, maximum.squeeze(-1), weights, rest, torch.where(is_empty, -1, max_index).squeeze(-1))
+    maximum = _finite_or_nan(maximum)
+    rest = _sum(fill_at(weights, max_index, 0.0 * maximum))  # NaN if the maximum is
+    return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), rest), weights.detach()
 
 
-def _rest_by_difference(weights: Tensor) -> Tensor:
-    """Return the sum of the weights minus the largest weight, 1; 0 in a row without support."""
+def _needs_index(logits: Tensor) -> bool:
+    """Return False in compiled code without derivatives, where the index of the maximum takes three times as long."""
+    return not (torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits))
+
+
+def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> LogProbTerms:
     total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
-    return (total - 1.0).clamp(min=0)
+    return LogProbTerms(logits, maximum.squeeze(-1), None, (total - 1.0).clamp(min=0))
+
+
+def _sum(weights: Tensor) -> Tensor:
+    """Add up the weights in float64; compiled code would do that one vector lane at a time."""
+    return weights.sum(-1, dtype=weights.dtype if torch.compiler.is_compiling() else torch.float64)
+
+
+def _finite_or_nan(maximum: Tensor) -> Tensor:
+    """Return the maximum, finite in a row without support, so that -inf minus the maximum stays -inf; +inf is NaN."""
+    return maximum.nan_to_num(math.nan, math.nan, torch.finfo(maximum.dtype).min)
 
 
 def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -130,11 +150,6 @@ def _clamped_exp(shifted: Tensor) -> Tensor:
     `exp` takes several times as long where its result underflows.
     """
     return torch.exp(shifted.clamp(min=-80.0))
-
-
-def _at_least_lowest(maximum: Tensor) -> Tensor:
-    """Return the maximum, finite in a row without support, so that -inf minus the maximum stays -inf, not NaN."""
-    return maximum.clamp(min=torch.finfo(maximum.dtype).min)
 
 
 def _without_nan(maximum: Tensor) -> Tensor:
@@ -172,25 +187,24 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     """
     index = index.long()
     parts = log_prob_terms(logits, mask)
-    exists = (index >= 0) & (index < parts.logits.shape[-1])
-    log_prob = log_prob_at(parts, torch.where(exists, index, 0))
-    return torch.where(exists | parts.maximum.isnan(), log_prob, -math.inf)
+    place = index.clamp(0, logits.shape[-1] - 1)
+    # `threshold` changes no value here. It has no gradient at -inf.
+    return torch.threshold(log_prob_at(parts, place, place != index), -math.inf, -math.inf)
 
 
-def log_prob_at(parts: LogProbTerms, index: Tensor) -> Tensor:
-    """Return the log-probabilities of int64 outcomes ``(*S, *B)``, all of which exist.
+def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = None) -> Tensor:
+    """Return the log-probabilities of int64 outcomes ``(*S, *B)``; -inf where `is_missing`, NaN in a row with NaN or inf.
 
     >>> log_prob_at(log_prob_terms(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    logit = _at(parts.logits, index).double() - parts.maximum.double()
+    logit = _at(parts.logits, index).double() - parts.maximum
     if parts.max_index is not None:
         # At the maximum the difference is a constant 0. Its derivatives would cancel, and hide those of a small rest.
-        logit = torch.where(index == parts.max_index, 0.0, logit)
-    log_prob = (logit - torch.log1p(parts.rest.double())).to(parts.logits.dtype)
-    if parts.max_index is None:
-        return log_prob
-    return torch.where(log_prob == -math.inf, -math.inf, log_prob)  # no gradient at -inf
+        logit = torch.where(index == parts.max_index, logit.detach(), logit)
+    if is_missing is not None:
+        logit = logit.masked_fill(is_missing, -math.inf)
+    return (logit - torch.log1p(parts.rest.double())).to(parts.logits.dtype)
 
 
 def _at(table: Tensor, index: Tensor) -> Tensor:

@@ -60,6 +60,35 @@ def entry_at(table: Tensor, index: Tensor, is_at_index: Tensor) -> Tensor:
     return torch.where(is_at_index, table, 0.0).sum(-1, keepdim=True)
 
 
+def largest(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest entry ``(*B, 1)`` of each row of ``(*B, N)``, and the index of `argmax`.
+
+    >>> largest(torch.tensor([1.0, 3.0, 3.0]))
+    (tensor([3.]), tensor([1]))
+    """
+    if not (torch.compiler.is_compiling() and table.is_cpu):
+        entry, index = table.max(-1, keepdim=True)
+        return entry, index
+    index = argmax(table.detach())
+    return entry_at(table, index, _is_at(table, index)), index
+
+
+def fill_at(table: Tensor, index: Tensor, filler: Tensor | float) -> Tensor:
+    """Return the table ``(*B, N)`` with another entry at an index ``(*B, 1)``. Compiled code compares, as `entry_at`.
+
+    >>> fill_at(torch.tensor([5.0, 7.0]), torch.tensor([1]), 0.0)
+    tensor([5., 0.])
+    """
+    if not (torch.compiler.is_compiling() and table.is_cpu):
+        return table.scatter(-1, index, filler)
+    return torch.where(_is_at(table, index), filler, table)
+
+
+def _is_at(table: Tensor, index: Tensor) -> Tensor:
+    """Return where an index ``(*B, 1)`` is. For long rows and derivatives, integers are faster than `positions`."""
+    return torch.arange(table.shape[-1], device=table.device) == index
+
+
 def materialize(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return the tensors; compiled code writes them to memory before a table of many nodes uses them.
 
