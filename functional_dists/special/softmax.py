@@ -193,7 +193,7 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
 
 
 def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = None) -> Tensor:
-    """Return the log-probabilities of int64 outcomes ``(*S, *B)``; -inf where `is_missing`, NaN in a row with NaN or inf.
+    """Return the log-probabilities of int64 outcomes ``(*S, *B)``; -inf where `is_missing`, NaN beside NaN or inf.
 
     >>> log_prob_at(log_prob_terms(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
