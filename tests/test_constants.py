@@ -19,7 +19,7 @@ from torch import Tensor
 from functional_dists import masked_categorical, normal, random, special, tanh_normal, truncated_normal
 from functional_dists.family import Real, define
 from functional_dists.random import extension
-from functional_dists.special import constant, quadrature, truncated_log_mass
+from functional_dists.special import constant, quadrature
 from tests.families import VERBS, call_of
 
 KEY = random.key(3)
@@ -54,8 +54,6 @@ CALLS = {
 def forget() -> None:
     """Bring the package to where no call is remembered."""
     constant._result.cache_clear()
-    quadrature._cached_window_table.cache_clear()
-    truncated_log_mass._cached_table.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -9,6 +9,7 @@ from torch import _C, Tensor
 from torch.autograd import forward_ad
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 _PRE_DISPATCH = _C.DispatchKey.PreDispatch
 
@@ -117,16 +118,6 @@ def computed_once_for_numbers(function: F) -> F:
     return cast(F, wrapper)
 
 
-def can_use_cache(tensor: Tensor) -> bool:
-    """Say whether a cached CPU tensor may be an operand beside `tensor` here.
-
-    >>> can_use_cache(torch.ones(2))
-    True
-    """
-    # A tensor subclass may reject plain tensors.
-    return tensor.is_cpu and type(tensor) in PLAIN_TENSORS and is_plain()
-
-
 def scalar(number: float, like: Tensor) -> Tensor:
     """Return a number as a new tensor without axes, of the dtype and on the device of `like`.
 
@@ -134,3 +125,14 @@ def scalar(number: float, like: Tensor) -> Tensor:
     tensor(0.5000)
     """
     return torch.full((), number, dtype=like.dtype, device=like.device)
+
+
+def table_of(rule: Callable[[Tensor], R], like: Tensor) -> R:
+    """Return the tensors that a rule gives for a dtype and a device, computed once; use them as operands only.
+
+    >>> table_of(lambda like: torch.arange(3, dtype=like.dtype, device=like.device), torch.tensor(0.5))
+    tensor([0., 1., 2.])
+    """
+    if type(like) not in PLAIN_TENSORS or not is_plain():
+        return rule(like)
+    return cast(R, _result(rule, like.dtype, like.device, 0.0))

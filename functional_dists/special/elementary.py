@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from functional_dists.special.constant import table_of
 from functional_dists.special.quadrature import unit_interval_rule
 
 LOG_2 = math.log(2.0)
@@ -40,7 +41,7 @@ def x_minus_log1p(x: Tensor) -> Tensor:
     if x.dtype == torch.float32:
         wide = x.double()
         return (wide - torch.log1p(wide)).float()
-    u, weight = unit_interval_rule(x)
+    u, weight = table_of(unit_interval_rule, x)
     return x * x * (weight * u / (1 + x[..., None] * u)).sum(-1)
 
 

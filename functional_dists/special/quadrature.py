@@ -1,13 +1,13 @@
-"""Quadrature rules. Their nodes are computed on the device of the parameters; one rule has a table on the CPU."""
+"""Quadrature rules. Their nodes are computed on the device of the parameters; one rule has a table on the CPU.
 
-import functools
+Callers use `constant.table_of`, which computes a rule once per device.
+"""
+
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from functional_dists.special.constant import can_use_cache
 
 
 def normal_rule(like: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,26 +175,10 @@ def window_rule(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return node, node.flip(0), weight
 
 
-def window_operands(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the tensors of `window_rule`, which may be cached: use them as operands only.
-
-    >>> window_operands(torch.tensor(0.0))[0].shape
-    torch.Size([20])
-    """
-    is_cached = like.dtype == torch.float32 and can_use_cache(like)
-    return _cached_window_table() if is_cached else window_rule(like)
-
-
 def _window_table() -> tuple[Tensor, Tensor, Tensor]:
     tables = (window_nodes(), window_nodes()[::-1], window_weights())
     node, mirrored, weight = (torch.tensor(numbers, dtype=torch.float32, device="cpu") for numbers in tables)
     return node, mirrored, weight
-
-
-@functools.cache
-def _cached_window_table() -> tuple[Tensor, Tensor, Tensor]:
-    with torch.inference_mode(False):  # later calls may be outside of that mode
-        return _window_table()
 
 
 def fejer_rule(like: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from functional_dists.special.constant import table_of
 from functional_dists.special.elementary import log_sech2, one_minus_tanh, sech2, softplus, tanh
 from functional_dists.special.gaussian import log_normal_density, ndtr
 from functional_dists.special.interval import pre_image
@@ -57,7 +58,7 @@ def _narrow_and_wide(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the means of tanh(x) and 1 - tanh(x), and the variance, for x ~ Normal(loc, scale) with loc >= 0."""
     narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
-    z, weight = normal_rule(loc)
+    z, weight = table_of(normal_rule, loc)
     step = narrow_scale[..., None] * z
     at_loc, gap_at_loc = tanh(loc), one_minus_tanh(loc)
     # tanh(loc + step) - tanh(loc) by the addition theorem: a quotient whose factors do not cancel.
@@ -112,7 +113,7 @@ def _half_line_moments(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 def _half_line(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return nodes x > 0, and the weights of x and of -x under Normal(loc, scale)."""
-    x, weight = half_line_rule(loc)
+    x, weight = table_of(half_line_rule, loc)
     loc, scale = loc[..., None], scale[..., None]
     # Take exp of the energy alone: exp would magnify the rounding error of a sum with the other logarithms.
     energies = (0.5 * ((side * x - loc) / scale).square() for side in (1, -1))
@@ -123,7 +124,7 @@ def _half_line(loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def mean_log_sech2(loc: Tensor, scale: Tensor) -> Tensor:
     """Return E log(1 - tanh(x)^2) = -2 E log cosh(x), where log cosh(x) = |x| - log 2 + log(1 + exp(-2 |x|))."""
     narrow, narrow_scale, wide_scale = _narrow_and_wide(scale)
-    z, weight = normal_rule(loc)
+    z, weight = table_of(normal_rule, loc)
     narrow_mean = (weight * log_sech2(loc[..., None] + narrow_scale[..., None] * z)).sum(-1)
     x, positive, negative = _half_line(loc, wide_scale)
     ratio = loc / wide_scale
@@ -138,7 +139,7 @@ def kl_inside(p: Sequence[Tensor], q: Sequence[Tensor]) -> Tensor:
     The value that p makes of noise z, q makes of noise z + step. The log-ratio is computed from differences between p
     and q. So it is small and accurate where p and q are close.
     """
-    z, weight = fine_normal_rule(p[0])
+    z, weight = table_of(fine_normal_rule, p[0])
     p_loc, p_scale, p_low, p_high = (t.double()[..., None] for t in p)
     q_loc, q_scale, q_low, q_high = (t.double()[..., None] for t in q)
     twice_x, width = 2 * p_loc + 2 * p_scale * z, p_high - p_low

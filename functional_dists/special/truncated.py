@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import is_constant
+from functional_dists.special.constant import is_constant, table_of
 from functional_dists.special.elementary import expm1, expm1_minus, plus_product, plus_scaled
 from functional_dists.special.interval import first_and_last_inside
-from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_operands, window_weights
+from functional_dists.special.quadrature import sum_of_nodes, window_nodes, window_rule, window_weights
 from functional_dists.special.truncated_log_mass import cut_off, log_mass
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import materialize
@@ -123,7 +123,7 @@ def mass(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor) -> Mass:
 
 def _nodes(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes and weights between ends `first` <= 0 and `last` >= 0; nodes near 0 keep their relative accuracy."""
-    node, mirrored, weight = (numbers.view(-1, *[1] * first.ndim) for numbers in window_operands(first))
+    node, mirrored, weight = (numbers.view(-1, *[1] * first.ndim) for numbers in table_of(window_rule, first))
     return plus_product(first * mirrored, last, node), weight
 
 

@@ -5,13 +5,12 @@ form, which needs no table. Both are right to 3e-9, so the two rounded scores di
 most.
 """
 
-import functools
 import math
 
 import torch
 from torch import Tensor
 
-from functional_dists.special.constant import PLAIN_TENSORS, can_use_cache, scalar
+from functional_dists.special.constant import PLAIN_TENSORS, scalar, table_of
 from functional_dists.special.elementary import plus_scaled
 from functional_dists.special.gaussian import log_mills
 from functional_dists.special.quadrature import window_nodes, window_weights
@@ -49,7 +48,7 @@ def cut_off(slope: Tensor, scale: Tensor, start: Tensor, stop: Tensor, largest: 
 # ---------------------------------------------------------------------------------------------------------- quadrature
 def _log_mass_by_quadrature(slope: Tensor, scale: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """Return the log of the mass by `window_rule`; the energy is a quadratic in the node."""
-    powers, weights = _cached_table() if can_use_cache(slope) else _table()
+    powers, weights = table_of(_table, slope)
     width = last - first
     deviation, relative_width = first / scale, width / scale
     z = slope + deviation
@@ -57,17 +56,11 @@ def _log_mass_by_quadrature(slope: Tensor, scale: Tensor, first: Tensor, last: T
     return torch.log(width * (torch.exp(torch.stack(quadratic, -1) @ powers) @ weights))
 
 
-def _table() -> tuple[Tensor, Tensor]:
+def _table(like: Tensor) -> tuple[Tensor, Tensor]:
     """Return the matrix that maps the coefficients of the energy to -energy at the nodes, and the weights."""
     tables = (window_nodes(), window_weights())
-    node, weight = (torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in tables)
+    node, weight = (torch.tensor(numbers, dtype=like.dtype, device=like.device) for numbers in tables)
     return -torch.stack((torch.ones_like(node), node, 0.5 * node * node)), weight
-
-
-@functools.cache
-def _cached_table() -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # later calls may be outside of that mode
-        return _table()
 
 
 # --------------------------------------------------------------------------------------------------------- closed form
