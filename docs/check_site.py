@@ -32,6 +32,9 @@ NOT_LOADED = {
 IN_CSS = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]+)""")
 SHOWN = ["index", "reference/gallery", "reference/families/tanh_normal", "reference/policy", "notebooks/ppo_taxi"]
 WIDTHS = (1280, 390)
+OPTIONS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+OPTIONS += ["--enable-logging=stderr", "--virtual-time-budget=10000"]
+OPTIONS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # no other host answers
 
 
 class Page(HTMLParser):
@@ -99,9 +102,7 @@ def browse(chromium: str, url: str, *options: str) -> tuple[str, list[str]]:
     """Return the page as the browser shows it, and the messages of its console."""
     with tempfile.TemporaryDirectory() as profile:
         run = subprocess.run(
-            [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-            + ["--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-            + ["--enable-logging=stderr", "--hide-scrollbars", "--virtual-time-budget=10000", *options, url],
+            [chromium, *OPTIONS, f"--user-data-dir={profile}", *options, url],
             capture_output=True,
             text=True,
             timeout=120,

@@ -29,6 +29,7 @@ version = release = functional_dists.__version__
 extensions = ["sphinx.ext.autodoc", "myst_nb"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb", ".py": "myst-nb"}
 exclude_patterns = ["*.py", "_tools/**", "_static/**"]
+smartquotes_action = "D"  # dashes alone: a quote in a docstring is often one of Python
 default_role = "py:obj"  # `name` in a docstring: a link if the name is known, code in any case
 add_module_names = False
 toc_object_entries_show_parents = "hide"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["density", "samples_against_density"]
 
 _MOST_CURVES = 10  # as many as there are colours
-_TAIL = 1e-3  # the probability that a plot leaves out on each side
 
 
 def density(family: Any, params: Any, *, ax: "Axes | None" = None) -> "Axes":
@@ -102,6 +101,7 @@ def _draw(family: Any, params: Any, draws: Tensor | None, axes: "Axes") -> "Axes
             axes.plot(place, is_hit.double().mean(0).tolist(), "o", color="0.4", markersize=4)
     axes.set(title=name_of(family), ylabel="density" if kind == "density" else "probability", ylim=(0, None))
     axes.set_xlabel("outcome" if kind == "outcomes" else "value")
+    axes.margins(x=0.2 if kind == "point" else 0.05)
     axes.locator_params(axis="x", integer=kind == "outcomes")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
@@ -130,7 +130,7 @@ def _curves(family: Any, params: Any) -> tuple[Tensor, Tensor, Literal["density"
 def _grid(family: Any, params: Any, shape: torch.Size) -> Tensor:
     """Return the values at which densities are computed: from one far quantile to the other, and some outside."""
     if hasattr(family, "icdf"):
-        low, high = (family.icdf(*params, value=tail).detach() for tail in (_TAIL, 1 - _TAIL))
+        low, high = (family.icdf(*params, value=tail).detach() for tail in (0.001, 0.999))
     else:
         low, high = family.sample(random.key(0), *params, sample_shape=1000).aminmax(dim=0)
     steps = torch.linspace(-0.05, 1.05, 1025, dtype=low.dtype, device=low.device)
