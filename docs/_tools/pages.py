@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from sphinx.pycode import ModuleAnalyzer
 
 import functional_dists
-from functional_dists import plot
+from functional_dists import plot, random
 from functional_dists.__main__ import families
 from functional_dists.family import verbs
 
@@ -29,6 +30,7 @@ from .markup import converted, escaped
 DOCS = Path(__file__).parent.parent
 ROOT = DOCS.parent
 REFERENCE = DOCS / "reference"
+KEY = random.key(0)  # of the draws in the gallery
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Files elsewhere in the repository that are pages of the site, and the places of these pages.
@@ -117,8 +119,7 @@ def public_names() -> dict[str, Any]:
 def undocumented() -> Iterator[str]:
     """Yield the public names that have neither a docstring nor a comment that begins with `#:`."""
     for name, value in public_names().items():
-        is_described = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, ModuleType)
-        if not (value.__doc__ if is_described else _comment(name)):
+        if not _summary(name, value):
             yield name
 
 
@@ -156,10 +157,10 @@ def _plot(name: str, family: Any) -> Iterator[str]:
     example = example_of(name)
     params = family.Params(**{field: torch.tensor(value) for field, value in example.items()})
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6, 3), layout="constrained")
-        axes = plot.density(family, params, ax=figure.subplots())
-        axes.set_title("")
-        figure.savefig(REFERENCE / "families" / f"{name}.svg", metadata={"Date": None})
+        for image, draw in ((name, plot.density), (f"{name}_draws", partial(plot.samples_against_density, KEY))):
+            figure = Figure(figsize=(6, 3), layout="constrained")
+            draw(family, params, ax=figure.subplots()).set_title("")
+            figure.savefig(REFERENCE / "families" / f"{image}.svg", metadata={"Date": None})
     given = [f"    {field}=torch.tensor({value})," for field, value in example.items()]
     yield from (
         f".. image:: {name}.svg",
@@ -176,6 +177,8 @@ def _plot(name: str, family: Any) -> Iterator[str]:
 def _families_page() -> Iterator[str]:
     yield from (
         *_title("Families"),
+        "``make test`` runs every example on these pages, and ``make docs`` draws the plots.",
+        "",
         ".. list-table::",
         "   :class: names",
         "   :widths: auto",
@@ -216,8 +219,7 @@ def _module_page(name: str) -> Iterator[str]:
     yield from (".. list-table::", "   :class: names", "   :widths: auto", "")
     for export, value in exports.items():
         full = f"functional_dists.{name}.{export}"
-        first = _sentence(value) if callable(value) or isinstance(value, ModuleType) else escaped(_comment(full))
-        yield from (f"   * - :py:obj:`~{full}`", f"     - {first}")
+        yield from (f"   * - :py:obj:`~{full}`", f"     - {_summary(full, value)}")
     yield ""
     for export, value in exports.items():
         yield from (*_described(f"functional_dists.{name}.{export}", value), "")
@@ -235,6 +237,12 @@ def _described(full: str, value: Any) -> Iterable[str]:
     return (f".. py:data:: {full.rpartition('.')[2]}", "", f"   {escaped(_comment(full))}")
 
 
+def _summary(full: str, value: Any) -> str:
+    """Return the first sentence of a docstring; for a constant, whose docstring is that of its type, its comment."""
+    has_docstring = inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, ModuleType)
+    return _sentence(value) if has_docstring else escaped(_comment(full))
+
+
 def _comment(full: str) -> str:
     """Return the comment that begins with `#:` before a constant, wherever in its package the constant stands."""
     module, _, name = full.rpartition(".")
@@ -248,15 +256,22 @@ def _comment(full: str) -> str:
 # -------------------------------------------------------------------------------------------------------------- gallery
 def _gallery_page() -> Iterator[str]:
     yield from (*_title("Gallery"), "Every family, drawn by :py:func:`functional_dists.plot.density`.", "")
-    yield from (".. container:: gallery", "")
-    for name in families():
-        yield from (f"   .. figure:: families/{name}.svg", f"      :alt: The density of {name}")
-        yield from (f"      :target: families/{name}.html", "", f"      :doc:`families/{name}`", "")
+    yield from _figures("")
+    yield from (*_title("Draws", "-"), "10,000 draws of each, with one key, as")
+    yield from (":py:func:`functional_dists.plot.samples_against_density` shows them.", "")
+    yield from _figures("_draws")
     yield from (*_title("Learning curves", "-"), "Policies that the notebooks train.", "", ".. container:: curves", "")
     for path in NOTEBOOKS:
         if path.with_suffix(".png").exists():
             yield from (f"   .. figure:: ../../notebooks/{path.stem}.png", f"      :alt: The plot of {path.stem}")
             yield from ("", f"      :doc:`../notebooks/{path.stem}`", "")
+
+
+def _figures(suffix: str) -> Iterator[str]:
+    yield from (".. container:: gallery", "")
+    for name in families():
+        yield from (f"   .. figure:: families/{name}{suffix}.svg", f"      :alt: A plot of {name}")
+        yield from (f"      :target: families/{name}.html", "", f"      :doc:`families/{name}`", "")
 
 
 # ---------------------------------------------------------------------------------------------------------------- text
