@@ -57,6 +57,7 @@ NAVIGATION = {
     "Measurements": ["measured/*"],
     "About": ["about/*"],
 }
+ON_FIRST_PAGE = ("Guide", "Cookbook", "Coming from")  # these parts are also listed in the text of the first page
 
 _STYLE = {
     "axes.spines.top": False,
@@ -100,7 +101,8 @@ def navigation(docnames: Iterable[str]) -> str:
             entries += [name for name in left if expression.fullmatch(name)]
             left = [name for name in left if name not in entries]
         if entries:
-            text += "\n".join([":::{toctree}", ":hidden:", f":caption: {caption}", "", *entries, ":::", "", ""])
+            options = [":maxdepth: 1"] if caption in ON_FIRST_PAGE else [":hidden:"]
+            text += "\n".join([":::{toctree}", *options, f":caption: {caption}", "", *entries, ":::", "", ""])
     return text
 
 
