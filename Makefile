@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow sanitize lint format bench accuracy notebooks clean
+.PHONY: demo test test-slow sanitize lint format bench accuracy notebooks docs docs-serve clean
 
 .venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -54,5 +54,16 @@ accuracy: .venv/installed  ## errors against 50 digits, beside torch.distributio
 notebooks: .venv/installed  ## run the notebooks and store their outputs in them
 	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py notebooks/ppo_taxi.py notebooks/mixed_actions.py
 
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+docs: .venv/docs  ## build the site into build/docs; a warning, a broken link or an undocumented name fails
+	$(SERIAL) $(BIN)/sphinx-build -W --keep-going docs build/docs
+	$(BIN)/python docs/check_site.py build/docs
+
+docs-serve: docs  ## show the site at http://127.0.0.1:8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
+
 clean:
-	rm -rf .venv outputs
+	rm -rf .venv outputs build/docs docs/about docs/measured docs/notebooks docs/reference

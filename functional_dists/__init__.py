@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from functional_dists import composite, distributions, divergence, family, parameters, policy, random, special
+    from functional_dists import composite, distributions, divergence, family, parameters, plot, policy, random, special
     from functional_dists.combinators import (
         independent,
         independent_normal,
@@ -57,6 +57,7 @@ __all__ = [
     "one_hot_ordinal",
     "ordinal",
     "parameters",
+    "plot",
     "policy",
     "random",
     "sparse_categorical",

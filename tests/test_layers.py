@@ -25,6 +25,7 @@ RANKS = {
     "divergence": 4,
     "parameters": 4,
     "distributions": 5,
+    "plot": 5,
     "policy": 5,
     "sharded": 5,
     "spaces": 5,

@@ -29,7 +29,7 @@ _CLASSES: dict[str, tuple[type[FamilyDistribution], ...]] = {
     "discrete": (MaskedCategorical, MaskedOneHotCategorical, OneHotCategorical, OneHotOrdinal, Ordinal),
 }
 
-# The keys are the name in lower case, the class, and the key in TorchRL's map of this name.
+#: The classes by name. The keys are the name in lower case, the class, and the key in TorchRL's map of this name.
 distributions_maps: dict[str | type[FamilyDistribution], type[FamilyDistribution]] = {
     key: made
     for module, classes in _CLASSES.items()

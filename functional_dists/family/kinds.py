@@ -13,12 +13,18 @@ class Kind(NamedTuple):
 
 
 # A tensor of that kind, a Python number, or a pytree of them.
+#: Floating point, one number for each element of the parameters.
 Real = Annotated[Any, Kind("floating point")]
+#: Bool, one for each element of the parameters.
 Mask = Annotated[Any, Kind("bool")]
-Index = Annotated[Any, Kind("integer", "per row")]  # one number for the last axis of the parameters: an outcome
+#: An integer, one for the last axis of the parameters: an outcome.
+Index = Annotated[Any, Kind("integer", "per row")]
+#: Floating point, one number for the last axis of the parameters.
 RowReal = Annotated[Any, Kind("floating point", "per row")]
-OneHot = Annotated[Any, Kind("floating point", "one-hot")]  # of the parameters' shape; the last axis is one outcome
-Parameters = Annotated[Any, "Params"]  # all parameters of the family, as its `Params`
+#: Floating point, of the parameters' shape: the last axis is one outcome.
+OneHot = Annotated[Any, Kind("floating point", "one-hot")]
+#: All parameters of the family, as its `Params`.
+Parameters = Annotated[Any, "Params"]
 
 
 def kind_of(annotation: Any) -> Kind | None:

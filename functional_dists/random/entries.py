@@ -14,6 +14,7 @@ from torch import Tensor
 from functional_dists.random.keys import Source, checked_generator, checked_key
 from functional_dists.random.reuse import consume
 
+#: The shape of a draw: its length, or the sizes of its axes.
 Shape = int | Sequence[int]
 R = TypeVar("R")
 

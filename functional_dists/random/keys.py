@@ -18,6 +18,7 @@ from functional_dists.random import ops
 from functional_dists.random.philox import WORDS_PER_BLOCK
 from functional_dists.random.reuse import consume
 
+#: Where randomness comes from: a key, a batch of keys, or a generator.
 Source = Tensor | torch.Generator
 Device = torch.device | str | None
 

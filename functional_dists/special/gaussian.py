@@ -9,6 +9,7 @@ from torch import Tensor
 from functional_dists.special.elementary import horner, plus_scaled_square, x_minus_log1p
 from functional_dists.special.vectorized import sum_event
 
+#: log(2 pi) / 2.
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 SQRT_HALF = math.sqrt(0.5)
 

@@ -1,0 +1,1 @@
+"""What docs/conf.py needs: pages that follow from the code, docstrings as pages, and links."""
