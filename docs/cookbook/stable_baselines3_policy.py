@@ -1,8 +1,8 @@
 """# A Stable-Baselines3 policy through an adapter
 
-Stable-Baselines3 has no squashed Gaussian for PPO: its Gaussian draws actions outside of the bounds, and the environment gets
-them clipped. The adapter below gives its actor-critic policies any family of this library. Here PPO gets a `tanh_normal` on the
-bounds of `Pendulum-v1`, so the action that is stored and scored is the action that is played.
+The default policy of PPO in Stable-Baselines3 is a Gaussian. It draws actions outside of the bounds, and the environment gets
+them clipped. The adapter below gives the policy a family of this library. Here that is a `tanh_normal` on the bounds of
+`Pendulum-v1`, so the action that is stored and scored is the action that is played.
 
 * `FamilyDistribution` has the interface of `stable_baselines3.common.distributions.Distribution`.
 * `FamilyPolicy` keeps the networks of `ActorCriticPolicy`, and replaces the distribution on top of them.
