@@ -11,8 +11,8 @@ All learn in one call.
 
 The disagreement of the models then says where they do not know the dynamics.
 
-The program takes about a minute, most of it for the compiler. `--short` traces the same graph, and runs 30 updates without
-machine code.
+The program takes about 40 seconds on one core, most of it for the compiler. `--short` traces the same graph, and runs 30
+updates without machine code.
 """
 
 import argparse

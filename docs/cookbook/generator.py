@@ -11,7 +11,7 @@ of the key, so a script moves to this library one line at a time. This one is RE
 `torch.compile` cannot trace a generator. When a function is to be compiled, make a key outside of it:
 `random.key_from(generator)`.
 
-The program takes about half a minute. `--short` plays 20 episodes only.
+The program takes about half a minute on one core. `--short` plays 20 episodes only.
 """
 
 import argparse

@@ -8,7 +8,7 @@ hand-written controller of gymnasium's `MountainCarContinuous-v0`, and fits two 
 * `truncated_normal` has a density at its bounds, so it needs no such step.
 * Neither clamps the density: the fit gets the exact gradient of the log-prob.
 
-The program takes about half a minute. `--short` records 2 episodes and makes 20 steps of the optimizer.
+The program takes some seconds. `--short` records 2 episodes and makes 20 steps of the optimizer.
 """
 
 import argparse

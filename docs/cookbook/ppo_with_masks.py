@@ -9,7 +9,7 @@ environment says in `info["action_mask"]` which actions have an effect.
 
 Taxi has 500 states, so the logits and the values are tables. To use a network, replace `nn.Embedding` by it.
 
-The program trains for 60 updates of 2000 steps, and takes about a minute. `--short` makes 2 updates.
+The program trains for 60 updates of 2000 steps, and takes about 10 seconds on one core. `--short` makes 2 updates.
 """
 
 import argparse

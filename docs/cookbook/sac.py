@@ -7,7 +7,7 @@ modules, autograd and `torch.optim.Adam`.
 * `rsample_and_log_prob` scores the noise of the draw. It never inverts tanh, so saturated actions lose no digits.
 * Each step has its own key, `fold_in(key, step)`. A run is a function of its seed, and a resumed run needs only the step.
 
-The program trains for 6000 steps, and takes about a minute. `--short` trains for 600 steps, to see that everything runs.
+The program trains for 6000 steps, and takes about half a minute on one core. `--short` trains for 600 steps, to see that everything runs.
 """
 
 import argparse

@@ -11,7 +11,7 @@ them clipped. The adapter below gives the policy a family of this library. Here 
 
 Stable-Baselines3 is optional. Install it beside this library: `pip install -c constraints.txt stable-baselines3`.
 
-The program trains for 60,000 steps, and takes about two minutes. `--short` trains for 512 steps.
+The program trains for 60,000 steps, and takes about a minute on one core. `--short` trains for 512 steps.
 """
 
 import argparse
