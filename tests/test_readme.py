@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import functional_dists
 from tests import measured_tables
 
 with warnings.catch_warnings():  # those of the import of another library are not ours
@@ -54,6 +55,10 @@ def test_examples_run() -> None:
     assert torch.equal(namespace["new_log_prob"], namespace["data"]["sample_log_prob"])
     assert namespace["entropy"].shape == (256,)
     assert namespace["keyed"].shape == namespace["peak"].shape == namespace["mean"].shape == (256, 6)
+
+
+def test_citation_names_this_version() -> None:
+    assert f"version: {functional_dists.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_readme_is_short() -> None:

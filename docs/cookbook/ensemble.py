@@ -1,8 +1,8 @@
 """# An ensemble under `vmap`, in one compiled update
 
 Five probabilistic models of the dynamics of gymnasium's `Pendulum-v1`, as in
-[Chua et al., 2018](https://arxiv.org/abs/1805.12114). Each model has its own weights and its own bootstrap sample of the data.
-All learn in one call.
+[Chua et al., 2018](https://arxiv.org/abs/1805.12114). Each model has its own weights and its own minibatches. All learn
+in one call.
 
 * `loss` and `update` are functions of one model. `vmap` maps them over weights and keys.
 * `random.split(key, MODELS)` gives each model its own key, so each draws its own rows of the data.
