@@ -18,6 +18,7 @@ from functional_dists.special import (
     nan_of,
     ndtr,
     ndtri,
+    noise_of_constant_value,
     normal_kl,
     plus_scaled,
 )
@@ -107,11 +108,6 @@ def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tens
 def _nan_with(loc: Tensor, noise: Tensor) -> Tensor:
     """Return `noise`, NaN where `loc` is not finite."""
     return plus_scaled(noise, loc, 0.0)
-
-
-def noise_of_constant_value(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """Return (value - loc) / scale, where value = loc + scale * noise is held constant."""
-    return noise * (scale.detach() / scale) - (loc - loc.detach()) / scale  # the noise, times 1 and less 0
 
 
 # ------------------------------------------------------------------------------------------------------------ density

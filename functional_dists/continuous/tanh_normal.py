@@ -18,7 +18,6 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 import functional_dists.special as special
-from functional_dists.continuous.normal import noise_of_constant_value
 from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
 from functional_dists.kernels import are_known_equal
 from functional_dists.random import Shape, Source
@@ -93,7 +92,9 @@ def sample_and_log_prob(
     below, above, width = special.log_growth_of_distances(x.double(), low, high)
     noise, loc, scale = noise.double(), loc.double() - 0.5 * (below - above), scale.double()
     log_slope = log_slope + below + above - 2 * width
-    log_prob = special.log_pushforward_density(noise_of_constant_value(noise, loc, scale), scale.log() + log_slope)
+    log_prob = special.log_pushforward_density(
+        special.noise_of_constant_value(noise, loc, scale), scale.log() + log_slope
+    )
     return value, sum_event(log_prob, event_dims).to(x.dtype)
 
 

@@ -12,6 +12,7 @@ from functional_dists.special import softmax
 from functional_dists.special.constant import is_plain
 from functional_dists.special.density import log_normal_density_at, log_tanh_normal_density_at
 from functional_dists.special.elementary import sech2
+from functional_dists.special.gaussian import noise_of_constant_value
 from functional_dists.special.vectorized import sum_event
 
 
@@ -140,7 +141,7 @@ def _log_density(operands: list[Any], is_noise: bool, event_dims: int) -> Tensor
     point, loc, scale, low, high = operands
     if is_noise:
         loc, scale = loc.double(), scale.double()
-        z = (point * scale.detach() + (loc.detach() - loc)) / scale
+        z = noise_of_constant_value(point, loc, scale)
         return sum_event(-0.5 * z * z - torch.log(scale), event_dims).float()
     if low is None:
         return log_normal_density_at(point, loc, scale, event_dims)

@@ -24,6 +24,7 @@ from functional_dists.special.gaussian import (
     log_pushforward_density_at,
     ndtr,
     ndtri,
+    noise_of_constant_value,
     normal_kl,
 )
 from functional_dists.special.interval import (
@@ -63,6 +64,7 @@ __all__ = [
     "ndtr",
     "ndtri",
     "next_above",
+    "noise_of_constant_value",
     "normal_kl",
     "normal_rule",
     "off_bounds",

@@ -169,6 +169,16 @@ def log_pushforward_density(z: Tensor, log_slope: Tensor) -> Tensor:
     return plus_scaled_square(-HALF_LOG_2PI - log_slope, z, -0.5)
 
 
+def noise_of_constant_value(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """Return (value - loc) / scale, where value = loc + scale * noise is held constant: the noise, with derivatives.
+
+    >>> one = torch.tensor(1.0)
+    >>> torch.func.grad(lambda loc: noise_of_constant_value(one, loc, 2 * one))(one)
+    tensor(-0.5000)
+    """
+    return noise * (scale.detach() / scale) - (loc - loc.detach()) / scale  # the noise, times 1 and less 0
+
+
 def log_pushforward_density_at(
     x: Tensor,
     loc: Tensor,
