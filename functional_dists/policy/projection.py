@@ -1,8 +1,7 @@
 """Projections: the nearest valid action of a space of gymnasium or of a spec of torchrl."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from functional_dists.policy.keys import Key
 from functional_dists.policy.spaces import COMPOSITES, Kind, kind_of, spaces_of
 from functional_dists.policy.steps import FunctionModule
-from functional_dists.special.constant import is_plain
+from functional_dists.special.constant import table_of
 
 # A function of a value and a mask or None, which returns the nearest value of the space that the mask allows
 Projection = Callable[[Tensor, Tensor | None], Tensor]
@@ -95,28 +94,17 @@ class Box:
 
     low: Tensor
     high: Tensor
-    _sent: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Box, (self.low, self.high)
 
     def __call__(self, value: Tensor, mask: Tensor | None) -> Tensor:
         for bound in (self.low, self.high):
             if torch.broadcast_shapes(bound.shape, value.shape) != value.shape:
                 shapes = f"{tuple(bound.shape)} does not fit an action of shape {tuple(value.shape)}"
                 raise ValueError(f"a spec of shape {shapes}")
-        low, high = self._bounds(value)
+        low, high = table_of(self._bounds, value)
         return torch.minimum(torch.maximum(value, low), high)
 
-    def _bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the bounds in the dtype and on the device of the value; eager code sends them to a device once."""
-        place = value.dtype, value.device
-        if not is_plain():
-            return self.low.to(value), self.high.to(value)
-        if place not in self._sent:
-            with torch.inference_mode(False):  # later calls may be outside of that mode
-                self._sent[place] = self.low.to(value), self.high.to(value)
-        return self._sent[place]
+    def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        return self.low.to(like), self.high.to(like)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,24 +152,22 @@ class _OneHots:
 
 
 def integers(numbers: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return integers in the dtype and on the device of a tensor; eager code sends them to a device once.
-
-    The result is an operand only: do not write to it, and do not return it.
+    """Return integers as a tensor of their shape, in the dtype and on the device of `like`; use it as an operand only.
 
     >>> integers((1, 2), torch.zeros(2))
     tensor([1., 2.])
     """
-    return (_cached_integers if is_plain() else _integers)(numbers, like.dtype, like.device)
+    return table_of(_Numbers(numbers), like)
 
 
-def _integers(numbers: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(numbers, dtype=dtype, device=device)
+@dataclass(frozen=True)
+class _Numbers:
+    """A rule of `table_of`, equal to every other one of the same numbers."""
 
+    numbers: tuple[int, ...]
 
-@functools.lru_cache(maxsize=256)
-def _cached_integers(numbers: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # later calls may be outside of that mode
-        return _integers(numbers, dtype, device)
+    def __call__(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.numbers, dtype=like.dtype, device=like.device)
 
 
 def _bits(value: Tensor, mask: Tensor | None) -> Tensor:
