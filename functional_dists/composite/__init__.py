@@ -12,7 +12,7 @@ from functional_dists.composite.chains import Chain, Head, chain, pick
 from functional_dists.composite.draws import rsample, rsample_and_log_prob, sample, sample_and_log_prob
 from functional_dists.composite.entropies import conditional_entropy, conditional_kl, entropy, kl
 from functional_dists.composite.points import deterministic, mean, median, mode
-from functional_dists.composite.pretanh_values import log_prob_pretanh, pretanh_of_point, rsample_pretanh
+from functional_dists.composite.pretanh import log_prob_pretanh, pretanh_of_point, rsample_pretanh
 from functional_dists.composite.scores import cdf, icdf, log_prob
 from functional_dists.composite.verbs import has
 
