@@ -413,6 +413,16 @@ def test_a_number_that_was_written_into_is_not_taken_for_what_it_was() -> None:
     assert _doubled(x) == 10
 
 
+def test_nothing_is_remembered_of_a_cuda_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch._subclasses.FakeTensorMode():
+        there = torch.empty((), device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert constant._can_remember(there)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert not constant._can_remember(there)
+    assert constant._can_remember(torch.empty(()))
+
+
 def number(x: float) -> Tensor:
     return constant.tensor_of(x, torch.float32, torch.device("cpu"))
 

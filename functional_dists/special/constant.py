@@ -87,6 +87,11 @@ def _number_of(tensor: Tensor) -> float | None:
     return None if number is None or tensor._version else number
 
 
+def _can_remember(like: Tensor) -> bool:
+    """Say whether results on this device stay valid: the memory of a CUDA graph is written again at every replay."""
+    return not (like.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
 @functools.lru_cache(maxsize=1024)
 def _result(function: Callable[..., Any], dtype: torch.dtype, device: torch.device, *numbers: float) -> Any:
     with torch.inference_mode(False), torch.no_grad():  # later calls may be outside of these modes
@@ -111,7 +116,7 @@ def computed_once_for_numbers(function: F) -> F:
         if tensors[0].ndim or not is_plain():
             return function(*tensors)
         numbers = [_number_of(tensor) for tensor in tensors]
-        if None in numbers:
+        if None in numbers or not _can_remember(tensors[0]):
             return function(*tensors)
         return _result(function, tensors[0].dtype, tensors[0].device, *numbers)
 
@@ -133,6 +138,6 @@ def table_of(rule: Callable[[Tensor], R], like: Tensor) -> R:
     >>> table_of(lambda like: torch.arange(3, dtype=like.dtype, device=like.device), torch.tensor(0.5))
     tensor([0., 1., 2.])
     """
-    if type(like) not in PLAIN_TENSORS or not is_plain():
+    if type(like) not in PLAIN_TENSORS or not is_plain() or not _can_remember(like):
         return rule(like)
     return cast(R, _result(rule, like.dtype, like.device, 0.0))
