@@ -696,3 +696,44 @@ def _tracked(tensor: Tensor) -> Tensor:
 
 def _parts(result: object) -> tuple[Tensor, ...]:
     return result if isinstance(result, tuple) else (result,)
+
+
+# --------------------------------------------------------------------------------------------------------- equal bounds
+@pytest.mark.parametrize(
+    ("low", "is_compiled"),
+    [
+        (-2, False),
+        (-2.0, False),
+        (np.float32(-2.0), False),
+        (torch.tensor(-2.0), False),
+        (torch.from_numpy(np.full(6, -2.0, np.float32)), False),
+        (-2, True),
+        (-2.0, True),
+    ],
+    ids=str,
+)
+def test_the_divergence_of_tanh_normals_with_equal_bounds_needs_no_integral(
+    low: float | Tensor, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounds are numbers or, in eager code, two copies of the tensor that a space of gymnasium gives."""
+    monkeypatch.setattr(tanh_normal, "kl_inside", lambda p, q: pytest.fail("the integral was computed"))
+
+    def divergence(loc: Tensor, scale: Tensor) -> Tensor:
+        p_low, q_low = (low.clone() if isinstance(low, Tensor) else low for _ in range(2))
+        p = tanh_normal.Params(loc, scale, p_low, 3.0)
+        return tanh_normal.kl(p, tanh_normal.Params(0.0, 1.0, q_low, 3))
+
+    wanted = normal.kl(normal.Params(LOC, SCALE), normal.Params(0.0, 1.0), event_dims=1)
+    run = torch.compile(divergence, backend="aot_eager", fullgraph=True) if is_compiled else divergence
+    torch.testing.assert_close(run(LOC, SCALE), wanted)
+
+
+def test_bounds_that_may_differ_are_integrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    integral = tanh_normal.kl_inside
+    monkeypatch.setattr(tanh_normal, "kl_inside", lambda p, q: calls.append(1) or integral(p, q))
+    tracked = torch.full((6,), -2.0, requires_grad=True)
+    for p_low, q_low in ((-2.0, -3.0), (torch.tensor(-2.0), -2.0), (tracked, tracked)):
+        p, q = tanh_normal.Params(LOC, SCALE, p_low, 3.0), tanh_normal.Params(0.0, 1.0, q_low, 3.0)
+        assert tanh_normal.kl(p, q).isfinite().all()
+    assert len(calls) == 3
