@@ -166,7 +166,8 @@ class Definition:
             replace: Texts to replace in the docstrings of the other family, such as the parameters of the examples.
 
         Returns:
-            A function of a verb of the other family. It takes the option `confine`, as the decorator does.
+            A function of a verb of the other family. It takes the option `confine`, as the decorator does. It raises a
+            TypeError if its argument is no verb.
         """
 
         def derive(verb: Callable[..., Any], *, confine: Callable[..., Tensor] | None = None) -> Callable[..., Any]:

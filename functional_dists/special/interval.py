@@ -132,12 +132,15 @@ def _log_slope_at_0(low: Tensor, high: Tensor) -> Tensor:
 def log_growth_of_distances(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return `log_growth` of the distances from a constant value to the bounds, and of the width, in float64.
 
-    First and second derivatives are exact.
+    First and second derivatives are exact. The arguments broadcast against each other.
 
     Args:
         x: The pre-image of the value, in float64.
         low: The lower bound.
         high: The upper bound.
+
+    Returns:
+        The growths of the lower and the upper distance, of the broadcast shape, and of the width, of the bounds' shape.
 
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)
     >>> torch.func.grad(lambda low: log_growth_of_distances(zero.double(), low, one)[0])(-one)
