@@ -16,11 +16,11 @@ from sphinx.util.logging import getLogger
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
-from _tools import links, pages  # noqa: E402
-from _tools.markup import converted  # noqa: E402
-from _tools.programs import as_page  # noqa: E402
+from _tools import links, pages
+from _tools.markup import converted
+from _tools.programs import as_page
 
-import functional_dists  # noqa: E402
+import functional_dists
 
 project = "functional_dists"
 author = copyright = "the authors of functional_dists"
