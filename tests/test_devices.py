@@ -106,6 +106,8 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)
     # PyTorch's own kernels of keys would be tried with numbers.
     monkeypatch.setattr(ops, "_has_native_kernels", lambda device_type: False)
+    # A PyTorch without CUDA raises here.
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     forget()
     with FakeTensorMode() if request.param == "cuda" else contextlib.nullcontext():
         yield request.param
