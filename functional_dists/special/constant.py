@@ -138,6 +138,6 @@ def table_of(rule: Callable[[Tensor], R], like: Tensor) -> R:
     >>> table_of(lambda like: torch.arange(3, dtype=like.dtype, device=like.device), torch.tensor(0.5))
     tensor([0., 1., 2.])
     """
-    if type(like) not in PLAIN_TENSORS or not is_plain() or not _can_remember(like):
+    if not is_plain() or not _can_remember(like):
         return rule(like)
     return cast(R, _result(rule, like.dtype, like.device, 0.0))
