@@ -47,6 +47,10 @@ CALLS: dict[str, tuple[Callable[[], object], int]] = {
         lambda: tanh_normal.log_prob(LOC, SCALE, -torch.ones(6), torch.ones(6), ACTION),
         35,
     ),
+    "tanh_normal.sample_and_log_prob": (
+        lambda: tanh_normal.sample_and_log_prob(GENERATOR, LOC, SCALE, -1.0, 1.0),
+        41,
+    ),
     "tanh_normal.rsample_and_log_prob": (
         lambda: tanh_normal.rsample_and_log_prob(GENERATOR, LOC, SCALE, -1.0, 1.0),
         34,
