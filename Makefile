@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow sanitize lint format bench accuracy notebooks docs docs-serve clean
+.PHONY: demo test test-slow sanitize lint format bench accuracy notebooks docs docs-serve wheel clean
 
 .venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -19,7 +19,7 @@ demo: .venv/installed  ## train the demos' policies and plot their learning curv
 test: lint  ## lint, types and tests
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-slow: .venv/installed  ## the tests that take minutes, which `make test` leaves out
+test-slow: .venv/wheel  ## the tests that take minutes, which `make test` leaves out
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # A copy of the package with an extension that stops at the first wrong address or undefined operation.
@@ -65,5 +65,18 @@ docs: .venv/docs  ## build the site into build/docs; a warning, a broken link or
 docs-serve: docs  ## show the site at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
 
+.venv/wheel: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[wheel]"
+	touch $@
+
+# Without PyTorch: pip builds in environments of their own, the wheel from the sdist.
+wheel: .venv/wheel  ## the sdist and the wheel into dist/; then the wheel is used where there is no C compiler
+	rm -rf dist build/wheel functional_dists.egg-info && mkdir dist  # the last names files of earlier sdists
+	PIP_CONSTRAINT=$(abspath constraints.txt) $(BIN)/python -m build --outdir build/wheel
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --strip --wheel-dir dist build/wheel/*.whl
+	$(BIN)/abi3audit --strict dist/*.whl
+	mv build/wheel/*.tar.gz dist
+	$(BIN)/python -m tests.wheel.check dist/*.whl
+
 clean:
-	rm -rf .venv outputs build/docs docs/about docs/measured docs/notebooks docs/reference
+	rm -rf .venv outputs build dist docs/about docs/measured docs/notebooks docs/reference
