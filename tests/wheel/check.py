@@ -49,18 +49,17 @@ def install_and_use(wheel: Path, python: str) -> None:
     """Install the wheel with its dependencies into a new environment without a C compiler, and use it."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        subprocess.run([python, "-m", "venv", directory], check=True)
+        subprocess.run([python, "-m", "venv", "--without-pip", directory], check=True)
         commands = Path(directory) / "bin"
         environment = {**os.environ, "PATH": str(commands), "CC": "false", "CXX": "false"}
 
-        def run(*arguments: str | Path) -> None:
-            subprocess.run([commands / "python", "-I", *arguments], check=True, env=environment, cwd=directory)
+        def run(*command: str | Path) -> None:
+            subprocess.run(command, check=True, env=environment, cwd=directory)
 
-        # Compiling PyTorch's modules to bytecode would take longer than to install them.
-        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        # Most modules of PyTorch are not imported here: their bytecode is not wanted.
+        pip = [sys.executable, "-m", "pip", "--python", commands / "python", "install", "--quiet", "--no-compile"]
         run(*pip, "--only-binary", ":all:", "-c", ROOT / "constraints.txt", wheel)
-        run("-m", "functional_dists")
-        run(HERE / "use.py")
+        run(commands / "python", "-I", HERE / "use.py")
     print(f"installed and used under {python} in {time.monotonic() - start:.0f} s", flush=True)
 
 

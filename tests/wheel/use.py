@@ -1,10 +1,10 @@
 """Use the installed package: `python -I use.py`. Kernels run, and give what PyTorch's operations give."""
 
-import platform
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 import functional_dists
 from functional_dists import categorical, normal, random, tanh_normal
+from functional_dists.__main__ import lines
 from functional_dists.random import extension
 
 KEY = random.key(42)
@@ -48,7 +49,7 @@ def main() -> None:
     found = [name for name in ("cc", "gcc", "clang", "c++", "g++") if shutil.which(name)]
     assert not found, f"C compilers: {found}"
     assert extension.kernels is not None, "the extension is not in the wheel"
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {Path(extension.kernels.__file__).name}")
+    print(*islice(lines(), 4), sep="\n")
 
     calls: Counter[str] = Counter()
     names = [name for name in dir(extension.kernels) if not name.startswith("_")]
