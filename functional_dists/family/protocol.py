@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from functional_dists.family.definition import Definition, specification_of
 
-__all__ = ["Family", "combinator", "from_pickle", "name_of", "to_pickle", "verbs"]
+__all__ = ["Family", "combinator", "from_pickle", "hide_imports", "name_of", "to_pickle", "verbs"]
 
 
 @runtime_checkable
@@ -40,6 +40,21 @@ def verbs(family: Any) -> dict[str, Callable[..., Any]]:
     }
     defined = {name: found for name, found in functions.items() if specification_of(found) is not None}
     return dict(sorted((defined or functions).items()))
+
+
+def hide_imports(*families: Any) -> None:
+    """Make `dir` of families that are modules list `Params` and the verbs alone; tab completion and `help` then do too.
+
+    >>> from functional_dists import normal
+    >>> "sample" in dir(normal), "torch" in dir(normal)
+    (True, False)
+    """
+    for family in families:
+        family.__dir__ = functools.partial(_public_names, family)
+
+
+def _public_names(family: Any) -> list[str]:
+    return ["Params", *verbs(family)]
 
 
 def name_of(family: Any) -> str:
