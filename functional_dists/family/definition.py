@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import functional_dists.kernels as kernels
-from functional_dists.family import docs, signatures
+from functional_dists.family import docs, reprs, signatures
 from functional_dists.family.arguments import (
     as_params,
     check_options,
@@ -79,6 +79,9 @@ class Definition:
     def __init__(self, params: Any, name: str | None, described: dict[str, str]) -> None:
         self.params, self.name, self.described = params, name, described
         self.verbs: dict[str, Callable[..., Any]] = {}
+
+    def __repr__(self) -> str:
+        return reprs.call("define", self.params, *[self.name] * (self.name is not None), **self.described)
 
     @overload
     def __call__(self, function: F, /) -> F: ...

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
+from functional_dists.family import reprs
 from functional_dists.family.definition import Definition, specification_of
 
 __all__ = ["Family", "combinator", "from_pickle", "hide_imports", "name_of", "to_pickle", "verbs"]
@@ -94,22 +95,35 @@ def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     return combine
 
 
-class _Combined:
+class Made:
+    """An object that a function makes: its repr and its pickle are the call of the function."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._call = function, arguments, named
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function, arguments, named = self._call
+        return _called_again, (function, tuple(map(to_pickle, arguments)), named)
+
+    def __repr__(self) -> str:
+        function, arguments, named = self._call
+        return reprs.call(function.__name__, *arguments, **named)
+
+
+class _Combined(Made):
     """A family that a combinator made."""
 
     def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
-        self._combinator, self._arguments = combinator, arguments
+        super().__init__(combinator, arguments, {})
         self.Params = definition.params
         vars(self).update(definition.verbs)
+        for name, verb in definition.verbs.items():
+            spec = specification_of(verb)
+            if spec is not None and spec.name == f"{definition.name}.{name}":  # not one that it shares with a module
+                verb.__qualname__ = spec.name
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self!r} has no {name}" if "_arguments" in vars(self) else name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (self._combinator, tuple(map(to_pickle, self._arguments)))
-
-    def __repr__(self) -> str:
-        return f"{self._combinator.__name__}({', '.join(map(name_of, self._arguments))})"
+        raise AttributeError(f"{self!r} has no {name}" if "_call" in vars(self) else name)
 
 
 class _ModuleName(str):
@@ -131,5 +145,5 @@ def from_pickle(family: Any) -> Any:
     return importlib.import_module(family) if isinstance(family, _ModuleName) else family
 
 
-def _made_again(combinator: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return combinator(*map(from_pickle, arguments))
+def _called_again(function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    return function(*map(from_pickle, arguments), **named)
