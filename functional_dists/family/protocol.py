@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
-from functional_dists.family import reprs
+from functional_dists.family import docs, reprs
 from functional_dists.family.definition import Definition, specification_of
 
 __all__ = ["Family", "combinator", "from_pickle", "hide_imports", "name_of", "to_pickle", "verbs"]
@@ -110,8 +110,18 @@ class Made:
         return reprs.call(function.__name__, *arguments, **named)
 
 
+class FamilyDoc:
+    """The docstring of a class of families, and of its instances what `help` shows, made when it is asked for."""
+
+    def __init__(self, of_class: str) -> None:
+        self.of_class = of_class
+
+    def __get__(self, family: Any, owner: type) -> str:
+        return self.of_class if family is None else docs.of_family(family.Params, verbs(family))
+
+
 class _Combined(Made):
-    """A family that a combinator made."""
+    __doc__ = FamilyDoc("A family that a combinator made.")
 
     def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
         super().__init__(combinator, arguments, {})
