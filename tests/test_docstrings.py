@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ def section(name: str, verb: str, title: str) -> str:
     doc = verbs(BY_NAME[name].family)[verb].__doc__
     found = re.search(rf"^{title}:\n((?:    .*\n?)+)", doc, re.MULTILINE)
     assert found, f"{name}.{verb} has no section {title}"
-    return re.sub(r"\n +", " ", inspect.cleandoc(found[1]))  # each entry in one line
+    return re.sub(r"\n +", " ", textwrap.dedent(found[1]).rstrip())  # each entry in one line
 
 
 def sizes(name: str, sample_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,7 @@ import torch
 
 from functional_dists.family import docs
 from functional_dists.family.definition import register, specification_of
-from functional_dists.family.protocol import FamilyDoc, Made, name_of, verbs
+from functional_dists.family.protocol import FamilyDoc, MadeFamily, name_of, verbs
 from functional_dists.family.reprs import shown
 from functional_dists.family.trees import is_tensordict
 
@@ -38,7 +38,7 @@ def bind(family: Any, **fixed: Any) -> "BoundFamily":
     return BoundFamily(family, fixed)
 
 
-class BoundFamily(Made):
+class BoundFamily(MadeFamily):
     __doc__ = FamilyDoc(
         """A family with some parameters or options fixed; made by `bind`.
 

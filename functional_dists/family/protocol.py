@@ -5,10 +5,11 @@ import importlib
 import inspect
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from functional_dists.family import docs, reprs
 from functional_dists.family.definition import Definition, specification_of
+from functional_dists.family.typed import P
 
 __all__ = ["Family", "combinator", "from_pickle", "hide_imports", "name_of", "to_pickle", "verbs"]
 
@@ -24,9 +25,17 @@ class Family(Protocol):
     (True, True)
     """
 
-    Params: Any
-    sample: Callable[..., Any]
-    log_prob: Callable[..., Any]
+    @property
+    def Params(self) -> Any:
+        """The NamedTuple of the parameters."""
+
+    @property
+    def sample(self) -> Callable[..., Any]:
+        """The verb that draws, `sample(key, *parameters, sample_shape=())`."""
+
+    @property
+    def log_prob(self) -> Callable[..., Any]:
+        """The verb that scores, `log_prob(*parameters, value)`."""
 
 
 def verbs(family: Any) -> dict[str, Callable[..., Any]]:
@@ -69,7 +78,7 @@ def name_of(family: Any) -> str:
 
 
 # -------------------------------------------------------------------------------------------- families made of families
-def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
+def combinator(make: Callable[P, Any]) -> Callable[P, "MadeFamily"]:
     """Return a function from families to a family, made of a function from families to a `Definition`.
 
     The family has the verbs of the definition, a repr and a hash. Its pickle stores the combinator and its arguments.
@@ -80,14 +89,15 @@ def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     (one_hot(categorical), True)
     """
     signature = inspect.signature(make)
+    make_of_all: Callable[..., Any] = make  # of all arguments, by position
 
     @functools.lru_cache(maxsize=256)
     def combine_cached(*arguments: Any) -> Any:
-        made = make(*arguments)
+        made = make_of_all(*arguments)
         return _Combined(combine, arguments, made) if isinstance(made, Definition) else made
 
     @functools.wraps(make)
-    def combine(*arguments: Any, **named: Any) -> Any:
+    def combine(*arguments: P.args, **named: P.kwargs) -> Any:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
         return combine_cached(*bound.args)
@@ -95,8 +105,18 @@ def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     return combine
 
 
-class Made:
-    """An object that a function makes: its repr and its pickle are the call of the function."""
+class MadeFamily:
+    """A family that a function makes; its repr and its pickle are the call of that function."""
+
+    if TYPE_CHECKING:  # the attributes of the object are its verbs
+
+        @property
+        def Params(self) -> Any: ...
+        @property
+        def sample(self) -> Callable[..., Any]: ...
+        @property
+        def log_prob(self) -> Callable[..., Any]: ...
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._call = function, arguments, named
@@ -120,13 +140,12 @@ class FamilyDoc:
         return self.of_class if family is None else docs.of_family(family.Params, verbs(family))
 
 
-class _Combined(Made):
+class _Combined(MadeFamily):
     __doc__ = FamilyDoc("A family that a combinator made.")
 
     def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
         super().__init__(combinator, arguments, {})
-        self.Params = definition.params
-        vars(self).update(definition.verbs)
+        vars(self).update(definition.verbs, Params=definition.params)
         for name, verb in definition.verbs.items():
             spec = specification_of(verb)
             if spec is not None and spec.name == f"{definition.name}.{name}":  # not one that it shares with a module

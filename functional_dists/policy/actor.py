@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import optree
 from torch import Tensor, nn
@@ -19,6 +19,20 @@ from functional_dists.policy.projection import project
 from functional_dists.policy.steps import FunctionModule, Sequential, made_by
 
 
+class DrawOptions(TypedDict, total=False):
+    """The options of `ProbabilisticModule` that `actor` passes on."""
+
+    return_log_prob: bool
+    log_prob_key: Any
+    log_prob_of: str
+    keep_pretanh: bool
+    cache_dist: bool
+    n_empirical_estimate: int
+    num_samples: int | Sequence[int] | None
+    skip_existing: bool
+    params_key: Any
+
+
 def actor(
     network: nn.Module | tuple[Any, Callable[..., Any]],
     family: Any,
@@ -30,7 +44,7 @@ def actor(
     safe: bool = False,
     mask_keys: Any = None,
     default_interaction_type: Any = "random",
-    **options: Any,
+    **options: Unpack[DrawOptions],
 ) -> tuple[tuple[Any, ...], Sequential]:
     """Make an actor step from a network that returns the parameters of a family.
 

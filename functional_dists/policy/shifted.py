@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists.family import verbs
-from functional_dists.family.protocol import Made
+from functional_dists.family.protocol import MadeFamily
 from functional_dists.policy.projection import integers
 
 _SCORES = ("log_prob", "cdf", "log_cdf", "survival", "log_survival")
@@ -17,7 +17,7 @@ _DRAWS = ("sample", "rsample", "icdf", "mode", "deterministic", "median", "mean"
 _PAIRS = ("sample_and_log_prob", "rsample_and_log_prob")
 
 
-class Shifted(Made):
+class Shifted(MadeFamily):
     """A family whose outcomes are shifted by `start`, one integer or one for each element of the last axis.
 
     >>> from functional_dists import categorical
@@ -27,8 +27,10 @@ class Shifted(Made):
 
     def __init__(self, family: Any, start: int | tuple[int, ...]) -> None:
         super().__init__(Shifted, (family, start), {})
-        self.family, self.start, self.Params = family, start, family.Params
-        vars(self).update({name: self._shifted_verb(name, verb) for name, verb in verbs(family).items()})
+        self.family, self.start = family, start
+        vars(self).update(
+            Params=family.Params, **{name: self._shifted_verb(name, verb) for name, verb in verbs(family).items()}
+        )
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self!r} has no {name}" if "_call" in vars(self) else name)
