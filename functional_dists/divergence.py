@@ -13,6 +13,7 @@ from torch import Tensor
 from functional_dists.family import BoundFamily, as_params, name_of
 
 __all__ = ["kl", "register"]
+__dir__ = __all__.copy  # what tab completion shows
 
 # By id, since a family need not be hashable. The entries hold the families, so that no other object gets the same id.
 _REGISTERED: dict[tuple[int, int], tuple[Any, Any, Callable[..., Tensor]]] = {}

@@ -13,6 +13,7 @@ from torch import Tensor
 from functional_dists.special import softplus
 
 __all__ = ["inverse_softplus", "normal_params", "scale_loc", "scale_mapping", "state_independent_scale"]
+__dir__ = __all__.copy  # what tab completion shows
 
 ScaleMapping = str | Callable[[Tensor], Tensor]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["density", "samples_against_density"]
+__dir__ = __all__.copy  # what tab completion shows
 
 _MOST_CURVES = 10  # as many as there are colours
 

@@ -50,7 +50,7 @@ def test_the_same_arguments_make_the_same_family() -> None:
     assert independent(categorical) is independent(categorical, event_dims=1)
     assert independent(categorical, 2) is not independent(categorical, 1)
     assert repr(independent(one_hot(masked_categorical), 2)) == "independent(one_hot(masked_categorical), 2)"
-    assert repr(independent_normal) == "bind(normal, event_dims=1)"
+    assert repr(independent_normal) == "independent(normal, 1)"
 
 
 @pytest.mark.parametrize("family", [categorical, *MADE[:2]], ids=name_of)

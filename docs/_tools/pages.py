@@ -152,7 +152,7 @@ def _description(family: Any) -> str:
         return family.__doc__ or ""
     if hasattr(family, "fixed"):  # bound parameters or options
         return _description(family.family)
-    return sys.modules[family._combinator.__module__].__doc__ or ""
+    return sys.modules[family._call[0].__module__].__doc__ or ""
 
 
 def _plot(name: str, family: Any) -> Iterator[str]:

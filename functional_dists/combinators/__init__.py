@@ -20,3 +20,4 @@ __all__ = [
     "one_hot_ordinal",
     "sparse_one_hot_categorical",
 ]
+__dir__ = __all__.copy  # what tab completion shows

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists.family import bind, combinator, define, name_of, specification_of, sum_event, verbs
+from functional_dists.family import BoundFamily, combinator, define, name_of, specification_of, sum_event, verbs
 from functional_dists.special.support import of_events
 
 __all__ = ["independent"]
@@ -40,7 +40,7 @@ def independent(family: Any, event_dims: int = 1) -> Any:
         raise ValueError(f"independent: event_dims must not be negative, got {event_dims}")
     spec = specification_of(family.log_prob)
     if spec is not None and spec.event_dims is not None:
-        return bind(family, event_dims=spec.event_dims + event_dims)
+        return BoundFamily(family, {"event_dims": spec.event_dims + event_dims}, (independent, (family, event_dims)))
     verb = define(family.Params, f"independent({name_of(family)}, {event_dims})")
 
     def sum_score(score: Tensor) -> Tensor:

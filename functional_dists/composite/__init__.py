@@ -41,3 +41,4 @@ __all__ = [
     "sample",
     "sample_and_log_prob",
 ]
+__dir__ = __all__.copy  # what tab completion shows

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.family import from_pickle, to_pickle
+from functional_dists.family.reprs import call, shown
 
 
 class Head(NamedTuple):
@@ -23,6 +24,9 @@ class Head(NamedTuple):
     family: Any
     params: Callable[[Any, dict[str, Any]], Any] | None = None
 
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Chain:
@@ -31,7 +35,7 @@ class Chain:
     heads: tuple[tuple[str, Head], ...]
 
     def __repr__(self) -> str:
-        return f"chain({', '.join(name for name, _ in self.heads)})"
+        return call("composite.chain", **dict(self.heads))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, tuple(

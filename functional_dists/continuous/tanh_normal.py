@@ -10,7 +10,8 @@ so it loses none. A rollout that stores actions can store `sample_pretanh` inste
 
 import functools
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_squash_slope
 from functional_dists.special import support as supports
 from functional_dists.special.squashed import kl_inside, mean_log_sech2, mode_before, moments, standardized, with_tails
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Params(NamedTuple):
@@ -146,7 +149,7 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     return sum_event(normal_entropy + torch.log(0.5 * (high - low)) + mean_log_sech2(loc, scale), event_dims)
 
 
-def _skip_integral_for_equal_bounds(general: Any) -> Any:
+def _skip_integral_for_equal_bounds(general: F) -> F:
     """Make `kl` skip its integral if the bounds are known to be equal; numbers are also known in compiled code."""
 
     @verb
@@ -161,7 +164,7 @@ def _skip_integral_for_equal_bounds(general: Any) -> Any:
         has_equal_bounds = are_known_equal(p.low, q.low) and are_known_equal(p.high, q.high)
         return (kl if has_equal_bounds else general)(p, q, **options)
 
-    return dispatch
+    return cast(F, dispatch)
 
 
 @verb

@@ -9,6 +9,7 @@ from functional_dists.discrete import (
     sparse_categorical,
 )
 from functional_dists.discrete.logits import logits_from_probs
+from functional_dists.family.protocol import hide_imports
 
 __all__ = [
     "categorical",
@@ -19,3 +20,6 @@ __all__ = [
     "ordinal",
     "sparse_categorical",
 ]
+__dir__ = __all__.copy  # what tab completion shows
+
+hide_imports(categorical, llm_masked_categorical, masked_categorical, ordinal, sparse_categorical)

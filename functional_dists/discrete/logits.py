@@ -29,6 +29,7 @@ __all__ = [
     "top_k",
     "top_p",
 ]
+__dir__ = __all__.copy  # what tab completion shows
 
 
 def logits_from_probs(probs: Tensor) -> Tensor:

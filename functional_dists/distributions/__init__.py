@@ -59,6 +59,7 @@ __all__ = [
     "distributions_maps",
     "wrap",
 ]
+__dir__ = __all__.copy  # what tab completion shows
 
 
 def __getattr__(name: str) -> Any:

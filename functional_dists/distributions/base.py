@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from functional_dists.continuous import tanh_normal
 from functional_dists.divergence import unbound
 from functional_dists.family import as_params, bind, from_pickle, is_tensordict, name_of, specification_of, to_pickle
+from functional_dists.family.reprs import shown
 from functional_dists.random import Source, size_of
 from functional_dists.special import off_bounds
 from functional_dists.special import support as supports
@@ -78,7 +79,8 @@ class FamilyDistribution(Distribution):
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.params._asdict().items())
-        return f"{type(self).__name__}({shapes})"
+        family = f"{name_of(self.family)}, " if type(self) is FamilyDistribution else ""
+        return f"{type(self).__name__}({family}{shapes})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "family": to_pickle(self.family), "params": tuple(self.params)}
@@ -287,7 +289,7 @@ def wrap(
     """
     fields = getattr(getattr(family, "Params", None), "_fields", None)
     if fields is None:
-        raise TypeError(f"wrap: family must be a module such as `normal`, or what `bind` gives, got {family!r}")
+        raise TypeError(f"wrap: family must be a module such as `normal`, or what `bind` gives, got {shown(family)}")
     named = {name: options.pop(name) for name in fields if name in options}
     if options:
         family = bind(family, **options)

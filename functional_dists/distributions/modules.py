@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import functional_dists.parameters as parameters
+from functional_dists.family.reprs import shown
 
 __all__ = ["AddStateIndependentNormalScale", "NormalParamExtractor"]
 
@@ -27,6 +28,10 @@ class NormalParamExtractor(nn.Module):
         self.scale_mapping, self.scale_lb = scale_mapping, scale_lb
         if isinstance(scale_mapping, str):
             parameters.scale_mapping(scale_mapping)  # raises for an unknown name, before the first call
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for the repr."""
+        return f"scale_mapping={shown(self.scale_mapping)}, scale_lb={self.scale_lb}"
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
         """Return (loc, scale, *others)."""
@@ -64,6 +69,10 @@ class AddStateIndependentNormalScale(nn.Module):
         self.scale_mapping, self.scale_lb = scale_mapping, scale_lb
         scale = torch.full(self.scale_shape, init_value, dtype=torch.get_default_dtype(), device=device)
         self.state_independent_scale = nn.Parameter(scale) if make_param else nn.Buffer(scale)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for the repr."""
+        return f"{tuple(self.scale_shape)}, scale_mapping={shown(self.scale_mapping)}, scale_lb={self.scale_lb}"
 
     def forward(self, loc: Tensor, *others: Any) -> tuple[Any, ...]:
         """Return (loc, scale, *others)."""

@@ -38,3 +38,4 @@ __all__ = [
     "to_pickle",
     "verbs",
 ]
+__dir__ = __all__.copy  # what tab completion shows

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from functional_dists.family import docs
 from functional_dists.family.definition import register, specification_of
-from functional_dists.family.protocol import from_pickle, name_of, to_pickle, verbs
+from functional_dists.family.protocol import FamilyDoc, MadeFamily, name_of, verbs
+from functional_dists.family.reprs import shown
 from functional_dists.family.trees import is_tensordict
 
 __all__ = ["BoundFamily", "bind"]
@@ -36,14 +38,29 @@ def bind(family: Any, **fixed: Any) -> "BoundFamily":
     return BoundFamily(family, fixed)
 
 
-class BoundFamily:
-    """A family with some parameters or options fixed; made by `bind`."""
+class BoundFamily(MadeFamily):
+    __doc__ = FamilyDoc(
+        """A family with some parameters or options fixed; made by `bind`.
 
-    def __init__(self, family: Any, fixed: dict[str, Any]) -> None:
+        Args:
+            family: A family.
+            fixed: Values of parameters and options by name.
+            made_by: The function and the arguments whose result this is, where that is not `bind`.
+        """
+    )
+
+    def __init__(
+        self, family: Any, fixed: dict[str, Any], made_by: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    ) -> None:
+        call = (*made_by, {}) if made_by else (bind, (family,), fixed)
         if isinstance(family, BoundFamily):
+            function, arguments, named = family._call
+            if function is bind and not made_by:
+                call = (bind, arguments, {**named, **fixed})
             family, fixed = family.family, {**family.fixed, **fixed}
+        super().__init__(*call)
         if not hasattr(family, "Params"):
-            raise TypeError(f"bind: family must be a family, such as functional_dists.normal, got {family!r}")
+            raise TypeError(f"bind: family must be a family, such as functional_dists.normal, got {shown(family)}")
         self.family: Any = family
         self.fixed = fixed
         if torch.compiler.is_compiling():  # the rest cannot be traced; `__getattr__` binds a verb when it is used
@@ -54,8 +71,9 @@ class BoundFamily:
                 f"{unknown} are neither parameters nor options of {name_of(family)}, whose parameters are "
                 f"{family.Params._fields}"
             )
+        code = repr(self)
         for name, verb in verbs(family).items():
-            setattr(self, name, _with_signature(self, verb, _bound_verb(self, verb)))
+            setattr(self, name, _with_signature(self, code, verb, _bound_verb(self, verb)))
         _remaining_params(family.Params, fixed)  # cached here, because compiled code cannot make a class
 
     @property
@@ -68,17 +86,6 @@ class BoundFamily:
         if inspect.isfunction(verb):
             return _bound_verb(self, verb)
         raise AttributeError(f"{self!r} has no {name}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _bound_again, (to_pickle(self.family), self.fixed)
-
-    def __repr__(self) -> str:
-        fixed = "".join(f", {name}={given}" for name, given in self.fixed.items())
-        return f"bind({name_of(self.family)}{fixed})"
-
-
-def _bound_again(family: Any, fixed: dict[str, Any]) -> BoundFamily:
-    return BoundFamily(from_pickle(family), fixed)
 
 
 # -------------------------------------------------------------------------------------------------------------- Params
@@ -93,7 +100,8 @@ def _remaining_params(params: Any, fixed: Mapping[str, Any]) -> Any:
         left = NamedTuple("Params", [(name, params.__annotations__[name]) for name in fields])  # type: ignore[misc]
         left.__new__.__defaults__ = tuple(defaults.values())
         left._field_defaults = defaults
-        left.__doc__ = params.__doc__
+        lines = (params.__doc__ or "").splitlines()
+        left.__doc__ = "\n".join(line for line in lines if line.strip().partition(": ")[0] not in fixed)
         _REMAINING_PARAMS[params, fields] = left
     return _REMAINING_PARAMS[params, fields]
 
@@ -159,10 +167,12 @@ _names_of._dynamo_marked_constant = True  # type: ignore[attr-defined]  # `torch
 
 
 def _with_signature(
-    bound_family: BoundFamily, verb: Callable[..., Any], bound: Callable[..., Any]
+    bound_family: BoundFamily, code: str, verb: Callable[..., Any], bound: Callable[..., Any]
 ) -> Callable[..., Any]:
     fixed, fields = bound_family.fixed, bound_family.family.Params._fields
-    functools.update_wrapper(bound, verb)
+    functools.update_wrapper(bound, verb).__qualname__ = f"{code}.{verb.__name__}"
+    of_whole = f"{name_of(bound_family.family)}.{verb.__name__}"
+    bound.__doc__ = docs.of_bound(verb.__doc__, code, of_whole, [name for name in fields if name in fixed])
     spec = specification_of(verb)
     if spec is not None and spec.event_dims is not None:
         register(bound, verb, fixed.get("event_dims", spec.event_dims))

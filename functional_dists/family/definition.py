@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import functional_dists.kernels as kernels
-from functional_dists.family import docs, signatures
+from functional_dists.family import docs, reprs, signatures
 from functional_dists.family.arguments import (
     as_params,
     check_options,
@@ -21,6 +21,7 @@ from functional_dists.family.arguments import (
 from functional_dists.family.shapes import checked_shape, resolved_event_dims
 from functional_dists.family.specification import Fit, Specification, parse, positional_names, with_params
 from functional_dists.family.trees import has_pytree, map_leaves
+from functional_dists.family.typed import Decorator, Derive, P, R, Verb
 from functional_dists.random import Source, size_of
 from functional_dists.special.elementary import root
 
@@ -80,8 +81,11 @@ class Definition:
         self.params, self.name, self.described = params, name, described
         self.verbs: dict[str, Callable[..., Any]] = {}
 
+    def __repr__(self) -> str:
+        return reprs.call("define", self.params, *[self.name] * (self.name is not None), **self.described)
+
     @overload
-    def __call__(self, function: F, /) -> F: ...
+    def __call__(self, function: Callable[P, R], /) -> Verb[P, R]: ...
     @overload
     def __call__(
         self,
@@ -91,17 +95,17 @@ class Definition:
         fit: Fit | None = None,
         keeps_dtypes: bool = False,
         passes_to: Callable[..., Any] | None = None,
-    ) -> Callable[[F], F]: ...
+    ) -> Decorator: ...
     def __call__(
         self,
-        function: F | None = None,
+        function: Callable[..., Any] | None = None,
         /,
         *,
         confine: Callable[..., Tensor] | None = None,
         fit: Fit | None = None,
         keeps_dtypes: bool = False,
         passes_to: Callable[..., Any] | None = None,
-    ) -> F | Callable[[F], F]:
+    ) -> Any:
         """Make a function of tensors a verb.
 
         Args:
@@ -119,19 +123,19 @@ class Definition:
 
     def _make(
         self,
-        function: F,
+        function: Callable[..., Any],
         confine: Callable[..., Tensor] | None,
         fit: Fit | None,
         keeps_dtypes: bool,
         passes_to: Callable[..., Any] | None,
-    ) -> F:
+    ) -> Callable[..., Any]:
         family = self.name or function.__module__.rpartition(".")[2]
         passed = tuple(signatures.options_of(passes_to))
         spec = parse(
             function, self.params, family, confine=confine, fit=fit, keeps_dtypes=keeps_dtypes, more_options=passed
         )
         doc = docs.complete(function.__doc__, spec, self.described)
-        return cast(F, self._register_verb(function, spec, doc, signatures.of_function(function, spec, passes_to)))
+        return self._register_verb(function, spec, doc, signatures.of_function(function, spec, passes_to))
 
     def _register_verb(
         self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature | None
@@ -156,9 +160,7 @@ class Definition:
 
         return self._register_like(verb, name or verb.__name__, function, doc)
 
-    def through(
-        self, change: Callable[..., Any], replace: Mapping[str, str] | None = None
-    ) -> Callable[..., Callable[..., Any]]:
+    def through(self, change: Callable[..., Any], replace: Mapping[str, str] | None = None) -> Derive:
         """Return a function that makes verbs of another family verbs of this one.
 
         Args:
@@ -170,7 +172,7 @@ class Definition:
             TypeError if its argument is no verb.
         """
 
-        def derive(verb: Callable[..., Any], *, confine: Callable[..., Tensor] | None = None) -> Callable[..., Any]:
+        def derive(verb: Callable[..., Any], /, *, confine: Callable[..., Tensor] | None = None) -> Any:
             other, theirs = _require_verb(verb)
             run = _on_checked_tensors(verb)
             module = self.params.__module__

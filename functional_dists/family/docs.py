@@ -2,11 +2,14 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from functional_dists.family.specification import Specification
 
+_WIDTH = 96  # of the lines; `help` indents them by four columns
+_END = "\n\n"  # of a paragraph
 _ARGUMENTS = {
     "key": "A key of shape (2,), a batch of keys (*K, 2) whose K are the leading axes of the batch, or a "
     "`torch.Generator`.",
@@ -27,14 +30,12 @@ _ARGUMENTS = {
 }
 _ZERO_TEMPERATURE = " 0 draws one-hot vectors without a gradient."
 _RAISES = [
-    "    TypeError: an argument is not a tensor, a number or a pytree of them, or has the wrong dtype.",
-    "    ValueError: the shapes, or the structures of pytrees, do not fit together.",
+    "TypeError: an argument is not a tensor, a number or a pytree of them, or has the wrong dtype.",
+    "ValueError: the shapes, or the structures of pytrees, do not fit together.",
 ]
-_EVENT_RAISES = "    ValueError: `event_dims` exceeds the parameters' axes."
-_CHECK_RAISES = "    ValueError: a parameter holds an invalid number."
-_OPTION_RAISES = (
-    "    ValueError: {names} does not broadcast, or is outside its range (checked in eager code on the CPU)."
-)
+_EVENT_RAISES = "ValueError: `event_dims` exceeds the parameters' axes."
+_CHECK_RAISES = "ValueError: a parameter holds an invalid number."
+_OPTION_RAISES = "ValueError: {names} does not broadcast, or is outside its range (checked in eager code on the CPU)."
 _IN_DTYPE = "in the parameters' dtype"
 _SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
 _TREES = "Any argument except `key` may be a pytree; the result then has the same structure."
@@ -66,7 +67,7 @@ def complete(doc: str | None, spec: Specification, descriptions: Mapping[str, st
         described["value"] = f"Vectors in the simplex, of shape {_shape(described['value'])}."
     elif verb == "rsample":
         described["temperature"] += _ZERO_TEMPERATURE
-    arguments = [f"    {name}: {described[name]}" for name in names if name in described]
+    arguments = [_indented(f"{name}: {described[name]}") for name in names if name in described]
     options = " or ".join(f"`{name}`" for name in names if name in _ROW_OPTIONS)
     raises = [
         *_RAISES,
@@ -75,14 +76,50 @@ def complete(doc: str | None, spec: Specification, descriptions: Mapping[str, st
         *[_CHECK_RAISES] * (verb == "check"),
     ]
     parts = [
-        text.strip() + " " + _TREES,
+        text.strip(),
+        textwrap.fill(_TREES, _WIDTH),
         "\n".join(["Args:", *arguments]),
-        f"Returns:\n    {_returns(verb, names, spec.params, described)}",
-        "\n".join(["Raises:", *raises]),
+        f"Returns:\n{_indented(_returns(verb, names, spec.params, described))}",
+        "\n".join(["Raises:", *map(_indented, raises)]),
     ]
     if example:
         parts.append(">>>" + example.rstrip())
     return "\n\n".join(parts)
+
+
+def _indented(text: str) -> str:
+    """Return an entry of a section, in lines that a terminal shows whole."""
+    return textwrap.fill(text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8, break_on_hyphens=False)
+
+
+def of_bound(doc: str | None, code: str, verb: str, fixed: Collection[str]) -> str:
+    """Return the docstring of a verb of a bound family.
+
+    Args:
+        doc: The docstring of the verb.
+        code: The repr of the bound family.
+        verb: The name of the verb, with its family.
+        fixed: The names of the parameters that the bound verb does not take.
+    """
+    text, mark, example = (doc or "").partition(">>>")
+    first, _, rest = text.partition(_END)
+    for name in fixed:
+        rest = re.sub(rf"^    {name}: .*\n(?: {{8}}.*\n)*", "", rest, flags=re.MULTILINE)
+    parts = [first, f"A verb of `{code}`.", rest.strip(), *[f"Example of `{verb}`:\n\n{mark}{example}"] * bool(mark)]
+    return _END.join(parts)
+
+
+def of_family(params: Any, verbs: Mapping[str, Callable[..., Any]]) -> str:
+    """Return what `help` shows of a family that is no module: its parameters, and its verbs with a sentence each."""
+    described = _described(params)
+    fields = [_indented(f"{name}: {described[name]}") for name in params._fields if name in described]
+    lines = []
+    for name, verb in verbs.items():
+        signature = inspect.signature(verb)
+        parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        taken = signature.replace(parameters=parameters, return_annotation=signature.empty)
+        lines += [f"    {name}{taken}", f"        {(verb.__doc__ or '').partition(_END)[0]}"]
+    return "\n".join(["Parameters:", *fields, "", "Verbs:", *lines])
 
 
 def _positional(spec: Specification) -> tuple[str, ...]:

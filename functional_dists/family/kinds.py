@@ -1,6 +1,6 @@
 """The kinds of tensors that verbs take. A verb annotates each of its tensor arguments with one of these."""
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 __all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "kind_of"]
 
@@ -8,29 +8,42 @@ __all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "
 class Kind(NamedTuple):
     """The dtype of an argument, and how its axes match those of the parameters."""
 
+    name: str  # what `help` shows as the annotation of an argument
     holds: Literal["floating point", "bool", "integer"]
     layout: Literal["per element", "per row", "one-hot"] = "per element"
 
+    def __repr__(self) -> str:
+        return self.name
 
-# A tensor of that kind, a Python number, or a pytree of them.
-#: Floating point, one number for each element of the parameters.
-Real = Annotated[Any, Kind("floating point")]
-#: Bool, one for each element of the parameters.
-Mask = Annotated[Any, Kind("bool")]
-#: An integer, one for the last axis of the parameters: an outcome.
-Index = Annotated[Any, Kind("integer", "per row")]
-#: Floating point, one number for the last axis of the parameters.
-RowReal = Annotated[Any, Kind("floating point", "per row")]
-#: Floating point, of the parameters' shape: the last axis is one outcome.
-OneHot = Annotated[Any, Kind("floating point", "one-hot")]
-#: All parameters of the family, as its `Params`.
-Parameters = Annotated[Any, "Params"]
+
+if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
+    Real: TypeAlias = Any
+    Mask: TypeAlias = Any
+    Index: TypeAlias = Any
+    RowReal: TypeAlias = Any
+    OneHot: TypeAlias = Any
+    Parameters: TypeAlias = Any
+else:
+    #: Floating point, one number for each element of the parameters.
+    Real = Kind("Real", "floating point")
+    #: Bool, one for each element of the parameters.
+    Mask = Kind("Mask", "bool")
+    #: An integer, one for the last axis of the parameters: an outcome.
+    Index = Kind("Index", "integer", "per row")
+    #: Floating point, one number for the last axis of the parameters.
+    RowReal = Kind("RowReal", "floating point", "per row")
+    #: Floating point, of the parameters' shape: the last axis is one outcome.
+    OneHot = Kind("OneHot", "floating point", "one-hot")
+    #: All parameters of the family, as its `Params`.
+    Parameters = Annotated[Any, "Params"]
 
 
 def kind_of(annotation: Any) -> Kind | None:
     """Return the kind of an annotation, or None if it has no kind.
 
     >>> kind_of(Real)
-    Kind(holds='floating point', layout='per element')
+    Real
+    >>> kind_of(Real).holds
+    'floating point'
     """
-    return next((note for note in getattr(annotation, "__metadata__", ()) if isinstance(note, Kind)), None)
+    return annotation if isinstance(annotation, Kind) else None

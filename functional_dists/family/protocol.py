@@ -5,11 +5,13 @@ import importlib
 import inspect
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from functional_dists.family import docs, reprs
 from functional_dists.family.definition import Definition, specification_of
+from functional_dists.family.typed import P
 
-__all__ = ["Family", "combinator", "from_pickle", "name_of", "to_pickle", "verbs"]
+__all__ = ["Family", "combinator", "from_pickle", "hide_imports", "name_of", "to_pickle", "verbs"]
 
 
 @runtime_checkable
@@ -23,9 +25,17 @@ class Family(Protocol):
     (True, True)
     """
 
-    Params: Any
-    sample: Callable[..., Any]
-    log_prob: Callable[..., Any]
+    @property
+    def Params(self) -> Any:
+        """The NamedTuple of the parameters."""
+
+    @property
+    def sample(self) -> Callable[..., Any]:
+        """The verb that draws, `sample(key, *parameters, sample_shape=())`."""
+
+    @property
+    def log_prob(self) -> Callable[..., Any]:
+        """The verb that scores, `log_prob(*parameters, value)`."""
 
 
 def verbs(family: Any) -> dict[str, Callable[..., Any]]:
@@ -42,6 +52,21 @@ def verbs(family: Any) -> dict[str, Callable[..., Any]]:
     return dict(sorted((defined or functions).items()))
 
 
+def hide_imports(*families: Any) -> None:
+    """Make `dir` of families that are modules list `Params` and the verbs alone; tab completion and `help` then do too.
+
+    >>> from functional_dists import normal
+    >>> "sample" in dir(normal), "torch" in dir(normal)
+    (True, False)
+    """
+    for family in families:
+        family.__dir__ = functools.partial(_public_names, family)
+
+
+def _public_names(family: Any) -> list[str]:
+    return ["Params", *verbs(family)]
+
+
 def name_of(family: Any) -> str:
     """Return the name of a family for messages.
 
@@ -53,7 +78,7 @@ def name_of(family: Any) -> str:
 
 
 # -------------------------------------------------------------------------------------------- families made of families
-def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
+def combinator(make: Callable[P, Any]) -> Callable[P, "MadeFamily"]:
     """Return a function from families to a family, made of a function from families to a `Definition`.
 
     The family has the verbs of the definition, a repr and a hash. Its pickle stores the combinator and its arguments.
@@ -64,14 +89,15 @@ def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     (one_hot(categorical), True)
     """
     signature = inspect.signature(make)
+    make_of_all: Callable[..., Any] = make  # of all arguments, by position
 
     @functools.lru_cache(maxsize=256)
     def combine_cached(*arguments: Any) -> Any:
-        made = make(*arguments)
+        made = make_of_all(*arguments)
         return _Combined(combine, arguments, made) if isinstance(made, Definition) else made
 
     @functools.wraps(make)
-    def combine(*arguments: Any, **named: Any) -> Any:
+    def combine(*arguments: P.args, **named: P.kwargs) -> Any:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
         return combine_cached(*bound.args)
@@ -79,22 +105,54 @@ def combinator(make: Callable[..., Any]) -> Callable[..., Any]:
     return combine
 
 
-class _Combined:
-    """A family that a combinator made."""
+class MadeFamily:
+    """A family that a function makes; its repr and its pickle are the call of that function."""
 
-    def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
-        self._combinator, self._arguments = combinator, arguments
-        self.Params = definition.params
-        vars(self).update(definition.verbs)
+    if TYPE_CHECKING:  # the attributes of the object are its verbs
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self!r} has no {name}" if "_arguments" in vars(self) else name)
+        @property
+        def Params(self) -> Any: ...
+        @property
+        def sample(self) -> Callable[..., Any]: ...
+        @property
+        def log_prob(self) -> Callable[..., Any]: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._call = function, arguments, named
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (self._combinator, tuple(map(to_pickle, self._arguments)))
+        function, arguments, named = self._call
+        return _called_again, (function, tuple(map(to_pickle, arguments)), named)
 
     def __repr__(self) -> str:
-        return f"{self._combinator.__name__}({', '.join(map(name_of, self._arguments))})"
+        function, arguments, named = self._call
+        return reprs.call(function.__name__, *arguments, **named)
+
+
+class FamilyDoc:
+    """The docstring of a class of families, and of its instances what `help` shows, made when it is asked for."""
+
+    def __init__(self, of_class: str) -> None:
+        self.of_class = of_class
+
+    def __get__(self, family: Any, owner: type) -> str:
+        return self.of_class if family is None else docs.of_family(family.Params, verbs(family))
+
+
+class _Combined(MadeFamily):
+    __doc__ = FamilyDoc("A family that a combinator made.")
+
+    def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
+        super().__init__(combinator, arguments, {})
+        vars(self).update(definition.verbs, Params=definition.params)
+        for name, verb in definition.verbs.items():
+            spec = specification_of(verb)
+            if spec is not None and spec.name == f"{definition.name}.{name}":  # not one that it shares with a module
+                verb.__qualname__ = spec.name
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self!r} has no {name}" if "_call" in vars(self) else name)
 
 
 class _ModuleName(str):
@@ -116,5 +174,5 @@ def from_pickle(family: Any) -> Any:
     return importlib.import_module(family) if isinstance(family, _ModuleName) else family
 
 
-def _made_again(combinator: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    return combinator(*map(from_pickle, arguments))
+def _called_again(function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    return function(*map(from_pickle, arguments), **named)

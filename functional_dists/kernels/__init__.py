@@ -18,6 +18,7 @@ from functional_dists.kernels import categorical, normal, operands
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
 __all__ = ["are_known_equal", "can_be_used", "find"]
+__dir__ = __all__.copy  # what tab completion shows
 
 _PACKAGE = __name__.partition(".")[0] + "."
 _OF_CATEGORICALS: dict[str, Callable[..., Any]] = {

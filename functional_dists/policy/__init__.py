@@ -37,3 +37,4 @@ __all__ = [
     "project",
     "set_interaction_type",
 ]
+__dir__ = __all__.copy  # what tab completion shows

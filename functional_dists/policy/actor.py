@@ -2,20 +2,35 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import optree
 from torch import Tensor, nn
 
 from functional_dists.composite.chains import Chain, families_from_pickle, families_to_pickle
 from functional_dists.composite.structure import Path, is_head, is_single, parts
+from functional_dists.family.reprs import call, changed, shown
 from functional_dists.parameters import normal_params
 from functional_dists.policy import keys
 from functional_dists.policy.layout import heads, leaves_as_written
 from functional_dists.policy.modules import without_tensors
 from functional_dists.policy.probabilistic import ProbabilisticModule
 from functional_dists.policy.projection import project
-from functional_dists.policy.steps import FunctionModule, Sequential
+from functional_dists.policy.steps import FunctionModule, Sequential, made_by
+
+
+class DrawOptions(TypedDict, total=False):
+    """The options of `ProbabilisticModule` that `actor` passes on."""
+
+    return_log_prob: bool
+    log_prob_key: Any
+    log_prob_of: str
+    keep_pretanh: bool
+    cache_dist: bool
+    n_empirical_estimate: int
+    num_samples: int | Sequence[int] | None
+    skip_existing: bool
+    params_key: Any
 
 
 def actor(
@@ -29,7 +44,7 @@ def actor(
     safe: bool = False,
     mask_keys: Any = None,
     default_interaction_type: Any = "random",
-    **options: Any,
+    **options: Unpack[DrawOptions],
 ) -> tuple[tuple[Any, ...], Sequential]:
     """Make an actor step from a network that returns the parameters of a family.
 
@@ -98,10 +113,22 @@ def actor(
         mask_keys=mask_keys,
         **options,
     )
+    given = {
+        "out_keys": out_keys,
+        "data_keys": data_keys,
+        "spec": spec,
+        "safe": safe,
+        "mask_keys": mask_keys,
+        "default_interaction_type": default_interaction_type,
+        **options,
+    }
+    shown_network = network if isinstance(network, nn.Module) else (..., function)
+    code = call("policy.actor", shown_network, family, in_keys=in_keys, **changed(actor, given))
     if not safe:
-        return (weights, ()), Sequential(to_params, act)
+        return (weights, ()), made_by(Sequential(to_params, act), code)
     # `act` projects what it draws before it scores it; the last step projects actions that were in the data already.
-    return (weights, (), ()), Sequential(to_params, act, project(spec, act.action_keys, act.mask_keys))
+    steps = Sequential(to_params, act, project(spec, act.action_keys, act.mask_keys))
+    return (weights, (), ()), made_by(steps, code)
 
 
 def _action_keys(family: Any, out_keys: Any) -> Any:
@@ -126,6 +153,9 @@ class _NetworkParameters:
     family: Any
     inputs: int
     paths: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        return shown(self.network)
 
     def __call__(self, params: Any, *arguments: Any) -> Any:
         output = self.network(params, *arguments[: self.inputs])

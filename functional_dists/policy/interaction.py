@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from functional_dists.family.reprs import call
+
 
 class InteractionType(enum.Enum):
     """What to play: a draw (`RANDOM`), or the point of the distribution with this name.
@@ -95,6 +97,9 @@ class set_interaction_type(contextlib.ContextDecorator):
         self.type = None if type is None else as_type(type)
         self._tokens: list[Token[InteractionType | None]] = []
         self._before: list[InteractionType | None] = []
+
+    def __repr__(self) -> str:
+        return call("set_interaction_type", self.type)
 
     def __enter__(self) -> None:
         if torch.compiler.is_compiling():

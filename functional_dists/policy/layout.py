@@ -6,6 +6,7 @@ from typing import Any
 import optree
 
 from functional_dists.composite.structure import Path, is_single, opened, place
+from functional_dists.family.reprs import shown
 from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
 
@@ -20,7 +21,7 @@ def heads(families: Any) -> dict[Path, Any]:
     found = leaves_as_written(opened(families), is_single)
     for path, family in found.items():
         if not is_single(family):
-            raise TypeError(f"families{place(path)} must hold families, got {family!r}")
+            raise TypeError(f"families{place(path)} must hold families, got {shown(family)}")
     return found
 
 

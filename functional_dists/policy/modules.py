@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from functional_dists.policy.steps import FunctionModule
+from functional_dists.family.reprs import call, shown
+from functional_dists.policy.steps import FunctionModule, made_by
 
 
 def from_module(
@@ -33,7 +34,8 @@ def from_module(
     torch.Size([5, 2])
     """
     params, function = without_tensors(module)
-    return params, FunctionModule(function, in_keys, out_keys)
+    step = FunctionModule(function, in_keys, out_keys)
+    return params, made_by(step, call("policy.from_module", module, [*step.in_keys], [*step.out_keys]))
 
 
 def without_tensors(module: nn.Module) -> tuple[dict[str, Tensor], Callable[..., Any]]:
@@ -47,6 +49,9 @@ class _Stateless:
     """A module without its tensors, as a function `(params, *inputs)`."""
 
     module: nn.Module
+
+    def __repr__(self) -> str:
+        return shown(self.module)
 
     def __call__(self, params: dict[str, Tensor], *inputs: Any) -> Any:
         return functional_call(self.module, params, inputs)

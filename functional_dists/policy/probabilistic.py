@@ -1,7 +1,7 @@
 """The step that holds a distribution: it reads the parameters, draws, and writes the value and its log-probability."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import optree
@@ -14,6 +14,7 @@ from functional_dists.composite.structure import first_chain, is_single, parts
 from functional_dists.composite.sums import shared_shape
 from functional_dists.composite.verbs import is_relaxed, log_prob_verb
 from functional_dists.family import as_params, fnv1a, is_tensordict
+from functional_dists.family.reprs import call, changed, shown
 from functional_dists.policy import keys, layout
 from functional_dists.policy.actions import actions, checked_mask_keys
 from functional_dists.policy.interaction import InteractionType, as_type, resolve
@@ -98,15 +99,15 @@ class ProbabilisticModule:
     sample_shape: tuple[int, ...]
     skip_existing: bool
     params_key: Key
-    _readers: tuple[Reader, ...] = field(repr=False)
-    _reader_tree: Any = field(repr=False)  # the readers in the containers of the family
-    _storage_tree: Any = field(repr=False)  # the storages in the containers of the family, with a dict for a chain
-    _storages: tuple[Storage, ...] = field(repr=False)  # in the order of `action_keys`
-    _is_single: bool = field(repr=False)
-    _is_relaxed: bool = field(repr=False)  # whether a head is bound to relaxed draws
-    _points: frozenset[InteractionType] = field(repr=False)  # the points that all heads have
-    _number: int = field(repr=False)  # what is folded into the key
-    _pickled: tuple[Any, ...] = field(repr=False)  # the arguments after `family`
+    _readers: tuple[Reader, ...]
+    _reader_tree: Any  # the readers in the containers of the family
+    _storage_tree: Any  # the storages in the containers of the family, with a dict for a chain
+    _storages: tuple[Storage, ...]  # in the order of `action_keys`
+    _is_single: bool
+    _is_relaxed: bool  # whether a head is bound to relaxed draws
+    _points: frozenset[InteractionType]  # the points that all heads have
+    _number: int  # what is folded into the key
+    _pickled: tuple[Any, ...]  # the arguments after `family`
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class ProbabilisticModule:
         pretanh_keys = [head.pretanh_key for head in stored.values() if head.pretanh_key is not None]
         if keep_pretanh and not pretanh_keys:
             got = [*heads.values()]
-            raise ValueError(f"keep_pretanh=True needs a family that squashes, such as tanh_normal, got {got}")
+            raise ValueError(f"keep_pretanh=True needs a family that squashes, such as tanh_normal, got {shown(got)}")
         options = {
             "default_interaction_type": as_type(default_interaction_type),
             "return_log_prob": return_log_prob,
@@ -177,6 +178,11 @@ class ProbabilisticModule:
             _number=fnv1a(",".join("/".join(keys.path_of(key)) for key in action_keys)),
             _pickled=(in_keys, out_keys, {**options, **spec_options}),
         )
+
+    def __repr__(self) -> str:
+        in_keys, out_keys, options = self._pickled
+        keys_given = [in_keys] if out_keys is None else [in_keys, out_keys]
+        return call("ProbabilisticModule", self.family, *keys_given, **changed(ProbabilisticModule, options))
 
     @property
     def drawn_keys(self) -> tuple[Key, ...]:
@@ -258,7 +264,7 @@ class ProbabilisticModule:
         if self._is_single:
             return wrap(self._storage_tree.family, *dist_params)
         if first_chain(self.family) is not None:
-            raise NotImplementedError(f"{self.family!r} has no distribution object, as its heads depend on values")
+            raise NotImplementedError(f"{shown(self.family)} has no distribution object, as its heads depend on values")
         from tensordict import TensorDict
 
         from functional_dists.distributions.composite import CompositeDistribution
@@ -317,7 +323,7 @@ class ProbabilisticModule:
             value = self._estimated_mean(key, dist_params) if played is InteractionType.MEAN else None
         if value is None:
             can = ["RANDOM", *(point.name for point in _POINTS if point in self._points)]
-            raise NotImplementedError(f"{self.family!r} has no {played.value}; the step can play {can}")
+            raise NotImplementedError(f"{shown(self.family)} has no {played.value}; the step can play {can}")
         if not self.sample_shape:
             return value
         return optree.tree_map(lambda leaf: leaf.expand(*self.sample_shape, *leaf.shape), value, namespace="torch")

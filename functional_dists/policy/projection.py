@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from functional_dists.family.reprs import call
 from functional_dists.policy.keys import Key
 from functional_dists.policy.spaces import COMPOSITES, Kind, kind_of, spaces_of
-from functional_dists.policy.steps import FunctionModule
+from functional_dists.policy.steps import FunctionModule, made_by
 from functional_dists.special.constant import table_of
 
 # A function of a value and a mask or None, which returns the nearest value of the space that the mask allows
@@ -41,7 +42,8 @@ def project(spec: Any, action_keys: Sequence[Key], mask_keys: Mapping[Key, Key])
         raise KeyError(f"there are masks of {unknown}, and specs of {[*spaces]}")
     projections = tuple((key in mask_keys, projection(space)) for key, space in spaces.items())
     in_keys = (*spaces, *(mask_keys[key] for key in spaces if key in mask_keys))
-    return FunctionModule(_ProjectAll(projections), in_keys, tuple(spaces))
+    step = FunctionModule(_ProjectAll(projections), in_keys, tuple(spaces))
+    return made_by(step, call("policy.project", spec, [*action_keys], dict(mask_keys)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists.family import from_pickle, to_pickle, verbs
+from functional_dists.family import verbs
+from functional_dists.family.protocol import MadeFamily
 from functional_dists.policy.projection import integers
 
 _SCORES = ("log_prob", "cdf", "log_cdf", "survival", "log_survival")
@@ -16,7 +17,7 @@ _DRAWS = ("sample", "rsample", "icdf", "mode", "deterministic", "median", "mean"
 _PAIRS = ("sample_and_log_prob", "rsample_and_log_prob")
 
 
-class Shifted:
+class Shifted(MadeFamily):
     """A family whose outcomes are shifted by `start`, one integer or one for each element of the last axis.
 
     >>> from functional_dists import categorical
@@ -25,17 +26,14 @@ class Shifted:
     """
 
     def __init__(self, family: Any, start: int | tuple[int, ...]) -> None:
-        self.family, self.start, self.Params = family, start, family.Params
-        vars(self).update({name: self._shifted_verb(name, verb) for name, verb in verbs(family).items()})
+        super().__init__(Shifted, (family, start), {})
+        self.family, self.start = family, start
+        vars(self).update(
+            Params=family.Params, **{name: self._shifted_verb(name, verb) for name, verb in verbs(family).items()}
+        )
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self!r} has no {name}")
-
-    def __repr__(self) -> str:
-        return f"Shifted({getattr(self.family, '__name__', self.family)}, {self.start})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (to_pickle(self.family), self.start)
+        raise AttributeError(f"{self!r} has no {name}" if "_call" in vars(self) else name)
 
     def _shifted_verb(self, name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         def score(*arguments: Any, **options: Any) -> Any:
@@ -79,7 +77,3 @@ class _ShiftedConstraint(Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return self.outcomes.check(value - self._start(value))
-
-
-def _unpickled(family: Any, start: int | tuple[int, ...]) -> Shifted:
-    return Shifted(from_pickle(family), start)

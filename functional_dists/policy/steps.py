@@ -1,15 +1,18 @@
 """Steps: functions of parameters, a key and data, which return the data with more entries; and sequences of steps."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch  # noqa: F401 (for the examples)
 from torch import Tensor
 
+from functional_dists.family.reprs import call
 from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
 from functional_dists.random import Source
+
+S = TypeVar("S")
 
 
 class Step(Protocol):
@@ -46,6 +49,7 @@ class FunctionModule:
     {'x': tensor([1.]), 'twice': {'x': tensor([2.])}}
     """
 
+    _made_by: ClassVar[str | None] = None
     fn: Callable[..., Any]
     in_keys: tuple[Key, ...]
     out_keys: tuple[Key, ...]
@@ -54,6 +58,9 @@ class FunctionModule:
         object.__setattr__(self, "fn", fn)
         object.__setattr__(self, "in_keys", keys.as_keys(in_keys))
         object.__setattr__(self, "out_keys", keys.as_keys(out_keys))
+
+    def __repr__(self) -> str:
+        return self._made_by or call("FunctionModule", self.fn, [*self.in_keys], [*self.out_keys])
 
     def __call__(self, params: Any, key: Source | None, data: Any, *, interaction_type: Any = None) -> Any:
         """Return the data with the values of the function."""
@@ -64,6 +71,12 @@ class FunctionModule:
             got = f"{len(values)} values" if isinstance(values, tuple | list) else type(values).__name__
             raise ValueError(f"the function of a step with out_keys {self.out_keys} returned {got}")
         return keys.put(data, zip(self.out_keys, values, strict=True))
+
+
+def made_by(step: S, code: str) -> S:
+    """Give a step the code that makes it as its repr."""
+    object.__setattr__(step, "_made_by", code)
+    return step
 
 
 class _Scored(NamedTuple):
@@ -102,10 +115,11 @@ class Sequential:
     tensor(-5.3345)
     """
 
+    _made_by: ClassVar[str | None] = None
     steps: tuple[Any, ...]
-    in_keys: tuple[Key, ...] = field(repr=False)
-    out_keys: tuple[Key, ...] = field(repr=False)
-    drawn_keys: tuple[Key, ...] = field(repr=False)
+    in_keys: tuple[Key, ...]
+    out_keys: tuple[Key, ...]
+    drawn_keys: tuple[Key, ...]
 
     def __init__(self, *steps: Any) -> None:
         read: dict[Key, None] = {}
@@ -122,6 +136,9 @@ class Sequential:
         object.__setattr__(self, "in_keys", tuple(read))
         object.__setattr__(self, "out_keys", tuple(written))
         object.__setattr__(self, "drawn_keys", tuple(drawn))
+
+    def __repr__(self) -> str:
+        return self._made_by or call("Sequential", *self.steps)
 
     def __call__(self, params: Any, key: Source | None, data: Any, *, interaction_type: Any = None) -> Any:
         """Return the data with the entries of all steps."""

@@ -51,3 +51,4 @@ __all__ = [
     "uniform_at",
     "where",
 ]
+__dir__ = __all__.copy  # what tab completion shows

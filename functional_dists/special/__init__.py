@@ -85,3 +85,4 @@ __all__ = [
     "vectorized",
     "x_minus_log1p",
 ]
+__dir__ = __all__.copy  # what tab completion shows

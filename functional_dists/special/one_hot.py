@@ -8,6 +8,17 @@ from torch import Tensor
 from functional_dists.special import softmax
 from functional_dists.special.temperature import tempered
 
+__all__ = [
+    "decoded",
+    "encoded",
+    "log_prob",
+    "nan_where",
+    "relaxed",
+    "relaxed_log_density",
+    "straight_through",
+]
+__dir__ = __all__.copy  # what tab completion shows
+
 
 def encoded(index: Tensor, count: int) -> Tensor:
     """Return outcomes ``(*S, *B)`` as one-hot vectors ``(*S, *B, N)``, int64.

@@ -17,6 +17,25 @@ from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.vectorized import argmax, fast_mask, fill_at, largest
 
+__all__ = [
+    "LogProbTerms",
+    "Terms",
+    "entropy",
+    "kl",
+    "log_prob",
+    "log_prob_at",
+    "log_prob_terms",
+    "log_prob_terms_and_weights",
+    "log_probs",
+    "masked",
+    "mode",
+    "probs",
+    "terms",
+    "variance",
+    "weights",
+]
+__dir__ = __all__.copy  # what tab completion shows
+
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     """Return the logits, -inf where the mask is not True.

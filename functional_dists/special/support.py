@@ -9,6 +9,12 @@ from torch.distributions import biject_to, constraints, transform_to
 from functional_dists.special import one_hot, softmax
 from functional_dists.special.interval import off_bounds
 
+__all__ = [
+    "allowed",
+    "of_events",
+]
+__dir__ = __all__.copy  # what tab completion shows
+
 Constraint = constraints.Constraint
 
 

@@ -18,6 +18,23 @@ from functional_dists.special.truncated_log_mass import cut_off, log_mass
 from functional_dists.special.truncated_quantile import standard_quantile
 from functional_dists.special.vectorized import materialize
 
+__all__ = [
+    "Bounded",
+    "DetachedQuantile",
+    "Mass",
+    "TailMass",
+    "Window",
+    "detached_quantile",
+    "divergence",
+    "energy",
+    "mass",
+    "pathwise_term",
+    "quantile",
+    "tail_mass",
+    "window",
+]
+__dir__ = __all__.copy  # what tab completion shows
+
 # Integrals are cut at half of this energy: the density beyond is below exp(-24) or exp(-45) of its maximum.
 _ENERGY = {torch.float32: 48.0, torch.float64: 90.0}
 

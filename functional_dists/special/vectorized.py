@@ -6,6 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = [
+    "argmax",
+    "entry_at",
+    "fast_mask",
+    "fill_at",
+    "largest",
+    "materialize",
+    "positions",
+    "sum_event",
+]
+__dir__ = __all__.copy  # what tab completion shows
+
 _MAX_EXACT = 2**24  # float32 holds all integers up to this
 
 
