@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One OpenMP thread a process: two test workers on two cores would otherwise wait for each other.
 SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow sanitize lint format bench accuracy notebooks docs docs-serve wheel clean
+.PHONY: demo test test-slow test-versions sanitize lint format bench accuracy notebooks docs docs-serve wheel clean
 
 .venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -21,6 +21,9 @@ test: lint  ## lint, types and tests
 
 test-slow: .venv/wheel  ## the tests that take minutes, which `make test` leaves out
 	$(SERIAL) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+test-versions:  ## the tests on other versions of PyTorch, such as VERSIONS="2.11.0 2.15.0@python3.13"
+	$(PYTHON) -m tests.versions $(VERSIONS)
 
 # A copy of the package with an extension that stops at the first wrong address or undefined operation.
 SANITIZED := build/sanitized

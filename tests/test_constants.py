@@ -356,7 +356,6 @@ def test_bounds_of_two_dtypes_are_not_taken_for_numbers_of_one() -> None:
     assert torch.equal(special.squash(x, low, high), special.squash(x[None], low[None], high[None])[0])
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is:DeprecationWarning")
 def test_what_is_remembered_belongs_to_no_mode() -> None:
     forget()
     x = torch.ones(2)

@@ -5,7 +5,6 @@ import importlib.util
 import itertools
 import math
 import shutil
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from types import ModuleType
@@ -605,9 +604,7 @@ def test_kernels_are_not_used_in_transforms_and_tracers() -> None:
     torch.func.jvp(look, (x,), (x,))
     torch.fx.experimental.proxy_tensor.make_fx(look)(x)
     torch.fx.experimental.proxy_tensor.make_fx(look, pre_dispatch=True)(x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.trace(look, (x,), check_trace=False)
+    torch.jit.trace(look, (x,), check_trace=False)
     with FakeTensorMode():
         look(torch.ones(3))
     with torch.autograd.forward_ad.dual_level():

@@ -25,8 +25,8 @@ TRACED = [
     ),
     *((name, verb, True) for name, verb in DETERMINISTIC if name in BOUNDED),
 ]
-# jit's tracer is deprecated, and says of numbers that it took for constants what they are: structure, never values.
-pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+# jit's tracer says of numbers that it took for constants what they are: structure, never values.
+pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 
 
 def traceable(name: str, verb: str, with_numbers: bool) -> tuple[Callable[..., Any], list[Tensor], list[Tensor]]:

@@ -300,7 +300,8 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
         function = _with_unpacked_params(function, spec)
     confine = spec.confine
     bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
-    event_dims, draws, count = spec.event_dims, spec.draws, spec.draws + len(spec.arguments)
+    event_dims, draws = spec.event_dims, int(spec.draws)  # `torch.compile` of torch 2.11 takes no bool for an index
+    count = draws + len(spec.arguments)
     holds = tuple(argument.kind.holds for argument in spec.arguments)
     is_simple = spec.fit is None and all(argument.kind.layout == "per element" for argument in spec.arguments)
 

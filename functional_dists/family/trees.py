@@ -113,7 +113,7 @@ def fnv1a(text: str) -> int:
     '0xaf63dc4c8601ec8c'
     """
     digest = 0xCBF29CE484222325
-    for byte in text.encode():
+    for byte in list(text.encode()):  # a list, as `torch.compile` of torch 2.11 does not iterate over bytes
         digest = (digest ^ byte) * 0x100000001B3 & (2**64 - 1)
     return digest
 
@@ -123,6 +123,8 @@ def fnv1a(text: str) -> int:
 # and a log-prob or a sample has another batch size. So TensorDicts become dicts, and the results become TensorDicts.
 def is_tensordict(node: Any) -> bool:
     """Return whether `node` is a TensorDict, without importing tensordict."""
+    if isinstance(node, (dict, list, tuple)):  # `torch.compile` refuses `hasattr` of an OrderedDict in torch 2.15
+        return False
     return hasattr(node, "batch_size") and hasattr(node, "to_dict")
 
 
