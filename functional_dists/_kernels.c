@@ -775,43 +775,41 @@ VECTORIZED static void token_scores(const Tokens *tokens, Py_ssize_t first, Py_s
     }
 }
 
-/* The gradient by the logits of the log-probs and entropies that `token_scores` gave for one token of each row of
-   [first, last); `by_score` and `by_entropy` are the incoming gradients, NULL as data if there are none. */
-VECTORIZED static void token_slopes(const Tokens *tokens, Py_ssize_t first, Py_ssize_t last, const int64_t *token,
-                                    int64_t ignored, const TokenSums *sums, const Operand *by_score,
-                                    const Operand *by_entropy, void *by_logits) {
-    const Py_ssize_t count = tokens->count;
+INLINE int is_scored(const float *logits, Py_ssize_t count, int64_t token, int64_t ignored) {
+    return token != ignored && token >= 0 && token < count && logits[token] != -INFINITY;
+}
+
+/* The gradient by the logits, of rows [first, last), of what `token_scores` gave: `by_score` (samples, rows) and
+   `by_entropy` (rows) are the incoming gradients, each unless NULL. */
+VECTORIZED static void token_slopes(const Tokens *tokens, Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows,
+                                    Py_ssize_t samples, const int64_t *token, int64_t ignored, const TokenSums *sums,
+                                    const float *by_score, const float *by_entropy, void *by_logits) {
+    const Py_ssize_t count = tokens->count, end = by_score == NULL ? 0 : samples * rows;
     for (Py_ssize_t row = first; row < last; row++) {
         float *restrict floats = (float *)by_logits + row * count;
         uint16_t *restrict halves = (uint16_t *)by_logits + row * count;
-        const int is_scored = by_score->data != NULL && token[row] != ignored;
-        const float *logits = NULL;
-        float room;
-        double of_score = 0.0, of_entropy = 0.0;
-        int64_t chosen = -1;
-        if (is_counted(tokens, row) && (is_scored || by_entropy->data != NULL)) {
-            logits = token_row(tokens, row);
-            if (is_scored && token[row] >= 0 && token[row] < count && logits[token[row]] != -INFINITY) {
-                chosen = token[row];
-                of_score = *read_floats(by_score, row, 1, &room);
-            }
-            if (by_entropy->data != NULL) of_entropy = *read_floats(by_entropy, row, 1, &room);
-        }
         const TokenSums of_row = sums[row];
-        if (logits == NULL || (chosen < 0 && by_entropy->data == NULL && !isnan(of_row.rest))) {
+        const float *logits = NULL;
+        int is_needed = by_entropy != NULL;
+        for (Py_ssize_t at = row; at < end; at += rows) is_needed |= token[at] != ignored;
+        if (is_needed && is_counted(tokens, row)) logits = token_row(tokens, row);
+        if (logits == NULL) {
             memset(tokens->is_half ? (void *)halves : (void *)floats, 0,
                    count * (tokens->is_half ? sizeof(uint16_t) : sizeof(float)));
             continue;
         }
-        const double share = 1.0 / (1.0 + of_row.rest);
-        const double slope = -of_entropy * share, level = share * (of_entropy * of_row.mean - of_score);
+        double of_scores = 0.0;
+        for (Py_ssize_t at = row; at < end; at += rows)
+            of_scores += is_scored(logits, count, token[at], ignored) ? by_score[at] : 0.0;
+        const double of_entropy = by_entropy == NULL ? 0.0 : by_entropy[row], share = 1.0 / (1.0 + of_row.rest);
+        const double slope = -of_entropy * share, level = share * (of_entropy * of_row.mean - of_scores);
         const float top = (float)of_row.top, float_level = (float)level;
         for (Py_ssize_t start = 0; start < count; start += BLOCK) {
             float results[BLOCK];
             const int num = count - start < BLOCK ? (int)(count - start) : BLOCK;
             if (isnan(of_row.rest)) /* NaN in the support */
                 for (int i = 0; i < num; i++) results[i] = logits[start + i] == -INFINITY ? 0.0f : NAN;
-            else if (by_entropy->data == NULL)
+            else if (by_entropy == NULL)
                 for (int i = 0; i < num; i++) results[i] = float_exp_of(logits[start + i] - top) * float_level;
             else
                 for (int i = 0; i < num; i++) {
@@ -819,17 +817,24 @@ VECTORIZED static void token_slopes(const Tokens *tokens, Py_ssize_t first, Py_s
                     const double shifted = weight == 0.0f ? 0.0f : difference;
                     results[i] = (float)(weight * (level + slope * shifted));
                 }
-            if (start <= chosen && chosen < start + num && !isnan(of_row.rest)) {
-                const float difference = logits[chosen] - top;
-                const double weight = float_exp_of(difference);
-                const double rest = of_row.rest + (1.0 - weight); /* of all other tokens */
-                const double of_mean = of_entropy * (of_row.mean - (weight == 0.0 ? 0.0 : difference));
-                results[chosen - start] = (float)(share * (of_score * rest + weight * of_mean));
-            }
             if (tokens->is_half)
                 for (int i = 0; i < num; i++) halves[start + i] = half_of_float(results[i]);
             else
                 memcpy(floats + start, results, num * sizeof(float));
+        }
+        for (Py_ssize_t at = row; at < end && !isnan(of_row.rest); at += rows) {
+            if (!is_scored(logits, count, token[at], ignored)) continue;
+            const float difference = logits[token[at]] - top;
+            const double weight = float_exp_of(difference), rest = of_row.rest + (1.0 - weight);
+            double of_token = 0.0; /* the gradients of all samples that are this token */
+            for (Py_ssize_t other = row; other < end; other += rows)
+                of_token += token[other] == token[at] ? by_score[other] : 0.0;
+            const double of_others = weight * (of_entropy * (of_row.mean - difference) - (of_scores - of_token));
+            const float result = (float)(share * (of_token * rest + of_others));
+            if (tokens->is_half)
+                halves[token[at]] = half_of_float(result);
+            else
+                floats[token[at]] = result;
         }
     }
 }
@@ -1371,26 +1376,29 @@ static PyObject *call_token_scores(PyObject *module, Arguments given, Py_ssize_t
 }
 
 static PyObject *call_token_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 12)) return NULL;
+    if (!has(num, 13)) return NULL;
     Table table;
     Tokens tokens;
-    Operand by_score, by_entropy;
     Py_ssize_t first, last;
-    const int64_t *token = address_or_null(given[6]);
+    const Py_ssize_t samples = size(given[6]);
     if (PyErr_Occurred()) return NULL;
-    const int64_t ignored = PyLong_AsLongLong(given[7]);
+    const int64_t *token = address_or_null(given[7]);
     if (PyErr_Occurred()) return NULL;
-    const TokenSums *sums = address(given[8]);
+    const int64_t ignored = PyLong_AsLongLong(given[8]);
     if (PyErr_Occurred()) return NULL;
-    void *by_logits = address(given[11]);
+    const TokenSums *sums = address(given[9]);
     if (PyErr_Occurred()) return NULL;
-    if (given[9] != Py_None && token == NULL) return PyErr_SetString(PyExc_ValueError, "tokens are missing"), NULL;
+    const float *by_score = address_or_null(given[10]);
+    if (PyErr_Occurred()) return NULL;
+    const float *by_entropy = address_or_null(given[11]);
+    if (PyErr_Occurred()) return NULL;
+    void *by_logits = address(given[12]);
+    if (PyErr_Occurred()) return NULL;
+    if (by_score != NULL && token == NULL) return PyErr_SetString(PyExc_ValueError, "tokens are missing"), NULL;
     if (!tokens_of(given, &table, &tokens)) return NULL;
-    if (!operand_or_none(given[9], &table.batch, &by_score) || !operand_or_none(given[10], &table.batch, &by_entropy) ||
-        !rows_of(given[5], table.batch.size, &first, &last))
-        return PyMem_Free(tokens.room), NULL;
+    if (!rows_of(given[5], table.batch.size, &first, &last)) return PyMem_Free(tokens.room), NULL;
     Py_BEGIN_ALLOW_THREADS;
-    token_slopes(&tokens, first, last, token, ignored, sums, &by_score, &by_entropy, by_logits);
+    token_slopes(&tokens, first, last, table.batch.size, samples, token, ignored, sums, by_score, by_entropy, by_logits);
     Py_END_ALLOW_THREADS;
     PyMem_Free(tokens.room);
     Py_RETURN_NONE;

@@ -2,20 +2,21 @@
 
     python -m benchmarks.studies.token_losses [--only WORDS] [--rounds N]
 
-One thread; every row is a call and its backward pass. Calls take turns, and a cell is the median of their times. The
-formulas of TRL 1.16 (trl/trainer/utils.py, without Triton) are `selective_log_softmax` and `entropy_from_logits`:
+One thread; every row is a call and its backward pass. Calls take turns, and a cell is the median of their processor
+times, which other work on the machine disturbs least. The formulas of TRL 1.16 (trl/trainer/utils.py, without Triton) are `selective_log_softmax` and `entropy_from_logits`:
 logits minus logsumexp for float32, log_softmax row by row for half precision, and entropies of 128 rows at a time.
 "naive" is the log_softmax of the whole table. Masked families get a mask that allows 9 of 10 outcomes.
 """
 
 import argparse
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Mapping
 
 import torch
 import torchrl.modules as theirs
 from torch import Tensor
 
-from benchmarks.measures import medians
 from functional_dists import categorical, llm_masked_categorical, masked_categorical, random
 
 Call = Callable[..., Tensor]
@@ -122,6 +123,18 @@ def contenders(word: str, kind: str, shape: tuple[int, ...], dtype: torch.dtype)
             torch.compiler.reset()
             calls[f"{name}, compiled"] = with_gradient(torch.compile(form), logits)
     return calls
+
+
+def medians(calls: Mapping[str, Callable[[], object]], rounds: int, repeats: int) -> dict[str, float]:
+    """Return the median microseconds of processor time per call, without the first round."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.process_time()
+            for _ in range(repeats):
+                call()
+            times[name].append((time.process_time() - start) / repeats * 1e6)
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
 def can_run(call: Callable[[], object]) -> bool:

@@ -192,6 +192,15 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     return torch.threshold(log_prob_at(parts, place, place != index), -math.inf, -math.inf)
 
 
+def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `log_prob` and `entropy` return.
+
+    >>> log_prob_and_entropy(torch.zeros(2), None, torch.tensor([0, 2]))
+    (tensor([-0.6931,    -inf]), tensor(0.6931))
+    """
+    return log_prob(logits, mask, index), entropy(logits, mask)
+
+
 def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = None) -> Tensor:
     """Return the log-probabilities of int64 outcomes ``(*S, *B)``; -inf where `is_missing`, NaN beside NaN or inf.
 
