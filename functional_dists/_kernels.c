@@ -44,6 +44,7 @@
 #define MOST_AXES 8
 #define LOG_2 0.693147180559945309417
 #define HALF_LOG_2PI 0.918938533204672741780
+#define FLOAT_INTEGER_SHIFT 12582912.0f /* 1.5 2^23, for floats as the next for doubles */
 #define INTEGER_SHIFT 6755399441055744.0 /* 1.5 2^52: a sum with it has the nearest integer in its lowest bits */
 
 /* ------------------------------------------------------------------------------------------- functions of one number
@@ -143,6 +144,47 @@ INLINE void cos_and_sin(double x, double *cosine, double *sine) {
     *sine = quadrant & 2 ? -across : across;
 }
 
+INLINE float float_of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE uint32_t bits_of_float(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* exp(x) for x <= 0 in single precision, right to one ulp; 0 below -104, NaN for NaN. */
+INLINE float float_exp_of(float x) {
+    const int vanishes = x < -104.0f; /* less than half of the smallest float */
+    const float y = vanishes ? 0.0f : x;
+    /* y = k log 2 + r as in `exp_of`, where k times the first 15 bits of log 2 is exact. */
+    const float shifted = y * (float)(1.0 / LOG_2) + FLOAT_INTEGER_SHIFT, k = shifted - FLOAT_INTEGER_SHIFT;
+    const float r = (y - k * 0.693145751953125f) - k * 1.428606765330187e-6f;
+    const int32_t exponent = (int32_t)(bits_of_float(shifted) - bits_of_float(FLOAT_INTEGER_SHIFT));
+    const int32_t half = exponent >> 1; /* 2^k may be subnormal; the two factors are not */
+    float p = (float)(1.0 / 5040);
+    p = p * r + (float)(1.0 / 720);
+    p = p * r + (float)(1.0 / 120);
+    p = p * r + (float)(1.0 / 24);
+    p = p * r + (float)(1.0 / 6);
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    p = p * float_of_bits((uint32_t)(half + 127) << 23) * float_of_bits((uint32_t)(exponent - half + 127) << 23);
+    return vanishes ? 0.0f : p;
+}
+
+INLINE float float_of_half(uint16_t bits) { return float_of_bits((uint32_t)bits << 16); }
+
+/* The nearest bfloat16, the even one of two. */
+INLINE uint16_t half_of_float(float x) {
+    const uint32_t bits = bits_of_float(x), rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+    return (uint16_t)(x == x ? rounded : 0x7FC0u);
+}
+
 INLINE double log_normal_density(double z) { return -0.5 * z * z - HALF_LOG_2PI; }
 
 /* ----------------------------------------------------------------------------------------------------------- operands
@@ -200,6 +242,7 @@ INLINE int is_contiguous(const Operand *operand) {
     }
 DEFINE_READ(floats, float)
 DEFINE_READ(bools, unsigned char)
+DEFINE_READ(halves, uint16_t)
 
 /* ------------------------------------------------------------------------------------------------------------- Philox
    The words of keys, and uniform and normal draws made of words: see random/philox.py and random/cpu.py. */
@@ -615,6 +658,183 @@ VECTORIZED static void category_slopes(const Operand *logits, const Operand *mas
             }
             for (Py_ssize_t i = 0; i < count; i++) by_logit[i] = of_row[i] == 0.0f ? 0.0f : (float)(-of_row[i] * share);
             by_logit[chosen] = (float)((rest + (1.0 - of_row[chosen])) * share);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------ tokens
+   Rows as long as a vocabulary, in float32 or bfloat16. A weight is a float here, and all sums are of doubles. The
+   forward pass keeps the sums of a row, so that the backward pass reads the logits once. */
+
+#define WIDE 64   /* lanes: a loop over them is not unrolled, and so it is vectorized */
+#define BLOCK 512 /* logits between two passes over the nearest cache, a multiple of the lanes */
+
+typedef struct {
+    Py_ssize_t count;
+    Operand logits, mask, positions; /* the mask is of tokens; positions are of rows; both may be absent */
+    int is_half;                     /* the logits are bfloat16 */
+    float *room;                     /* for a row as floats */
+    void *logits_room, *mask_room;   /* for a row that is not contiguous */
+} Tokens;
+
+typedef struct {
+    double top;  /* the largest logit, finite in a row without support */
+    double rest; /* the sum of the weights exp(logit - top), without one that is 1 */
+    double mean; /* of logit - top by probability */
+} TokenSums;
+
+/* A row as floats, -inf where the mask is not True. */
+INLINE const float *token_row(const Tokens *tokens, Py_ssize_t row) {
+    const Py_ssize_t count = tokens->count, first = row * count;
+    float *restrict floats = tokens->room;
+    const float *found;
+    if (tokens->is_half) {
+        const uint16_t *restrict halves = read_halves(&tokens->logits, first, count, tokens->logits_room);
+        for (Py_ssize_t i = 0; i < count; i++) floats[i] = float_of_half(halves[i]);
+        found = floats;
+    } else {
+        found = read_floats(&tokens->logits, first, count, tokens->logits_room);
+    }
+    if (tokens->mask.data == NULL) return found;
+    const unsigned char *restrict mask = read_bools(&tokens->mask, first, count, tokens->mask_room);
+    for (Py_ssize_t i = 0; i < count; i++) floats[i] = mask[i] ? found[i] : -INFINITY;
+    return floats;
+}
+
+INLINE int is_counted(const Tokens *tokens, Py_ssize_t row) {
+    unsigned char room;
+    return tokens->positions.data == NULL || *read_bools(&tokens->positions, row, 1, &room);
+}
+
+/* The same as `largest_of`, for a long row. */
+INLINE float largest_of_many(const float *row, Py_ssize_t count) {
+    float lanes[WIDE];
+    Py_ssize_t i = 0;
+    if (count < WIDE) return largest_of(row, count);
+    for (int lane = 0; lane < WIDE; lane++) lanes[lane] = -INFINITY;
+    for (; i + WIDE <= count; i += WIDE)
+        for (int lane = 0; lane < WIDE; lane++)
+            lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
+    const float of_lanes = largest_of(lanes, WIDE), of_others = largest_of(row + i, count - i);
+    return of_lanes > of_others ? of_lanes : of_others;
+}
+
+INLINE TokenSums sums_of(const float *logits, Py_ssize_t count, int has_mean) {
+    const float largest = largest_of_many(logits, count), top = largest == -INFINITY ? -FLT_MAX : largest;
+    double rest[WIDE] = {0.0}, shifted[WIDE] = {0.0}, sum = 0.0, of_shifted = 0.0;
+    int32_t ones[WIDE] = {0};
+    int64_t num_ones = 0;
+    for (Py_ssize_t first = 0; first < count; first += BLOCK) {
+        float weights[BLOCK], differences[BLOCK];
+        const int num = count - first < BLOCK ? (int)(count - first) : BLOCK;
+        for (int i = 0; i < num; i++) {
+            const float difference = logits[first + i] - top, weight = float_exp_of(difference);
+            weights[i] = weight;
+            differences[i] = weight == 0.0f ? 0.0f : difference;
+        }
+        int whole = num;
+        for (; whole % WIDE; whole++) weights[whole] = differences[whole] = 0.0f;
+        for (int i = 0; i < whole; i += WIDE)
+            for (int lane = 0; lane < WIDE; lane++) {
+                rest[lane] += weights[i + lane] == 1.0f ? 0.0f : weights[i + lane];
+                ones[lane] += weights[i + lane] == 1.0f;
+            }
+        if (has_mean)
+            for (int i = 0; i < whole; i += WIDE)
+                for (int lane = 0; lane < WIDE; lane++)
+                    shifted[lane] += (double)weights[i + lane] * differences[i + lane];
+    }
+    for (int lane = 0; lane < WIDE; lane++) sum += rest[lane], num_ones += ones[lane], of_shifted += shifted[lane];
+    if (num_ones > 1) sum += (double)(num_ones - 1);
+    return (TokenSums){top, sum, of_shifted / (1.0 + sum)};
+}
+
+/* The log-probs of tokens (samples, rows) and the entropies of rows [first, last), each unless NULL. Both are 0 in a
+   row that does not count; the log-prob of the token `ignored` is 0 too. */
+VECTORIZED static void token_scores(const Tokens *tokens, Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows,
+                                    Py_ssize_t samples, const int64_t *token, int64_t ignored, float *log_prob,
+                                    float *entropy, TokenSums *sums) {
+    for (Py_ssize_t row = first; row < last; row++) {
+        int is_needed = entropy != NULL;
+        if (log_prob != NULL)
+            for (Py_ssize_t at = row; at < samples * rows; at += rows) log_prob[at] = 0.0f, is_needed |= token[at] != ignored;
+        if (entropy != NULL) entropy[row] = 0.0f;
+        sums[row] = (TokenSums){0.0, 0.0, 0.0};
+        if (!is_needed || !is_counted(tokens, row)) continue;
+        const float *logits = token_row(tokens, row);
+        const TokenSums of_row = sums[row] = sums_of(logits, tokens->count, entropy != NULL);
+        const double log_total = log1p_of(of_row.rest);
+        if (entropy != NULL) entropy[row] = (float)(log_total - of_row.mean);
+        if (log_prob == NULL) continue;
+        for (Py_ssize_t at = row; at < samples * rows; at += rows) {
+            if (token[at] == ignored) continue;
+            const int exists = token[at] >= 0 && token[at] < tokens->count;
+            const double logit = exists ? logits[token[at]] : -INFINITY;
+            log_prob[at] = (float)(logit - of_row.top - log_total); /* NaN in a row with NaN or inf */
+        }
+    }
+}
+
+INLINE int is_scored(const float *logits, Py_ssize_t count, int64_t token, int64_t ignored) {
+    return token != ignored && token >= 0 && token < count && logits[token] != -INFINITY;
+}
+
+/* The gradient by the logits, of rows [first, last), of what `token_scores` gave: `by_score` (samples, rows) and
+   `by_entropy` (rows) are the incoming gradients, each unless NULL. */
+VECTORIZED static void token_slopes(const Tokens *tokens, Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows,
+                                    Py_ssize_t samples, const int64_t *token, int64_t ignored, const TokenSums *sums,
+                                    const float *by_score, const float *by_entropy, void *by_logits) {
+    const Py_ssize_t count = tokens->count, end = by_score == NULL ? 0 : samples * rows;
+    for (Py_ssize_t row = first; row < last; row++) {
+        float *restrict floats = (float *)by_logits + row * count;
+        uint16_t *restrict halves = (uint16_t *)by_logits + row * count;
+        const TokenSums of_row = sums[row];
+        const float *logits = NULL;
+        int is_needed = by_entropy != NULL;
+        for (Py_ssize_t at = row; at < end; at += rows) is_needed |= token[at] != ignored;
+        if (is_needed && is_counted(tokens, row)) logits = token_row(tokens, row);
+        if (logits == NULL) {
+            memset(tokens->is_half ? (void *)halves : (void *)floats, 0,
+                   count * (tokens->is_half ? sizeof(uint16_t) : sizeof(float)));
+            continue;
+        }
+        double of_scores = 0.0;
+        for (Py_ssize_t at = row; at < end; at += rows)
+            of_scores += is_scored(logits, count, token[at], ignored) ? by_score[at] : 0.0;
+        const double of_entropy = by_entropy == NULL ? 0.0 : by_entropy[row], share = 1.0 / (1.0 + of_row.rest);
+        const double slope = -of_entropy * share, level = share * (of_entropy * of_row.mean - of_scores);
+        const float top = (float)of_row.top, float_level = (float)level;
+        for (Py_ssize_t start = 0; start < count; start += BLOCK) {
+            float results[BLOCK];
+            const int num = count - start < BLOCK ? (int)(count - start) : BLOCK;
+            if (isnan(of_row.rest)) /* NaN in the support */
+                for (int i = 0; i < num; i++) results[i] = logits[start + i] == -INFINITY ? 0.0f : NAN;
+            else if (by_entropy == NULL)
+                for (int i = 0; i < num; i++) results[i] = float_exp_of(logits[start + i] - top) * float_level;
+            else
+                for (int i = 0; i < num; i++) {
+                    const float difference = logits[start + i] - top, weight = float_exp_of(difference);
+                    const double shifted = weight == 0.0f ? 0.0f : difference;
+                    results[i] = (float)(weight * (level + slope * shifted));
+                }
+            if (tokens->is_half)
+                for (int i = 0; i < num; i++) halves[start + i] = half_of_float(results[i]);
+            else
+                memcpy(floats + start, results, num * sizeof(float));
+        }
+        for (Py_ssize_t at = row; at < end && !isnan(of_row.rest); at += rows) {
+            if (!is_scored(logits, count, token[at], ignored)) continue;
+            const float difference = logits[token[at]] - top;
+            const double weight = float_exp_of(difference), rest = of_row.rest + (1.0 - weight);
+            double of_token = 0.0; /* the gradients of all samples that are this token */
+            for (Py_ssize_t other = row; other < end; other += rows)
+                of_token += token[other] == token[at] ? by_score[other] : 0.0;
+            const double of_others = weight * (of_entropy * (of_row.mean - difference) - (of_scores - of_token));
+            const float result = (float)(share * (of_token * rest + of_others));
+            if (tokens->is_half)
+                halves[token[at]] = half_of_float(result);
+            else
+                floats[token[at]] = result;
         }
     }
 }
@@ -1104,6 +1324,86 @@ static PyObject *call_category_slopes(PyObject *module, Arguments given, Py_ssiz
     Py_RETURN_NONE;
 }
 
+static int tokens_of(Arguments given, Table *table, Tokens *tokens) {
+    if (!table_of(given[0], given[1], given[3], table)) return 0;
+    if (!operand_or_none(given[4], &table->batch, &tokens->positions)) return 0;
+    tokens->is_half = PyObject_IsTrue(given[2]);
+    tokens->count = table->count, tokens->logits = table->logits, tokens->mask = table->mask;
+    tokens->room = PyMem_Malloc(table->count * (2 * sizeof(float) + 1));
+    if (tokens->room == NULL) return PyErr_NoMemory(), 0;
+    tokens->logits_room = tokens->room + table->count;
+    tokens->mask_room = tokens->room + 2 * table->count;
+    return 1;
+}
+
+/* The rows of a call, so that several threads may share a table. */
+static int rows_of(PyObject *given, Py_ssize_t rows, Py_ssize_t *first, Py_ssize_t *last) {
+    if (!PyTuple_Check(given) || PyTuple_Size(given) != 2)
+        return PyErr_SetString(PyExc_TypeError, "rows must be a pair"), 0;
+    *first = PyLong_AsSsize_t(PyTuple_GetItem(given, 0));
+    if (PyErr_Occurred()) return 0;
+    *last = PyLong_AsSsize_t(PyTuple_GetItem(given, 1));
+    if (PyErr_Occurred()) return 0;
+    if (*first < 0 || *last > rows) return PyErr_SetString(PyExc_ValueError, "rows lie outside of the table"), 0;
+    return 1;
+}
+
+static PyObject *call_token_scores(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 12)) return NULL;
+    Table table;
+    Tokens tokens;
+    Py_ssize_t first, last;
+    const Py_ssize_t samples = size(given[6]);
+    if (PyErr_Occurred()) return NULL;
+    const int64_t *token = address_or_null(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    const int64_t ignored = PyLong_AsLongLong(given[8]);
+    if (PyErr_Occurred()) return NULL;
+    float *log_prob = address_or_null(given[9]);
+    if (PyErr_Occurred()) return NULL;
+    float *entropy = address_or_null(given[10]);
+    if (PyErr_Occurred()) return NULL;
+    TokenSums *sums = address(given[11]);
+    if (PyErr_Occurred()) return NULL;
+    if (log_prob != NULL && token == NULL) return PyErr_SetString(PyExc_ValueError, "tokens are missing"), NULL;
+    if (!tokens_of(given, &table, &tokens)) return NULL;
+    if (!rows_of(given[5], table.batch.size, &first, &last)) return PyMem_Free(tokens.room), NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    token_scores(&tokens, first, last, table.batch.size, samples, token, ignored, log_prob, entropy, sums);
+    Py_END_ALLOW_THREADS;
+    PyMem_Free(tokens.room);
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_token_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 13)) return NULL;
+    Table table;
+    Tokens tokens;
+    Py_ssize_t first, last;
+    const Py_ssize_t samples = size(given[6]);
+    if (PyErr_Occurred()) return NULL;
+    const int64_t *token = address_or_null(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    const int64_t ignored = PyLong_AsLongLong(given[8]);
+    if (PyErr_Occurred()) return NULL;
+    const TokenSums *sums = address(given[9]);
+    if (PyErr_Occurred()) return NULL;
+    const float *by_score = address_or_null(given[10]);
+    if (PyErr_Occurred()) return NULL;
+    const float *by_entropy = address_or_null(given[11]);
+    if (PyErr_Occurred()) return NULL;
+    void *by_logits = address(given[12]);
+    if (PyErr_Occurred()) return NULL;
+    if (by_score != NULL && token == NULL) return PyErr_SetString(PyExc_ValueError, "tokens are missing"), NULL;
+    if (!tokens_of(given, &table, &tokens)) return NULL;
+    if (!rows_of(given[5], table.batch.size, &first, &last)) return PyMem_Free(tokens.room), NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    token_slopes(&tokens, first, last, table.batch.size, samples, token, ignored, sums, by_score, by_entropy, by_logits);
+    Py_END_ALLOW_THREADS;
+    PyMem_Free(tokens.room);
+    Py_RETURN_NONE;
+}
+
 static PyObject *call_draws_of_noise(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 10)) return NULL;
     Shape shape;
@@ -1210,6 +1510,8 @@ static PyMethodDef methods[] = {
     METHOD(entropies),
     METHOD(divergences),
     METHOD(category_slopes),
+    METHOD(token_scores),
+    METHOD(token_slopes),
     METHOD(draws_of_noise),
     METHOD(squash),
     METHOD(draw_slopes),

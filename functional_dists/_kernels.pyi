@@ -31,6 +31,37 @@ def divergences(
 def category_slopes(
     shape: _Shape, logits: _Operand, mask: _Optional, outcome: int, slope: _Operand, by_logits: int, /
 ) -> None: ...
+def token_scores(
+    shape: _Shape,
+    logits: _Operand,
+    is_half: bool,
+    mask: _Optional,
+    positions: _Optional,
+    rows: tuple[int, int],
+    samples: int,
+    token: int,
+    ignored: int,
+    log_prob: int,
+    entropy: int,
+    sums: int,
+    /,
+) -> None: ...
+def token_slopes(
+    shape: _Shape,
+    logits: _Operand,
+    is_half: bool,
+    mask: _Optional,
+    positions: _Optional,
+    rows: tuple[int, int],
+    samples: int,
+    token: int,
+    ignored: int,
+    sums: int,
+    by_score: int,
+    by_entropy: int,
+    by_logits: int,
+    /,
+) -> None: ...
 def draws_of_noise(
     shape: _Shape,
     event_dims: int,

@@ -51,12 +51,16 @@ def independent(family: Any, event_dims: int = 1) -> Any:
     def sum_log_prob(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return pair[0], sum_score(pair[1])
 
+    def sum_both(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return sum_score(pair[0]), sum_score(pair[1])
+
     def of_vectors(support: Constraint) -> Constraint:
         return of_events(support, event_dims)
 
     changes: dict[str, Callable[..., Any]] = {
         **dict.fromkeys(_SCORES, sum_score),
         **dict.fromkeys(_PAIRS, sum_log_prob),
+        "log_prob_and_entropy": sum_both,
         "support": of_vectors,
     }
     for name, function in verbs(family).items():

@@ -44,7 +44,7 @@ def one_hot(family: Any) -> Definition:
     name = f"one_hot({name_of(family)})"
     value = "Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch."
     sampled = "One-hot vectors of shape (*sample_shape, *batch, N), int64."
-    verb = define(family.Params, name, value=value, sample=sampled)
+    verb = define(family.Params, name, takes_dtype=True, value=value, sample=sampled)
     verb.inherit(family, "check", "probs", "normalized_logits", "entropy", "kl")
 
     def table(params: Any, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
@@ -54,6 +54,10 @@ def one_hot(family: Any) -> Definition:
 
     def encoded(outcome: Tensor, params: Any) -> Tensor:
         return vectors.encoded(outcome, params[0].shape[-1])
+
+    def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor]:
+        outcome, is_nan = vectors.decoded(value)
+        return torch.where(outcome < 0, params[0].shape[-1], outcome), is_nan  # an outcome that does not exist
 
     # ---------------------------------------------------------------------------------------------------------- draws
     @verb(passes_to=family.sample)
@@ -113,9 +117,20 @@ def one_hot(family: Any) -> Definition:
     @verb(passes_to=family.log_prob)
     def log_prob(params: Parameters, value: OneHot, **options: Any) -> Tensor:
         """Return the log-probability of a one-hot vector; -inf for a vector that is not one-hot, or not possible."""
-        outcome, is_nan = vectors.decoded(value)
-        outcome = torch.where(outcome < 0, params[0].shape[-1], outcome)  # an outcome that does not exist
+        outcome, is_nan = decoded(value, params)
         return vectors.nan_where(is_nan, family.log_prob(*params, value=outcome, **options))
+
+    if hasattr(family, "log_prob_and_entropy"):
+
+        @verb(passes_to=family.log_prob_and_entropy)
+        def log_prob_and_entropy(params: Parameters, value: OneHot, **options: Any) -> tuple[Tensor, Tensor]:
+            """Return the log-probability of a one-hot vector, -inf for a vector that is not possible, and the entropy."""
+            outcome, is_nan = decoded(value, params)
+            both = family.log_prob_and_entropy(*params, value=outcome, **options)
+            return vectors.nan_where(is_nan, both[0]), both[1]
+
+    elif hasattr(family, "entropy"):
+        verb.log_prob_and_entropy(log_prob, family.entropy)
 
     @verb(passes_to=family.log_prob)
     def log_prob_relaxed(

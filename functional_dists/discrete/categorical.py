@@ -29,7 +29,7 @@ class Params(NamedTuple):
     logits: Real
 
 
-verb = define(Params)
+verb = define(Params, takes_dtype=True)
 
 
 @verb
@@ -138,6 +138,16 @@ def entropy(logits: Real) -> Tensor:
     tensor(1.3863)
     """
     return softmax.entropy(logits, None)
+
+
+@verb
+def log_prob_and_entropy(logits: Real, value: Index) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of a category, -inf for one that does not exist, and the entropy.
+
+    >>> log_prob_and_entropy(torch.zeros(4), torch.tensor([0, 4]))
+    (tensor([-1.3863,    -inf]), tensor(1.3863))
+    """
+    return softmax.log_prob_and_entropy(logits, None, value)
 
 
 @verb

@@ -27,7 +27,7 @@ from torch.distributions.constraints import Constraint
 import functional_dists.random as random
 from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import choose_by_logits, softmax, vectorized
+from functional_dists.special import choose_by_logits, softmax, tokens
 from functional_dists.special import support as supports
 from functional_dists.special.chunks import by_chunks
 
@@ -45,7 +45,7 @@ class Params(NamedTuple):
     mask: Mask
 
 
-verb = define(Params)
+verb = define(Params, takes_dtype=True)
 
 
 def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:
@@ -70,7 +70,7 @@ def check(logits: Real, mask: Mask) -> None:
     ...
     ValueError: mask must allow a token at every position; it is not at position (1,)
     """
-    allowed, position = _allowed(logits, mask), _position(logits, mask)
+    allowed, position = _allowed(logits, mask), tokens.position_mask(logits, mask)
     if position is None:
         require(mask.any(-1), "mask", "must allow a token at every position")
         position = torch.ones((), dtype=torch.bool, device=mask.device)
@@ -100,21 +100,22 @@ def sample_and_log_prob(
     tensor([-1.3863,  0.0000])
     """
     value = sample(key, logits, mask, sample_shape=sample_shape, ignore_index=ignore_index)
-    return value, _score(logits, mask, value, ignore_index)
+    precision = torch.promote_types(logits.dtype, torch.float32)  # the verb rounds only its result
+    return value, log_prob(logits, mask, value, ignore_index=ignore_index, dtype=precision)  # type: ignore[call-arg]
 
 
 def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore_index: int) -> Tensor:
     # All uniform draws come first, so that the size of the chunks does not change a token.
     batch = logits.shape[:-1]
     uniforms = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
-    columns = _samples_last(uniforms, logits.ndim - 1)
-    tokens = _samples_first(by_chunks(_choose_tokens, logits.detach(), mask, columns), uniforms.shape)
-    return _where_counted(_position(logits, mask), tokens, ignore_index)
+    columns = tokens.samples_last(uniforms, logits.ndim - 1)
+    drawn = tokens.samples_first(by_chunks(_choose_tokens, logits.detach(), mask, columns), uniforms.shape)
+    return tokens.where_counted(tokens.position_mask(logits, mask), drawn, ignore_index)
 
 
 def _choose_tokens(logits: Tensor, mask: Tensor, uniforms: Tensor) -> Tensor:
     # Tokens drawn at ignored positions are replaced by the caller.
-    full, allowed = _full(logits), mask if mask.ndim == logits.ndim else None
+    full, allowed = tokens.full(logits), mask if mask.ndim == logits.ndim else None
     if uniforms.shape[-1] == 1:  # without an axis of samples this compiles to one kernel
         return choose_by_logits(full, allowed, uniforms.squeeze(-1)).unsqueeze(-1)
     return choose_by_logits(full, allowed, uniforms.movedim(-1, 0)).movedim(0, -1)
@@ -131,50 +132,19 @@ def log_prob(logits: Real, mask: Mask, value: Index, *, ignore_index: int = -100
     >>> log_prob(logits, torch.tensor([True, False, True, True]).expand(3, 4), tokens)
     tensor([-1.0986,    -inf,  0.0000])
     """
-    return _score(logits, mask, value.long(), ignore_index)
+    return tokens.log_prob(logits, mask, value.long(), ignore_index)
 
 
-def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Tensor:
-    value = value.expand(torch.broadcast_shapes(value.shape, logits.shape[:-1]))
-    is_token = value != ignore_index
-    columns = _samples_last(torch.where(is_token, value, -1), logits.ndim - 1)
-    scores = _samples_first(by_chunks(_log_prob_of, logits, mask, columns), value.shape)
-    return _where_counted(_position(logits, mask), torch.where(is_token, scores, 0.0), 0.0)
+@_verb
+def log_prob_and_entropy(
+    logits: Real, mask: Mask, value: Index, *, ignore_index: int = -100
+) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of a token, as `log_prob` does, and the entropy of every position in nats.
 
-
-def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
-    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist; at -1 the result is not used."""
-    exists = (value >= 0) & (value < logits.shape[-1])
-    token, has_value = torch.where(exists, value, 0), value != -1
-    if torch.compiler.is_compiling() and logits.is_cpu and value.shape[-1] == 1:
-        picked, is_scored = _log_softmax_at(logits, mask, token, has_value.squeeze(-1))
-    else:
-        table, is_scored = _log_softmax(logits, mask, has_value.any(-1))
-        picked = table.gather(-1, token)
-    return torch.where((exists | picked.isnan()) & is_scored[..., None] & (picked != -math.inf), picked, -math.inf)
-
-
-def _log_softmax_at(logits: Tensor, mask: Tensor, token: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the entries of `_log_softmax` at tokens ``(*B, 1)``, and the mask of the rows in which they are valid.
-
-    Compiled, this takes two passes over the logits and one over their gradient, instead of four and two.
+    >>> log_prob_and_entropy(torch.zeros(2, 4), torch.tensor([True, False]), torch.tensor([3, 1]))
+    (tensor([-1.3863,  0.0000]), tensor([1.3863, 0.0000]))
     """
-    if mask.ndim == logits.ndim:
-        logits = softmax.masked(logits, mask)
-    else:
-        rows = mask & rows
-    top = logits.detach().amax(-1, keepdim=True)
-    # A row of only -inf stays in the table. A mask computed from floats would be recomputed for every 16 tokens: C++
-    # assumes that writing the gradient in between may change them.
-    has_token = top != -math.inf
-    logits, top = (
-        _full(torch.where(rows[..., None], logits, 0.0)),
-        _full(torch.where(has_token & rows[..., None], top, 0.0)),
-    )
-    position = vectorized.positions(logits)
-    picked = vectorized.entry_at(logits, token, position == token.to(position.dtype))
-    total = torch.exp(logits - top).sum(-1, keepdim=True)
-    return (picked - top) - torch.where(has_token, total, 1.0).log(), has_token.squeeze(-1) & rows
+    return tokens.log_prob_and_entropy(logits, mask, value.long(), ignore_index)
 
 
 @_verb
@@ -189,7 +159,7 @@ def probs(logits: Real, mask: Mask) -> Tensor:
 
 
 @_verb
-def normalized_logits(logits: Real, mask: Mask) -> Tensor:
+def normalized_logits(logits: Real, mask: Mask, *, dtype: torch.dtype | None = None) -> Tensor:
     """Return the log-probabilities of all tokens.
 
     >>> normalized_logits(torch.zeros(2, 4), torch.tensor([True, False]))
@@ -197,7 +167,7 @@ def normalized_logits(logits: Real, mask: Mask) -> Tensor:
             [   -inf,    -inf,    -inf,    -inf]])
     """
     return by_chunks(
-        lambda logits, mask: softmax.log_probs(_softmax_terms(logits, mask)).to(logits.dtype), logits, mask
+        lambda logits, mask: softmax.log_probs(_softmax_terms(logits, mask)).to(dtype or logits.dtype), logits, mask
     )
 
 
@@ -208,7 +178,7 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     >>> entropy(torch.zeros(2, 4), torch.tensor([True, False]))
     tensor([1.3863, 0.0000])
     """
-    return by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits, mask)
+    return tokens.entropy(logits, mask)
 
 
 @_verb
@@ -220,7 +190,7 @@ def support(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Constraint
             [False,  True]])
     """
     allowed = _allowed(logits, mask) & (logits > -math.inf)
-    return supports.tokens(allowed, _position(logits, mask), ignore_index)
+    return supports.tokens(allowed, tokens.position_mask(logits, mask), ignore_index)
 
 
 @_verb
@@ -234,7 +204,7 @@ def kl(p: Params, q: Params) -> Tensor:
     tensor([0.1195, 0.0000])
     """
     divergence = by_chunks(_kl, p.logits, p.mask, q.logits, q.mask)
-    return _where_counted(_position(*q), _where_counted(_position(*p), divergence, 0.0), 0.0)
+    return tokens.where_counted(tokens.position_mask(*q), tokens.where_counted(tokens.position_mask(*p), divergence, 0.0), 0.0)
 
 
 def _kl(p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> Tensor:
@@ -259,9 +229,9 @@ def mode(logits: Real, mask: Mask, *, ignore_index: int = -100) -> Tensor:
     >>> mode(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 2.0]]), torch.tensor([True, False]))
     tensor([   1, -100])
     """
-    position = _position(logits, mask)
+    position = tokens.position_mask(logits, mask)
     if position is not None:
-        return _where_counted(position, logits.argmax(-1), ignore_index)
+        return tokens.where_counted(position, logits.argmax(-1), ignore_index)
     return by_chunks(lambda logits, mask: torch.where(mask, logits, -math.inf).argmax(-1), logits.detach(), mask)
 
 
@@ -269,49 +239,23 @@ deterministic = verb.deterministic(mode)
 
 
 # --------------------------------------------------------------------------------------------------- masks and dtypes
-def _position(logits: Tensor, mask: Tensor) -> Tensor | None:
-    """Return the mask if it is of positions, else None."""
-    return mask if mask.ndim < logits.ndim else None
-
-
 def _allowed(logits: Tensor, mask: Tensor) -> Tensor:
     """Return the mask with an axis of tokens."""
     return mask[..., None] if mask.ndim < logits.ndim else mask
 
 
-def _where_counted(position: Tensor | None, result: Tensor, otherwise: float) -> Tensor:
-    return result if position is None else torch.where(position, result, otherwise)
-
-
-def _full(logits: Tensor) -> Tensor:
-    """Return logits in the precision of the computation, at least float32."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def _log_softmax(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _log_softmax(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the log-probabilities ``(*B, V)``, and the mask of the rows in which they are valid.
 
     The softmax of ignored rows, and of rows without a token, is that of zeros, so it gives no NaN, forward or backward.
     """
-    if mask.ndim == logits.ndim:
+    positions = tokens.position_mask(logits, mask)
+    if positions is None:
         logits = torch.where(mask, logits, -math.inf)
-    else:
-        rows = mask if rows is None else mask & rows
     has_token = logits.detach().amax(-1) != -math.inf
-    rows = has_token if rows is None else has_token & rows
-    return _full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
+    rows = has_token if positions is None else has_token & positions
+    return tokens.full(torch.where(rows[..., None], logits, 0.0)).log_softmax(-1), rows
 
 
 def _softmax_terms(logits: Tensor, mask: Tensor) -> softmax.Terms:
-    return softmax.terms(_full(logits), _allowed(logits, mask))
-
-
-# ------------------------------------------------------------------------------------------------------------ samples
-def _samples_last(table: Tensor, batch_ndim: int) -> Tensor:
-    """Return ``(*S, *B)`` as ``(*B, S)``, so that slices of the batch hold all samples of a row."""
-    split = table.ndim - batch_ndim
-    return table.reshape(math.prod(table.shape[:split]), *table.shape[split:]).movedim(0, -1)
-
-
-def _samples_first(columns: Tensor, shape: Sequence[int]) -> Tensor:
-    return columns.movedim(-1, 0).reshape(shape)
+    return softmax.terms(tokens.full(logits), _allowed(logits, mask))

@@ -32,7 +32,7 @@ class Params(NamedTuple):
     mask: Mask
 
 
-verb = define(Params)
+verb = define(Params, takes_dtype=True)
 
 
 @verb
@@ -114,6 +114,16 @@ def entropy(logits: Real, mask: Mask) -> Tensor:
     tensor(0.6931)
     """
     return softmax.entropy(logits, mask)
+
+
+@verb
+def log_prob_and_entropy(logits: Real, mask: Mask, value: Index) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of an outcome, -inf for one that is masked or does not exist, and the entropy.
+
+    >>> log_prob_and_entropy(torch.zeros(3), torch.tensor([True, False, True]), torch.tensor([0, 1]))
+    (tensor([-0.6931,    -inf]), tensor(0.6931))
+    """
+    return softmax.log_prob_and_entropy(logits, mask, value)
 
 
 @verb

@@ -29,7 +29,7 @@ class Params(NamedTuple):
     scores: Real
 
 
-verb = define(Params)
+verb = define(Params, takes_dtype=True)
 
 
 @verb
@@ -87,6 +87,7 @@ log_prob = _of_logits(categorical.log_prob)
 probs = _of_logits(categorical.probs)
 normalized_logits = _of_logits(categorical.normalized_logits)
 entropy = _of_logits(categorical.entropy)
+log_prob_and_entropy = _of_logits(categorical.log_prob_and_entropy)
 support = _of_logits(categorical.support)
 kl = _of_logits(categorical.kl)
 mode = _of_logits(categorical.mode)

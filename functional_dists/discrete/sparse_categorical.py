@@ -35,7 +35,7 @@ class Params(NamedTuple):
     indices: Index
 
 
-verb = define(Params)
+verb = define(Params, takes_dtype=True)
 
 
 @verb
@@ -143,9 +143,15 @@ def log_prob(logits: Real, indices: Index, value: Index, *, padding_value: int |
 
 def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:
     """Return the log-probability of outcomes ``(*S, *B)``."""
+    return masked_categorical.log_prob(
+        *listed(logits, indices, padding_value), slot_of(indices, value, padding_value)
+    )
+
+
+def slot_of(indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:
+    """Return the slots that hold outcomes ``(*S, *B)``, -1 for an outcome that is not in the list."""
     is_match = (indices == value[..., None]) & used_slots(indices, padding_value)
-    slot = torch.where(is_match.any(-1), is_match.long().argmax(-1), -1)
-    return masked_categorical.log_prob(*listed(logits, indices, padding_value), slot)
+    return torch.where(is_match.any(-1), is_match.long().argmax(-1), -1)
 
 
 @verb
@@ -176,6 +182,19 @@ def entropy(logits: Real, indices: Index, *, padding_value: int | None = None) -
     tensor(0.6931)
     """
     return masked_categorical.entropy(*listed(logits, indices, padding_value))
+
+
+@verb
+def log_prob_and_entropy(
+    logits: Real, indices: Index, value: Index, *, padding_value: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of an outcome, -inf for one that is not in the list, and the entropy.
+
+    >>> log_prob_and_entropy(torch.zeros(9), torch.tensor([7, 4]), torch.tensor([4, 5]))
+    (tensor([-0.6931,    -inf]), tensor(0.6931))
+    """
+    slot = slot_of(indices, value, padding_value)
+    return masked_categorical.log_prob_and_entropy(*listed(logits, indices, padding_value), slot)
 
 
 @verb

@@ -76,9 +76,12 @@ def to_positional(
 
 
 def check_options(spec: Specification, options: Mapping[str, Any]) -> None:
-    """Raise a TypeError that lists the options of the verb if it does not have one of `options`."""
+    """Raise a TypeError if the verb does not have one of `options`, or if `dtype` is no floating-point dtype."""
     if unknown := [name for name in options if name not in spec.options and name != "default_event_dims"]:
         raise TypeError(f"{spec.name} has no option {unknown}; its options are {spec.options}")
+    dtype = options.get("dtype")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"{spec.name}: dtype must be a floating-point dtype, such as torch.float32, got {dtype!r}")
 
 
 def _fields_of(params: Any) -> str:

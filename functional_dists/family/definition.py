@@ -38,7 +38,7 @@ class _Verb(NamedTuple):
 _VERBS: weakref.WeakKeyDictionary[Callable[..., Any], _Verb] = weakref.WeakKeyDictionary()
 
 
-def define(params: Any, name: str | None = None, **described: str) -> "Definition":
+def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, **described: str) -> "Definition":
     """Return the decorator that makes functions of tensors the verbs of a family.
 
     A verb checks the structure of its arguments, turns numbers into tensors, computes half precision in float32 (and
@@ -50,6 +50,8 @@ def define(params: Any, name: str | None = None, **described: str) -> "Definitio
         params: The family's `Params`: a NamedTuple whose fields are annotated `Real`, `Mask` or `Index`, and whose
             docstring describes each of them in a line `name: text`.
         name: The family's name in messages. Default: the name of the module of the function.
+        takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
+            these results instead of the parameters' dtype.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
@@ -71,14 +73,16 @@ def define(params: Any, name: str | None = None, **described: str) -> "Definitio
     >>> log_prob(torch.tensor([1.0, 2.0]), 0.5)
     tensor([-0.5000, -0.3069])
     """
-    return Definition(params, name, described)
+    return Definition(params, name, described, takes_dtype)
 
 
 class Definition:
     """The decorator of a family's verbs; it also derives verbs from others."""
 
-    def __init__(self, params: Any, name: str | None, described: dict[str, str]) -> None:
-        self.params, self.name, self.described = params, name, described
+    def __init__(
+        self, params: Any, name: str | None, described: dict[str, str], takes_dtype: bool = False
+    ) -> None:
+        self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.verbs: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -132,7 +136,14 @@ class Definition:
         family = self.name or function.__module__.rpartition(".")[2]
         passed = tuple(signatures.options_of(passes_to))
         spec = parse(
-            function, self.params, family, confine=confine, fit=fit, keeps_dtypes=keeps_dtypes, more_options=passed
+            function,
+            self.params,
+            family,
+            confine=confine,
+            fit=fit,
+            keeps_dtypes=keeps_dtypes,
+            takes_dtype=self.takes_dtype,
+            more_options=passed,
         )
         doc = docs.complete(function.__doc__, spec, self.described)
         return self._register_verb(function, spec, doc, signatures.of_function(function, spec, passes_to))
@@ -239,6 +250,20 @@ class Definition:
         sentence = "Return log P(X > value), elementwise; finite where the survival underflows."
         return survival, of_mirrored(log_cdf, "log_survival", sentence, "survival({arguments}).log()")
 
+    def log_prob_and_entropy(self, log_prob: F, entropy: Callable[..., Any]) -> F:
+        """Return the verb `log_prob_and_entropy` of a family that does not share work between the two."""
+        run = _on_checked_tensors(log_prob), _on_checked_tensors(entropy)
+        options_of_entropy = _require_verb(entropy).specification.options
+
+        def function(*tensors: Any, **options: Any) -> Any:
+            shared = {name: option for name, option in options.items() if name in options_of_entropy}
+            return run[0](*tensors, **options), run[1](*tensors[:-1], **shared)
+
+        sentence = "Return the log-probability of a value, and the entropy."
+        example = ">>> log_prob_and_entropy({arguments})[0].equal(log_prob({arguments}))\nTrue"
+        doc = docs.with_example(sentence, log_prob, example)
+        return self._register_like(log_prob, "log_prob_and_entropy", function, doc)
+
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""
         sentence = "Return the standard deviation, elementwise: the root of the variance."
@@ -302,6 +327,7 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
     bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
     event_dims, draws = spec.event_dims, int(spec.draws)  # `torch.compile` of torch 2.11 takes no bool for an index
     count = draws + len(spec.arguments)
+    takes_dtype, passes_dtype = spec.takes_dtype, spec.passes_dtype
     holds = tuple(argument.kind.holds for argument in spec.arguments)
     is_simple = spec.fit is None and all(argument.kind.layout == "per element" for argument in spec.arguments)
 
@@ -309,6 +335,7 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
         key: tuple[Source, ...], tensors: Sequence[Tensor], options: dict[str, Any], dtype: torch.dtype | None = None
     ) -> Any:
         """Run the function; `dtype` is the result's dtype if it differs from that of the tensors."""
+        of_scores = None if not takes_dtype else options.get("dtype") if passes_dtype else options.pop("dtype", None)
         shape = tensors[0].shape
         for tensor in tensors:
             if not is_simple or (tensor.shape != shape and tensor.ndim):  # equal shapes and numbers need no check
@@ -318,6 +345,8 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
             default = options.pop("default_event_dims")
             options["event_dims"] = resolved_event_dims(spec, options.get("event_dims"), default, shape)
         result = function(*key, *tensors, **options)
+        if of_scores is not None:
+            return (_cast(result[0], dtype), _cast(result[1], of_scores)) if draws else _cast(result, of_scores)
         if dtype is None:
             return result
         result = _cast(result, dtype)
@@ -371,7 +400,9 @@ def _with_unpacked_params(function: Callable[..., Any], spec: Specification) -> 
     return unpacked
 
 
-def _cast(result: Any, dtype: torch.dtype) -> Any:
+def _cast(result: Any, dtype: torch.dtype | None) -> Any:
+    if dtype is None:
+        return result
     if isinstance(result, tuple):
         return tuple(_cast(part, dtype) for part in result)
     return result.to(dtype) if isinstance(result, Tensor) and result.is_floating_point() else result

@@ -26,6 +26,8 @@ _ARGUMENTS = {
     "rtol": "The relative tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
     "padding_value": "Marks the unused slots of `indices`; `None` if all are used.",
     "ignore_index": "The number that stands for no token.",
+    "dtype": "The dtype of the log-probs and entropies. Default: the parameters' dtype. They are computed in float32 or "
+    "more; `torch.float32` keeps the digits that rounding to half precision removes.",
     "event_dims": "The number of trailing axes, those of the event, to sum over (0 for parameters without axes).",
 }
 _ZERO_TEMPERATURE = " 0 draws one-hot vectors without a gradient."
@@ -144,25 +146,29 @@ def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, 
     if verb in _RETURNS:
         return _RETURNS[verb]
     sample, parameter_axes = described["sample"], _parameter_axes(params, described)
+    in_dtype = f"{_IN_DTYPE} or `dtype`" if "dtype" in names else _IN_DTYPE
     if verb.startswith("rsample"):
         sample = sample.replace("One-hot vectors", "Vectors").replace("int64", _IN_DTYPE)
     if names[0] == "key":
         if not verb.endswith("_and_log_prob"):
             return sample
         log_prob_shape = _text(["*sample_shape", *parameter_axes[:-1]])
-        return f"{sample[:-1]}, and its log-prob in nats, of shape {log_prob_shape}, {_IN_DTYPE}."
+        return f"{sample[:-1]}, and its log-prob in nats, of shape {log_prob_shape}, {in_dtype}."
     has_value = "value" in names or "pre" in names
     leading = ["*sample"] * has_value
+    if verb == "log_prob_and_entropy":
+        shapes = _text([*leading, *parameter_axes[:-1]]), _text(parameter_axes[:-1])
+        return f"Log-probs of shape {shapes[0]} and entropies of shape {shapes[1]}, {in_dtype}, in nats."
     if verb in _SCORES:
-        return f"A tensor of shape {_text([*leading, *parameter_axes[:-1]])}, {_IN_DTYPE}, in nats."
+        return f"A tensor of shape {_text([*leading, *parameter_axes[:-1]])}, {in_dtype}, in nats."
     if verb in _TABLES:
         if "indices" in names:  # over the slots
-            return f"A tensor of shape {_shape(described['indices'])}, {_IN_DTYPE}."
-        return f"A tensor of shape {_text(parameter_axes)}, {_IN_DTYPE}."
+            return f"A tensor of shape {_shape(described['indices'])}, {in_dtype}."
+        return f"A tensor of shape {_text(parameter_axes)}, {in_dtype}."
     draw_axes = _axes(sample)[1:]  # an outcome may lack the last axis of the parameters
     if verb in _OUTCOMES:
         return sample.replace(_shape(sample), _text([*leading, *draw_axes]))
-    return f"A tensor of shape {_text([*leading, *draw_axes])}, {_IN_DTYPE}."
+    return f"A tensor of shape {_text([*leading, *draw_axes])}, {in_dtype}."
 
 
 def _parameter_axes(params: Any, described: dict[str, str]) -> list[str]:

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from functional_dists.family.kinds import Parameters
 from functional_dists.family.specification import Specification
 
@@ -15,7 +17,7 @@ def of_function(
 ) -> inspect.Signature | None:
     """Return the signature that users see, or None if it is that of the function."""
     defaults = spec.defaults if spec.arguments and spec.arguments[-1].is_parameter else {}
-    if spec.num_params != 1 and not defaults and passes_to is None:
+    if spec.num_params != 1 and not defaults and passes_to is None and not spec.takes_dtype:
         return None
     own = inspect.signature(function)
     positional, options = [], {}
@@ -28,6 +30,11 @@ def of_function(
         elif parameter.kind is not parameter.VAR_KEYWORD:
             positional.append(parameter)
     options |= {name: option for name, option in options_of(passes_to).items() if name not in options}
+    if spec.takes_dtype:
+        options.pop("dtype", None)  # it comes last
+        options["dtype"] = inspect.Parameter(
+            "dtype", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=torch.dtype | None
+        )
     positional = [p.replace(default=defaults.get(p.name, p.default)) for p in positional]
     return own.replace(parameters=[*positional, *options.values()])
 

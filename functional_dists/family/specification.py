@@ -12,6 +12,19 @@ from functional_dists.random import Source
 __all__ = ["Argument", "Specification", "parse", "positional_names", "with_params"]
 
 Fit = Callable[..., torch.Size]
+# The verbs that have the option `dtype`, in families that take it: those that return log-probs, entropies and kl.
+_OF_LOG_PROBS = (
+    "entropy",
+    "kl",
+    "log_cdf",
+    "log_prob",
+    "log_prob_and_entropy",
+    "log_prob_relaxed",
+    "log_survival",
+    "normalized_logits",
+    "rsample_and_log_prob",
+    "sample_and_log_prob",
+)
 
 
 class Argument(NamedTuple):
@@ -35,6 +48,8 @@ class Specification(NamedTuple):
     confine: Callable[..., Tensor] | None
     fit: Fit | None
     keeps_dtypes: bool
+    takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
+    passes_dtype: bool  # the function has it too
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,6 +86,7 @@ def parse(
     event_dims: int | None = None,
     fit: Fit | None = None,
     keeps_dtypes: bool = False,
+    takes_dtype: bool = False,
     more_options: tuple[str, ...] = (),
 ) -> Specification:
     """Return the specification of a function.
@@ -95,17 +111,21 @@ def parse(
             arguments.append(Argument(name, _require_kind(name, kind_of(annotation)), name in params._fields))
     options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     default = (function.__kwdefaults__ or {}).get("event_dims")
+    takes_dtype = takes_dtype and function.__name__ in _OF_LOG_PROBS
+    more_options = (*more_options, *["dtype"] * takes_dtype)
     return Specification(
         name=f"{family}.{function.__name__}",
         params=params,
         draws=draws,
         arguments=tuple(arguments),
         num_params=num_params,
-        options=(*options, *(name for name in more_options if name not in options)),
+        options=tuple(dict.fromkeys((*options, *more_options))),
         event_dims=default if event_dims is None else event_dims,
         confine=confine,
         fit=fit if fit is None or num_params < 2 else _fit_of_pair(fit, len(params._fields)),
         keeps_dtypes=keeps_dtypes,
+        takes_dtype=takes_dtype,
+        passes_dtype="dtype" in options,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import functional_dists.random.extension as extension
-from functional_dists.kernels import categorical, normal, operands
+from functional_dists.kernels import categorical, normal, operands, tokens
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
 __all__ = ["are_known_equal", "can_be_used", "find"]
@@ -25,6 +25,7 @@ _OF_CATEGORICALS: dict[str, Callable[..., Any]] = {
     "entropy": categorical.entropy,
     "kl": categorical.kl,
     "log_prob": categorical.log_prob,
+    "log_prob_and_entropy": categorical.log_prob_and_entropy,
     "sample": partial(categorical.draw, False),
     "sample_and_log_prob": partial(categorical.draw, True),
 }
@@ -36,7 +37,12 @@ _OF_NORMALS: dict[str, Callable[..., Any]] = {
 _KERNELS: dict[str, dict[str, Callable[..., Any]]] = {
     "categorical": _OF_CATEGORICALS,
     "masked_categorical": _OF_CATEGORICALS,
-    "llm_masked_categorical": {"entropy": categorical.token_entropy, "sample": categorical.tokens},
+    "llm_masked_categorical": {
+        "entropy": tokens.entropy,
+        "log_prob": tokens.log_prob,
+        "log_prob_and_entropy": tokens.log_prob_and_entropy,
+        "sample": categorical.tokens,
+    },
     "normal": _OF_NORMALS,
     "tanh_normal": _OF_NORMALS,
 }

@@ -16,7 +16,13 @@ from functional_dists.special.choice import unit_of
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def draw(has_log_prob: bool, key: Source, *table: Any, sample_shape: tuple[int, ...] = ()) -> Any:
+def draw(
+    has_log_prob: bool,
+    key: Source,
+    *table: Any,
+    sample_shape: tuple[int, ...] = (),
+    dtype: torch.dtype | None = None,
+) -> Any:
     """Do what `sample` or, if `has_log_prob`, `sample_and_log_prob` does."""
     shape = _table_shape(*table)
     if shape is None or not operands.is_small((*sample_shape, *shape[:-1])):
@@ -30,10 +36,10 @@ def draw(has_log_prob: bool, key: Source, *table: Any, sample_shape: tuple[int, 
     _call_categories(shape, table, uniform.contiguous(), outcome, log_prob)
     if is_tracked:
         log_prob = _differentiable(table, outcome, log_prob, shape)
-    return (outcome, log_prob) if has_log_prob else outcome
+    return (outcome, _cast(log_prob, dtype)) if has_log_prob else outcome
 
 
-def log_prob(*arguments: Any) -> Any:
+def log_prob(*arguments: Any, dtype: torch.dtype | None = None) -> Any:
     """Do what `log_prob` does."""
     *table, value = arguments
     shape = _table_shape(*table)
@@ -52,10 +58,10 @@ def log_prob(*arguments: Any) -> Any:
         return NotImplemented
     log_prob = new(table[0], outcome.shape)
     _call_categories(shape, table, None, outcome, log_prob)
-    return _differentiable(table, outcome, log_prob, shape) if is_tracked else log_prob
+    return _cast(_differentiable(table, outcome, log_prob, shape) if is_tracked else log_prob, dtype)
 
 
-def entropy(*table: Any) -> Any:
+def entropy(*table: Any, dtype: torch.dtype | None = None) -> Any:
     """Do what `entropy` does."""
     shape = _table_shape(*table)
     is_tracked = operands.are_tracked(*table)
@@ -64,10 +70,19 @@ def entropy(*table: Any) -> Any:
     entropy = new(table[0], shape[:-1])
     kernels: Any = extension.kernels
     kernels.entropies(shape, *layouts(*_with_mask(table)), entropy.data_ptr())
-    return _differentiable(table, None, entropy, shape) if is_tracked else entropy
+    return _cast(_differentiable(table, None, entropy, shape) if is_tracked else entropy, dtype)
 
 
-def kl(*tables: Any) -> Any:
+def log_prob_and_entropy(*arguments: Any, dtype: torch.dtype | None = None) -> Any:
+    """Do what `log_prob_and_entropy` does."""
+    score = log_prob(*arguments, dtype=dtype)
+    if score is NotImplemented:
+        return NotImplemented
+    of_table = entropy(*arguments[:-1], dtype=dtype)
+    return NotImplemented if of_table is NotImplemented else (score, of_table)
+
+
+def kl(*tables: Any, dtype: torch.dtype | None = None) -> Any:
     """Do what `kl` does."""
     p, q = tables[: len(tables) // 2], tables[len(tables) // 2 :]
     p_shape, q_shape = _table_shape(*p), _table_shape(*q)
@@ -79,7 +94,7 @@ def kl(*tables: Any) -> Any:
     divergence = new(p[0], shape[:-1])
     kernels: Any = extension.kernels
     kernels.divergences(shape, *layouts(*_with_mask(p), *_with_mask(q)), divergence.data_ptr())
-    return divergence
+    return _cast(divergence, dtype)
 
 
 def tokens(key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...] = (), ignore_index: int = -100) -> Any:
@@ -90,12 +105,6 @@ def tokens(key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...]
     is_position_mask = mask.shape != logits.shape
     drawn = draw(False, key, logits, *[mask] * (not is_position_mask), sample_shape=sample_shape)
     return drawn if drawn is NotImplemented or not is_position_mask else torch.where(mask[..., 0], drawn, ignore_index)
-
-
-def token_entropy(logits: Any, mask: Any) -> Any:
-    """Do what `llm_masked_categorical.entropy` does."""
-    mask = _token_mask(logits, mask)
-    return NotImplemented if mask is None else entropy(logits, mask)
 
 
 def _token_mask(logits: Any, mask: Any) -> Tensor | None:
@@ -119,6 +128,10 @@ def _table_shape(logits: Any, *masks: Any) -> torch.Size | None:
         if mask.shape != shape:
             shape = operands.broadcast(logits.shape, mask.shape)
     return shape if shape and operands.is_small(shape) else None
+
+
+def _cast(result: Any, dtype: torch.dtype | None) -> Any:
+    return result if dtype is None else result.to(dtype)
 
 
 def _with_mask(table: Sequence[Any]) -> Sequence[Any]:

@@ -16,7 +16,7 @@ from functional_dists.special.gaussian import noise_of_constant_value
 from functional_dists.special.vectorized import sum_event
 
 
-def _can_use_kernel(*grad_outputs: Tensor | None) -> bool:
+def can_use_kernel(*grad_outputs: Tensor | None) -> bool:
     """Say whether a kernel can compute the backward pass: the result is not differentiated, the inputs are readable."""
     if torch.is_grad_enabled() or extension.kernels is None or not is_plain():  # `is_grads_batched=True` uses vmap
         return False
@@ -49,7 +49,7 @@ class PathwiseDraw(torch.autograd.Function):
     def backward(ctx: Any, grad_value: Tensor | None, grad_density: Tensor | None) -> tuple[Tensor | None, ...]:
         *operands, x = _saved(ctx)
         noise, loc, scale, _, _ = operands
-        if _can_use_kernel(grad_value, grad_density):
+        if can_use_kernel(grad_value, grad_density):
             grad_loc, grad_scale = _new_where(ctx.needs_input_grad[1:3], noise.shape, noise)
             noise_layout, *other_layouts = layouts(*operands, grad_value)
             kernels: Any = extension.kernels
@@ -110,7 +110,7 @@ class LogDensity(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         operands = _saved(ctx)
         needed = ctx.needs_input_grad[:5]
-        if _can_use_kernel(grad_output) and (needed[1] or needed[2]) and not (needed[0] or needed[3] or needed[4]):
+        if can_use_kernel(grad_output) and (needed[1] or needed[2]) and not (needed[0] or needed[3] or needed[4]):
             grad_loc, grad_scale = _new_where(needed[1:3], ctx.shape, grad_output)
             point_layout, *parameter_layouts = layouts(*operands)
             kernels: Any = extension.kernels
@@ -169,7 +169,7 @@ class CategoricalScore(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         logits, mask, outcome = ctx.saved_tensors
-        if _can_use_kernel(grad_output) and (outcome is None or outcome.shape == ctx.shape[:-1]):
+        if can_use_kernel(grad_output) and (outcome is None or outcome.shape == ctx.shape[:-1]):
             grad_logits = new(logits, ctx.shape)
             logits_layout, mask_layout, grad_layout = layouts(logits, mask, grad_output)
             extension.kernels.category_slopes(

@@ -1,6 +1,6 @@
 """Special functions that are accurate, with accurate derivatives, in every transform of PyTorch."""
 
-from functional_dists.special import one_hot, softmax, support, truncated, vectorized
+from functional_dists.special import one_hot, softmax, support, tokens, truncated, vectorized
 from functional_dists.special.choice import choose, choose_and_score, choose_by_logits
 from functional_dists.special.constant import is_constant, is_transformed
 from functional_dists.special.density import log_normal_density_at, log_tanh_normal_density_at
@@ -80,6 +80,7 @@ __all__ = [
     "strictly_inside",
     "support",
     "tanh",
+    "tokens",
     "truncated",
     "unsquash",
     "vectorized",

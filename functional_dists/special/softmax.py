@@ -15,7 +15,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
-from functional_dists.special.vectorized import argmax, fast_mask, fill_at, largest
+from functional_dists.special.vectorized import argmax, fast_mask, largest
 
 __all__ = [
     "LogProbTerms",
@@ -86,12 +86,25 @@ def _nan_or_zero(maximum: Tensor) -> Tensor:
 
 
 class LogProbTerms(NamedTuple):
-    """Logits ``(*B, N)``, and the terms relative to the largest one that a log-probability needs."""
+    """Logits ``(*B, N)``, and the sums that a log-probability needs. `maximum` is a constant for derivatives.
+
+    In compiled code an index takes a third pass over the logits. There all equal largest logits are kept apart from
+    the others: `ties` is the sum of their weights, whose value is their number.
+    """
 
     logits: Tensor  # (*B, N): -inf outside the support
     maximum: Tensor  # (*B): the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
-    max_index: Tensor | None  # (*B): the index of the maximum; None if not differentiable
-    rest: Tensor  # (*B): the sum of exp(logits - maximum) of the other logits, in float64 except in compiled code
+    max_index: Tensor | None  # (*B): the index of the maximum, None in compiled code
+    ties: Tensor | None  # (*B), None if there is an index, or if nothing is differentiable
+    others: Tensor  # (*B): the sum of exp(logits - maximum) of the other logits, in float64 except in compiled code
+
+
+class Peak(NamedTuple):
+    """The largest logit of a row as a function of the logits."""
+
+    shift: Tensor | None  # (*B): its difference from the constant maximum: 0, but with derivatives; None without them
+    is_alone: Tensor | None  # (*B): False if several logits are the largest, None if only one of them counts as such
+    rest: Tensor  # (*B): the sum of exp(logits - largest) of the other logits, float64
 
 
 def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
@@ -101,15 +114,10 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     >>> parts.logits, parts.maximum, parts.max_index
     (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
-    needs_index = _needs_index(logits)
-    logits = masked(logits, mask)
-    if not needs_index:
-        maximum = _finite_or_nan(logits.amax(-1, keepdim=True))
+    logits, maximum, max_index = _largest(masked(logits, mask))
+    if _is_constant_when_compiled(logits):
         return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum))
-    maximum, max_index = largest(logits)
-    maximum = _finite_or_nan(maximum)
-    others = torch.exp(fill_at(logits, max_index, -math.inf) - maximum)
-    return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), _sum(others))
+    return _terms_of_weights(logits, maximum, max_index, torch.exp(logits - maximum))
 
 
 def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[LogProbTerms, Tensor]:
@@ -118,32 +126,56 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
     >>> log_prob_terms_and_weights(torch.tensor([3.0, 3.0]), None)[1]
     tensor([1., 1.])
     """
-    needs_index = _needs_index(logits)
-    logits = masked(logits, mask)
-    if not needs_index:
-        maximum = logits.amax(-1, keepdim=True)
-        weights = _clamped_exp(logits - _without_nan(maximum))
-        return _terms_by_difference(logits, _finite_or_nan(maximum), weights), weights
-    maximum, max_index = largest(logits)
-    weights = torch.exp(logits - _without_nan(maximum))
-    maximum = _finite_or_nan(maximum)
-    rest = _sum(fill_at(weights, max_index, 0.0 * maximum))  # NaN if the maximum is
-    return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), rest), weights.detach()
+    logits, maximum, max_index = _largest(masked(logits, mask))
+    shifted = logits - _without_nan(logits.detach().amax(-1, keepdim=True) if max_index is None else maximum)
+    if _is_constant_when_compiled(logits):
+        weights = _clamped_exp(shifted)
+        return _terms_by_difference(logits, maximum, weights), weights
+    weights = torch.exp(shifted)
+    parts = _terms_of_weights(logits, maximum, max_index, weights)
+    return parts._replace(others=parts.others + 0.0 * parts.maximum), weights.detach()  # NaN if the maximum is
 
 
-def _needs_index(logits: Tensor) -> bool:
-    """Return False in compiled code without derivatives, where the index of the maximum takes three times as long."""
-    return not (torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits))
+def _largest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the logits, the largest of each row as a constant ``(*B, 1)``, and except in compiled code its index."""
+    if torch.compiler.is_compiling():
+        return logits, _finite_or_nan(logits.detach().amax(-1, keepdim=True)), None
+    maximum, max_index = logits.detach().max(-1, keepdim=True)
+    return logits, _finite_or_nan(maximum), max_index
+
+
+def _is_constant_when_compiled(logits: Tensor) -> bool:
+    return torch.compiler.is_compiling() and logits.dtype == torch.float32 and is_constant(logits)
 
 
 def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> LogProbTerms:
     total = weights.sum(-1, dtype=torch.float64)  # float64 has digits to spare for the difference
-    return LogProbTerms(logits, maximum.squeeze(-1), None, (total - 1.0).clamp(min=0))
+    return LogProbTerms(logits, maximum.squeeze(-1), None, None, (total - 1.0).clamp(min=0))
 
 
-def _sum(weights: Tensor) -> Tensor:
-    """Add up the weights in float64; compiled code would do that one vector lane at a time."""
-    return weights.sum(-1, dtype=weights.dtype if torch.compiler.is_compiling() else torch.float64)
+def _terms_of_weights(logits: Tensor, maximum: Tensor, max_index: Tensor | None, weights: Tensor) -> LogProbTerms:
+    if max_index is not None:
+        others = weights.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
+        return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), None, others)
+    is_largest = logits == maximum
+    ties, others = (torch.where(chosen, weights, 0.0).sum(-1) for chosen in (is_largest, ~is_largest))
+    return LogProbTerms(logits, maximum.squeeze(-1), None, ties, others)
+
+
+def _peak(parts: LogProbTerms, at_max: Tensor | None) -> Peak:
+    """Return the peak; `at_max` is the entry of the logits at `max_index`, if there is an index.
+
+    With n equal largest logits, of which the sum of weights is t, the logarithm of t / n is the shift. The sum of all
+    weights is (t / n) (n + n others / t), so the rest is n - 1 + n others / t.
+    """
+    if at_max is not None:
+        shift = _finite_or_nan(at_max).double() - parts.maximum
+        return Peak(shift, None, parts.others * torch.exp(-shift))
+    if parts.ties is None:
+        return Peak(None, None, parts.others)
+    count = parts.ties.detach().clamp(min=1.0).double()
+    share = torch.where(parts.ties > 0, parts.ties.double(), 1.0) / count
+    return Peak(torch.log(share), count < 2, parts.others.double() / share + (count - 1))
 
 
 def _finite_or_nan(maximum: Tensor) -> Tensor:
@@ -204,9 +236,24 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     >>> log_prob(torch.zeros(2), None, torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
-    index = index.long()
-    parts = log_prob_terms(logits, mask)
-    place = index.clamp(0, logits.shape[-1] - 1)
+    return _log_prob(log_prob_terms(logits, mask), index.long())
+
+
+def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `log_prob` and `entropy` return, of one pass over the logits.
+
+    >>> log_prob_and_entropy(torch.zeros(2), None, torch.tensor([0, 2]))
+    (tensor([-0.6931,    -inf]), tensor(0.6931))
+    """
+    logits, maximum, max_index = _largest(masked(logits, mask))
+    shifted = logits - maximum
+    weights = torch.exp(shifted)
+    parts = _terms_of_weights(logits, maximum, max_index, weights)
+    return _log_prob(parts, index.long()), _entropy(parts, shifted, weights)
+
+
+def _log_prob(parts: LogProbTerms, index: Tensor) -> Tensor:
+    place = index.clamp(0, parts.logits.shape[-1] - 1)
     # `threshold` changes no value here. It has no gradient at -inf.
     return torch.threshold(log_prob_at(parts, place, place != index), -math.inf, -math.inf)
 
@@ -217,23 +264,33 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     >>> log_prob_at(log_prob_terms(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    logit = _at(parts.logits, index).double() - parts.maximum
-    if parts.max_index is not None:
-        # At the maximum the difference is a constant 0. Its derivatives would cancel, and hide those of a small rest.
-        logit = torch.where(index == parts.max_index, logit.detach(), logit)
+    picked, at_max = _entries(parts.logits, index, parts.max_index)
+    peak = _peak(parts, at_max)
+    logit = picked.double() - parts.maximum
+    if peak.shift is not None:
+        # At the largest logit the difference is a constant 0. Its derivatives would cancel, and hide those of a small
+        # rest.
+        is_largest = index == parts.max_index if peak.is_alone is None else (logit == 0) & peak.is_alone
+        logit = torch.where(is_largest, logit.detach(), logit - peak.shift)
     if is_missing is not None:
         logit = logit.masked_fill(is_missing, -math.inf)
-    return (logit - torch.log1p(parts.rest.double())).to(parts.logits.dtype)
+    return (logit - torch.log1p(peak.rest)).to(parts.logits.dtype)
 
 
-def _at(table: Tensor, index: Tensor) -> Tensor:
-    """Return the entries of a table ``(*B, N)`` at ``(*S, *B)``; its gradient has the size of the table for any S."""
+def _entries(table: Tensor, index: Tensor, more: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the entries of a table ``(*B, N)`` at ``(*S, *B)``, and those at ``(*B)``.
+
+    Their gradient is one table for any S.
+    """
     rows = table.shape[:-1]
-    if index.shape == rows:
-        return table.gather(-1, index[..., None]).squeeze(-1)
     shape = torch.broadcast_shapes(index.shape, rows)
-    draws_last = index.expand(shape).reshape(-1, *rows).movedim(0, -1)
-    return table.gather(-1, draws_last).movedim(-1, 0).reshape(shape)
+    columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(-1, *rows).movedim(0, -1)
+    count = columns.shape[-1]
+    if more is not None:
+        columns = torch.cat([columns, more[..., None].expand(*columns.shape[:-1], 1)], -1)
+    entries = table.gather(-1, columns)
+    at_index = entries[..., 0] if index.shape == rows else entries[..., :count].movedim(-1, 0).reshape(shape)
+    return at_index, None if more is None else entries[..., -1]
 
 
 def mode(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -261,9 +318,28 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> entropy(torch.zeros(3), torch.tensor([True, True, False]))
     tensor(0.6931)
     """
-    parts = terms(logits, mask)
-    mean_shifted = (parts.weights * parts.shifted).sum(-1) / (1 + parts.rest.squeeze(-1))
-    return torch.log1p(parts.rest.squeeze(-1)) - mean_shifted
+    logits, maximum, max_index = _largest(masked(logits, mask))
+    shifted = logits - maximum
+    weights = torch.exp(shifted)
+    return _entropy(_terms_of_weights(logits, maximum, max_index, weights), shifted, weights)
+
+
+def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
+    """Return the entropy from logits minus the maximum, and their exponentials."""
+    terms = weights * torch.where(weights == 0, 0.0, shifted)
+    if parts.max_index is not None:
+        max_index = parts.max_index[..., None]
+        peak = _peak(parts, parts.logits.gather(-1, max_index).squeeze(-1))
+        total = terms.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
+        mean = (total - peak.shift * parts.others) * torch.exp(-peak.shift)
+    else:
+        peak = _peak(parts, None)
+        is_largest = parts.logits == parts.maximum[..., None]
+        of_ties, of_others = (torch.where(chosen, terms, 0.0).sum(-1) for chosen in (is_largest, ~is_largest))
+        # The terms of the largest logits are 0. So are their derivatives, except second ones if there are several.
+        of_ties = torch.where(peak.is_alone, 0.0, of_ties - peak.shift * parts.ties)
+        mean = (of_others - peak.shift * parts.others + of_ties) * torch.exp(-peak.shift)
+    return (torch.log1p(peak.rest) - mean / (1 + peak.rest)).to(parts.logits.dtype)
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None) -> Tensor:
