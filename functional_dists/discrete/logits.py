@@ -18,9 +18,13 @@ import torch
 from torch import Tensor
 
 import functional_dists.random as random
+from functional_dists.discrete.kept import Kept, as_mask
 from functional_dists.discrete.truncation import first_k, keep, keep_min_p, keep_top_k, keep_top_p, option
 from functional_dists.family.options import NOT_NEGATIVE, fixed
 from functional_dists.random import Shape, Source
+from functional_dists.special import softmax
+from functional_dists.special.chunks import by_chunks
+from functional_dists.special.elementary import softplus
 from functional_dists.special.temperature import positive, tempered
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "keep_min_p",
     "keep_top_k",
     "keep_top_p",
+    "log_kept_mass",
     "logits_from_probs",
     "min_p",
     "sample_without_replacement",
@@ -148,6 +153,52 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     tensor([0.0000, 0.5000, 0.3000])
     """
     return _cut("min_p", logits, p, keep_min_p)
+
+
+def log_kept_mass(logits: Tensor, kept: Kept) -> Tensor:
+    """Return the log of the probability of a kept set under all logits of its row.
+
+    Where tokens were drawn from the kept set and are scored on all tokens, the mean importance ratio is this mass.
+    The result keeps its digits where the mass is almost 1: it is log1p of minus the lost probability.
+
+    Args:
+        logits: Of shape (*batch, N).
+        kept: A kept set in any form of the module `kept`, of the same batch.
+
+    Returns:
+        Of shape (*batch), differentiable by the logits: 0 if no other outcome is possible, -inf if no kept one is.
+
+    Raises:
+        TypeError: `kept` is not a kept set.
+        ValueError: `kept` does not fit the logits.
+
+    >>> log_kept_mass(torch.tensor([0.2, 0.5, 0.3]).log(), torch.tensor([1, 2])).exp()
+    tensor(0.8000)
+    >>> log_kept_mass(torch.tensor([0.0, 60.0]), torch.tensor([False, True]))
+    tensor(-8.7565e-27)
+    """
+    mask = as_mask(kept, logits.shape[-1], logits.shape[:-1])
+    if torch.broadcast_shapes(mask.shape, logits.shape) != logits.shape:
+        raise ValueError(f"logits.log_kept_mass: kept of shape {tuple(mask.shape)} does not fit {tuple(logits.shape)}")
+    return by_chunks(_log_mass, logits, mask.expand(logits.shape))
+
+
+def _log_mass(logits: Tensor, mask: Tensor) -> Tensor:
+    (inside, has_inside), (outside, has_outside) = _log_sum(logits, mask), _log_sum(logits, ~mask)
+    log_odds = outside[0] - inside[0] + (outside[1] - inside[1])
+    log_mass = -softplus(torch.where(has_inside & has_outside, log_odds, 0.0 * log_odds.detach()))
+    log_mass = torch.where(has_outside | log_mass.isnan(), log_mass, 0.0)
+    return torch.where(has_inside | log_mass.isnan(), log_mass, -math.inf).to(logits.dtype)
+
+
+def _log_sum(logits: Tensor, mask: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the maximum of masked logits with the log of the sum of exp(logits - maximum), and if there are any."""
+    table = softmax.masked(logits.to(_full_dtype(logits)), mask)
+    top = table.detach().amax(-1)
+    is_any = top != -math.inf
+    top = torch.where(is_any, top, 0.0)
+    total = torch.exp(table - top[..., None]).sum(-1)
+    return (top.double(), torch.where(is_any, total, 1.0).double().log()), is_any
 
 
 def sample_without_replacement(
