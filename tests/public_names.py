@@ -3,7 +3,6 @@
 import enum
 import inspect
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +13,7 @@ from functional_dists.family import Family, verbs
 PATH = Path(__file__).with_suffix(".txt")
 COMMAND = "python -m tests.public_names"
 MODULES = ["random", "policy", "composite", "combinators", "family", "distributions", "divergence", "parameters"]
-MODULES += ["plot", "special"]
+MODULES += ["logits", "kept", "plot", "special"]
 
 
 def signature_of(function: Any) -> str:
@@ -74,7 +73,7 @@ def text() -> str:
     for name in functional_dists.__all__:
         lines += lines_of(name, getattr(functional_dists, name))
     for name in MODULES:
-        module = import_module(f"functional_dists.{name}")
+        module = getattr(functional_dists, name)
         for public in sorted(module.__all__):
             found = getattr(module, public)
             if found is not getattr(functional_dists, public, None):  # the root has it already

@@ -35,7 +35,7 @@ from functional_dists import (
 )
 from functional_dists.composite import Head, chain
 from functional_dists.random import ops
-from functional_dists.special import choice, constant, truncated_quantile, vectorized
+from functional_dists.special import choice, constant, truncated_quantile, truncation, vectorized
 from tests.families import COMBINED_VERBS, call_of, is_differentiable, keyed_call_of
 from tests.families import VERBS as FAMILIES_VERBS
 from tests.test_constants import forget
@@ -49,6 +49,7 @@ READS = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select
 ELSEWHERE = {
     "philox": ops._elsewhere,
     "first_above": choice._search,
+    "likeliest": truncation._likeliest,
     "truncated_quantile": truncated_quantile._quantile_elsewhere,
     "truncated_quantile_repair": truncated_quantile._repaired_elsewhere,
     "mask_bytes": vectorized._bytes_elsewhere,

@@ -45,7 +45,7 @@ GENERATED = sorted({"reference", *(page.partition("/")[0] for page in COPIED.val
 
 # The modules in the order of the reference. What else the package exports comes after them.
 MODULES = ["random", "composite", "policy", "family", "combinators", "divergence", "parameters", "plot"]
-MODULES += ["distributions", "logits", "special"]
+MODULES += ["distributions", "logits", "kept", "special"]
 
 # The parts of the navigation, and the pages in each: `*` stands for all that were not named before.
 NAVIGATION = {

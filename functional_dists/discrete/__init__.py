@@ -2,6 +2,7 @@
 
 from functional_dists.discrete import (
     categorical,
+    kept,
     llm_masked_categorical,
     logits,
     masked_categorical,
@@ -13,6 +14,7 @@ from functional_dists.family.protocol import hide_imports
 
 __all__ = [
     "categorical",
+    "kept",
     "llm_masked_categorical",
     "logits",
     "logits_from_probs",

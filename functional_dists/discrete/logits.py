@@ -11,17 +11,28 @@ transforms, in compiled code and on other devices, where values cannot be read, 
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import functional_dists.random as random
-from functional_dists.family.options import AT_LEAST_1, NOT_NEGATIVE, UNIT_INTERVAL, Range, fixed, per_row
+from functional_dists.discrete.kept import Kept, as_mask
+from functional_dists.discrete.truncation import first_k, keep, keep_min_p, keep_top_k, keep_top_p, option
+from functional_dists.family.options import NOT_NEGATIVE, fixed
 from functional_dists.random import Shape, Source
+from functional_dists.special import softmax
+from functional_dists.special.chunks import by_chunks
+from functional_dists.special.elementary import softplus
 from functional_dists.special.temperature import positive, tempered
 
 __all__ = [
+    "keep",
+    "keep_min_p",
+    "keep_top_k",
+    "keep_top_p",
+    "log_kept_mass",
     "logits_from_probs",
     "min_p",
     "sample_without_replacement",
@@ -75,13 +86,13 @@ def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     tensor([-inf, 0., -inf])
     """
     dtype = _full_dtype(logits)
-    checked = _per_row("temperature", "t", t, logits, torch.float64, NOT_NEGATIVE)
+    checked = option("temperature", "t", t, logits, within=NOT_NEGATIVE)
     divisor = fixed(t) or positive(checked, dtype)
     return tempered(logits.to(dtype), divisor, logits.dtype).to(logits.dtype)
 
 
 def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
-    """Keep the `k` largest logits of every row, the first among equals.
+    """Cut all but the `k` largest logits of every row, which are those of `keep_top_k`.
 
     Args:
         logits: Of shape (*batch, N).
@@ -98,17 +109,11 @@ def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
     >>> top_k(torch.tensor([1.0, 3.0, 0.0, 1.0]), 2)
     tensor([1., 3., -inf, -inf])
     """
-    counts = _per_row("top_k", "k", k, logits, torch.int64, AT_LEAST_1)
-    if isinstance(k, Tensor):
-        return _keep_largest(logits, _sorted(logits), counts.clamp(1, logits.shape[-1]))
-    k = int(k) if isinstance(k, np.generic) else k
-    if k >= logits.shape[-1]:
-        return logits
-    return _keep_largest(logits, logits.detach().topk(k).values, counts)
+    return torch.where(first_k("top_k", logits, k), logits, -math.inf)
 
 
 def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
-    """Keep the fewest likeliest outcomes of every row whose total probability reaches `p`, the first among equals.
+    """Cut all but the fewest likeliest outcomes whose total probability reaches `p`, which are those of `keep_top_p`.
 
     Source: Holtzman, Buys, Du, Forbes, Choi, "The curious case of neural text degeneration" (2020).
 
@@ -126,16 +131,11 @@ def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
     >>> top_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.6).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
-    # In float64 the rounding of a sum over a vocabulary is smaller than that of the logits themselves.
-    p = _per_row("top_p", "p", p, logits, torch.float64, UNIT_INTERVAL)
-    ordered = _sorted(logits)
-    probs = ordered.to(_full_dtype(logits)).softmax(-1).double()
-    is_kept = (probs.cumsum(-1) - probs < p) | (p >= 1)
-    return _keep_largest(logits, ordered, is_kept.sum(-1, keepdim=True).clamp(min=1), _cut_value(p, logits))
+    return _cut("top_p", logits, p, keep_top_p)
 
 
 def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
-    """Keep the outcomes of every row whose probability is at least `p` times that of the likeliest.
+    """Cut the outcomes whose probability is below `p` times that of the likeliest; `keep_min_p` gives the others.
 
     Source: Nguyen et al., "Turning up the heat: min-p sampling for creative and coherent LLM outputs" (2024).
 
@@ -153,11 +153,53 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     >>> min_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.5).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
-    dtype = _full_dtype(logits)
-    p = _per_row("min_p", "p", p, logits, dtype, UNIT_INTERVAL)
-    numbers = logits.detach().to(dtype)
-    is_kept = (numbers - numbers.amax(-1, keepdim=True)).exp() >= p
-    return torch.where(is_kept | logits.isnan(), logits, _cut_value(p, logits))
+    return _cut("min_p", logits, p, keep_min_p)
+
+
+def log_kept_mass(logits: Tensor, kept: Kept) -> Tensor:
+    """Return the log of the probability of a kept set under all logits of its row.
+
+    Where tokens were drawn from the kept set and are scored on all tokens, the mean importance ratio is this mass.
+    The result keeps its digits where the mass is almost 1: it is log1p of minus the lost probability.
+
+    Args:
+        logits: Of shape (*batch, N).
+        kept: A kept set in any form of the module `kept`, of the same batch.
+
+    Returns:
+        Of shape (*batch), differentiable by the logits: 0 if no other outcome is possible, -inf if no kept one is.
+
+    Raises:
+        TypeError: `kept` is not a kept set.
+        ValueError: `kept` does not fit the logits.
+
+    >>> log_kept_mass(torch.tensor([0.2, 0.5, 0.3]).log(), torch.tensor([1, 2])).exp()
+    tensor(0.8000)
+    >>> log_kept_mass(torch.tensor([0.0, 60.0]), torch.tensor([False, True]))
+    tensor(-8.7565e-27)
+    """
+    mask = as_mask(kept, logits.shape[-1], logits.shape[:-1])
+    if torch.broadcast_shapes(mask.shape, logits.shape) != logits.shape:
+        raise ValueError(f"logits.log_kept_mass: kept of shape {tuple(mask.shape)} does not fit {tuple(logits.shape)}")
+    return by_chunks(_log_mass, logits, mask.expand(logits.shape))
+
+
+def _log_mass(logits: Tensor, mask: Tensor) -> Tensor:
+    (inside, has_inside), (outside, has_outside) = _log_sum(logits, mask), _log_sum(logits, ~mask)
+    log_odds = outside[0] - inside[0] + (outside[1] - inside[1])
+    log_mass = -softplus(torch.where(has_inside & has_outside, log_odds, 0.0 * log_odds.detach()))
+    log_mass = torch.where(has_outside | log_mass.isnan(), log_mass, 0.0)
+    return torch.where(has_inside | log_mass.isnan(), log_mass, -math.inf).to(logits.dtype)
+
+
+def _log_sum(logits: Tensor, mask: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the maximum of masked logits with the log of the sum of exp(logits - maximum), and if there are any."""
+    table = softmax.masked(logits.to(_full_dtype(logits)), mask)
+    top = table.detach().amax(-1)
+    is_any = top != -math.inf
+    top = torch.where(is_any, top, 0.0)
+    total = torch.exp(table - top[..., None]).sum(-1)
+    return (top.double(), torch.where(is_any, total, 1.0).double().log()), is_any
 
 
 def sample_without_replacement(
@@ -207,29 +249,8 @@ def _full_dtype(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
-def _per_row(
-    function: str, name: str, given: Tensor | float, logits: Tensor, dtype: torch.dtype, within: Range
-) -> Tensor:
-    """Return the checked option as a tensor with one number per row and a last axis of size 1."""
-    batch = logits.shape[:-1]
-    if isinstance(given, Tensor) and not batch:
-        batch = given.shape
-    return per_row(f"logits.{function}", name, given, batch, dtype=dtype, device=logits.device, within=within)
-
-
-def _cut_value(p: Tensor, logits: Tensor) -> Tensor:
-    """Return the value of cut logits: -inf, or NaN where `p` is NaN."""
-    return torch.where(p.isnan(), math.nan, -math.inf).to(logits.dtype)
-
-
-def _sorted(logits: Tensor) -> Tensor:
-    return logits.detach().sort(-1, descending=True).values
-
-
-def _keep_largest(logits: Tensor, ordered: Tensor, count: Tensor, cut: Tensor | float = -math.inf) -> Tensor:
-    """Keep the ``count`` largest logits of each row, the first among equals; `ordered` is in descending order."""
-    shape = torch.broadcast_shapes(ordered.shape[:-1], count.shape[:-1])
-    smallest = ordered.expand(*shape, ordered.shape[-1]).gather(-1, count.expand(*shape, 1) - 1)
-    is_larger, is_equal = logits > smallest, logits == smallest
-    is_first = is_equal.cumsum(-1, dtype=torch.int32) <= count - is_larger.sum(-1, keepdim=True)
-    return torch.where(is_larger | (is_equal & is_first) | logits.isnan(), logits, cut)  # a NaN is never cut
+def _cut(function: str, logits: Tensor, p: Tensor | float, rule: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the logits that a rule keeps; the cut ones are -inf, or NaN where `p` is NaN."""
+    numbers = option(function, "p", p, logits)
+    kept = rule(logits, numbers.squeeze(-1))
+    return torch.where(kept, logits, torch.where(numbers.isnan(), math.nan, -math.inf).to(logits.dtype))
