@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from functional_dists.discrete import (
         categorical,
+        linear_categorical,
         llm_masked_categorical,
         logits,
         logits_from_probs,
@@ -46,6 +47,7 @@ __all__ = [
     "family",
     "independent",
     "independent_normal",
+    "linear_categorical",
     "llm_masked_categorical",
     "logits",
     "logits_from_probs",
@@ -88,6 +90,7 @@ _HOMES = {
     ),
     "discrete": (
         "categorical",
+        "linear_categorical",
         "llm_masked_categorical",
         "logits",
         "logits_from_probs",

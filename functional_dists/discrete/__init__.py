@@ -2,6 +2,7 @@
 
 from functional_dists.discrete import (
     categorical,
+    linear_categorical,
     llm_masked_categorical,
     logits,
     masked_categorical,
@@ -12,6 +13,7 @@ from functional_dists.discrete.logits import logits_from_probs
 
 __all__ = [
     "categorical",
+    "linear_categorical",
     "llm_masked_categorical",
     "logits",
     "logits_from_probs",

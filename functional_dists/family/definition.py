@@ -315,7 +315,7 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
             default = options.pop("default_event_dims")
             options["event_dims"] = resolved_event_dims(spec, options.get("event_dims"), default, shape)
         result = function(*key, *tensors, **options)
-        if dtype is None:
+        if dtype is None or options.get("dtype") is not None:  # the function returns the dtype of that option
             return result
         result = _cast(result, dtype)
         if confine is None or dtype is tensors[0].dtype:
