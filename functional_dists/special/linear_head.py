@@ -243,16 +243,9 @@ def lanes(op: Callable[..., Any], shared: Sequence[int], flags: int | None = Non
                 for r in (results if isinstance(results, tuple) else (results,))
             ]
         else:
-            runs = []
-            for lane in range(size):
-                runs.append(
-                    op(
-                        *(
-                            a if not isinstance(a, Tensor) or dim is None else a.select(dim, lane)
-                            for a, dim in zip(arguments, in_dims, strict=True)
-                        )
-                    )
-                )
+            runs = [
+                op(*(_lane(a, dim, lane) for a, dim in zip(arguments, in_dims, strict=True))) for lane in range(size)
+            ]
             if not isinstance(runs[0], tuple):
                 return torch.stack(runs), 0
             split = [(torch.stack(parts), 0) for parts in zip(*runs, strict=True)]
@@ -262,6 +255,10 @@ def lanes(op: Callable[..., Any], shared: Sequence[int], flags: int | None = Non
         return tuple(part for part, _ in split), tuple(dim for _, dim in split)
 
     return rule
+
+
+def _lane(argument: Any, dim: int | None, lane: int) -> Any:
+    return argument if dim is None else argument.select(dim, lane)
 
 
 def _as_rows(tensor: Tensor, dim: int | None, size: int) -> Tensor:

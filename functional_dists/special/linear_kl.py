@@ -83,7 +83,8 @@ class _Divergence(torch.autograd.Function):
         of_p, of_q = terms(p, counted), terms(q, counted)
         normalisers = (of_p.maximum, torch.log1p(of_p.rest), of_q.maximum, torch.log1p(of_q.rest))
         divergence = _sums(*tensors, counted, *normalisers, p_softcap, q_softcap)
-        return divergence.to(torch.promote_types(p.dtype, q.dtype)), divergence, *normalisers
+        dtype = torch.promote_types(p.dtype, q.dtype)
+        return divergence.to(dtype, copy=True), divergence, *normalisers
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
