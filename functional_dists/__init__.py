@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from functional_dists.discrete import (
         categorical,
         kept,
+        linear_categorical,
         llm_masked_categorical,
         logits,
         logits_from_probs,
@@ -48,6 +49,7 @@ __all__ = [
     "independent",
     "independent_normal",
     "kept",
+    "linear_categorical",
     "llm_masked_categorical",
     "logits",
     "logits_from_probs",
@@ -91,6 +93,7 @@ _HOMES = {
     "discrete": (
         "categorical",
         "kept",
+        "linear_categorical",
         "llm_masked_categorical",
         "logits",
         "logits_from_probs",

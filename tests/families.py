@@ -15,6 +15,7 @@ from functional_dists import (
     delta,
     independent,
     independent_normal,
+    linear_categorical,
     llm_masked_categorical,
     masked_categorical,
     masked_one_hot_categorical,
@@ -83,6 +84,7 @@ _REAL, _BOUNDED = (0.2, -0.4, 2.2), (0.25, -0.4, 0.3)
 _LOGITS = {"logits": (0.3, -1.1, 0.8)}
 _SCORES = {"scores": (0.4, 0.3, -0.8)}
 _MASK, _ONE_HOT = (True, False, True), (0, 0, 1)
+_HEAD = {"hidden": (0.3, -0.9), "weight": ((0.5, 0.4), (-1.2, 0.3), (0.8, 1.1)), "bias": (0.2, -0.3, 0.1)}
 _BOUNDS = {"low": (-1.0, -2.0, 0.0), "high": (1.0, 3.0, 0.5)}
 
 FAMILIES = [
@@ -112,7 +114,10 @@ COMBINED = [
         {"logits": ((0.3, -1.1, 0.8), (0.1, 0.5, -0.7))},
         (2, 0),
     ),
+    Row("linear_categorical", linear_categorical, None, _HEAD, 2),
 ]
+# Families some of whose parameters have no axes of the batch: only `vmap` gives these a batch.
+SHARED = ("linear_categorical",)
 CONTINUOUS = [row.name for row in FAMILIES if row.is_continuous]
 POINTS = [row.name for row in FAMILIES if row.is_point]
 DISCRETE = [row.name for row in FAMILIES if not row.is_continuous and not row.is_point]
@@ -120,7 +125,10 @@ ONE_HOT = [row.name for row in FAMILIES if row.is_one_hot]
 BY_NAME = {row.name: row for row in (*FAMILIES, *COMBINED)}
 
 # A second set of parameters for the verbs of two distributions; what is missing is shared.
-_OTHER = {"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4), "scores": (0.1, 0.6, -0.3)}
+_OTHER: dict[str, tuple[Any, ...]] = {
+    **{"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4), "scores": (0.1, 0.6, -0.3)},
+    **{"hidden": (-0.4, 0.6), "weight": ((0.1, -0.6), (0.9, 0.2), (-0.3, 0.7)), "bias": (-0.2, 0.4, 0.0)},
+}
 # Where the bounds are a part of the divergence: it is infinite on one side of equal ones.
 _WIDER = {key: {"low": (-1.5, -2.5, -0.5), "high": (1.5, 3.5, 1.0)} for key in ("tanh_normal", "truncated_normal")}
 _PROBABILITY = (0.2, 0.5, 0.97)
@@ -141,7 +149,7 @@ class Call(NamedTuple):
 
 # The costly cells of the matrix run over these alone: what the other rows compute is a part of what these do, or stands
 # between the same functions.
-DISTINCT = ("tanh_normal", "truncated_normal", "masked_categorical", "ordinal")
+DISTINCT = ("tanh_normal", "truncated_normal", "masked_categorical", "ordinal", "linear_categorical")
 VERBS = [(row.name, verb) for row in FAMILIES for verb in verbs(row.family) if verb not in ("check", "support")]
 COMBINED_VERBS = [
     (row.name, verb) for row in COMBINED for verb in verbs(row.family) if verb not in ("check", "support")
@@ -166,7 +174,7 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     parameters = {key: _example(numbers, dtype, batch) for key, numbers in row.parameters.items()}
     if verb == "kl":
         others: dict[str, Any] = {**{key: _OTHER[key] for key in _OTHER if key in parameters}, **_WIDER.get(name, {})}
-        if row in COMBINED:
+        if name == "independent_categorical":
             others = {key: (other, other[::-1]) for key, other in others.items()}
         other = {**parameters, **{key: _example(numbers, dtype, batch) for key, numbers in others.items()}}
         size = len(parameters)
@@ -189,7 +197,7 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     elif verb == "log_prob_relaxed":
         inside = (0.4, 0.0, 0.6) if {"mask", "indices"} & set(parameters) else (0.3, 0.2, 0.5)
         arguments["value"] = torch.tensor(inside, dtype=dtype).expand((*batch, EVENT)).clone()
-    elif verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival"):
+    elif verb in ("log_prob", "log_prob_and_entropy", "cdf", "log_cdf", "survival", "log_survival"):
         arguments["value"] = _example(row.value, dtype, batch)
     if verb == "normalized_logits":  # -inf has no differences
         return Call(lambda *tensors: function(*tensors).clamp(min=-1e3), list(arguments.values()), list(arguments))

@@ -3,6 +3,7 @@
 from functional_dists.discrete import (
     categorical,
     kept,
+    linear_categorical,
     llm_masked_categorical,
     logits,
     masked_categorical,
@@ -15,6 +16,7 @@ from functional_dists.family.protocol import hide_imports
 __all__ = [
     "categorical",
     "kept",
+    "linear_categorical",
     "llm_masked_categorical",
     "logits",
     "logits_from_probs",

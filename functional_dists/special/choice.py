@@ -53,6 +53,16 @@ def unit_of(count: int) -> float:
     return 2.0 ** (_TOTAL_BITS - (count - 1).bit_length())
 
 
+def integers_of(weights: Tensor, count: int) -> Tensor:
+    """Return weights, each one of `count`, as integers in their dtype; a NaN weight counts as 1, the largest.
+
+    >>> integers_of(torch.tensor([0.5, 0.0, torch.nan]), 2**50)
+    tensor([4., 0., 8.])
+    """
+    weights = torch.where(weights <= 1, weights, 1.0) if torch.compiler.is_compiling() else weights.nan_to_num(1.0, 1.0)
+    return torch.floor(weights * unit_of(count))  # exact in the dtype of the weights
+
+
 def choose(weights: Tensor, uniform: Tensor) -> Tensor:
     """Choose the outcome in each row where the cumulative sum first exceeds the uniform draw times the total.
 
@@ -70,24 +80,23 @@ def choose(weights: Tensor, uniform: Tensor) -> Tensor:
     tensor([0, 0, 2, 2])
     """
     count = weights.shape[-1]
-    weights = torch.where(weights <= 1, weights, 1.0) if torch.compiler.is_compiling() else weights.nan_to_num(1.0, 1.0)
-    integers = torch.floor(weights * unit_of(count))  # exact in the dtype of the weights
+    integers = integers_of(weights, count)
     size = _block_size(weights, uniform)
     if size is None:
         sums = integers.cumsum(-1, dtype=torch.float64)
         total = sums[..., -1]
-        chosen = _first_above(sums, uniform * total)  # the product is below the total, even rounded
+        chosen = first_above(sums, uniform * total)  # the product is below the total, even rounded
     else:
         blocks = functional.pad(integers, (0, -count % size)).unflatten(-1, (-1, size))
         sums = _block_sums(blocks).cumsum(-1)
         total = sums[..., -1]
         target = uniform * total
-        block = _first_above(sums, target)
+        block = first_above(sums, target)
         below = torch.where(block > 0, _picked(sums, (block - 1).clamp(min=0)), 0.0)
         row = block[..., None, None].expand(*block.shape, 1, size)
         inside = blocks.expand(*block.shape, *blocks.shape[-2:]).gather(-2, row).squeeze(-2)
         # The difference is exact: it is a multiple of the target's last digit, and not larger than the target.
-        chosen = size * block + _first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
+        chosen = size * block + first_above(inside.cumsum(-1, dtype=torch.float64), target - below)
     return chosen
 
 
@@ -125,8 +134,12 @@ def _split(integers: Tensor, unit: float) -> tuple[Tensor, Tensor]:
     return units, integers - units * unit
 
 
-def _first_above(sums: Tensor, target: Tensor) -> Tensor:
-    """Return the first position where sums ``(*B, n)`` exceed the target ``(*S, *B)``, 0 if none does."""
+def first_above(sums: Tensor, target: Tensor) -> Tensor:
+    """Return the first position where sums ``(*B, n)`` exceed the target ``(*S, *B)``, 0 if none does.
+
+    >>> first_above(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 1.0]))
+    tensor([0, 1])
+    """
     if not torch.compiler.is_compiling():
         return _operation(sums, target)
     if target.shape == sums.shape[:-1]:

@@ -37,6 +37,15 @@ def is_transformed() -> bool:
     return _C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def is_forward_mode() -> bool:
+    """Say whether forward-mode differentiation is active, by `torch.func.jvp` or by `torch.autograd.forward_ad`.
+
+    >>> is_forward_mode()
+    False
+    """
+    return forward_ad._current_level >= 0
+
+
 def is_constant(*tensors: Tensor) -> bool:
     """Say whether no derivative by `tensors` is possible; False under every transform and tracer but `torch.compile`.
 

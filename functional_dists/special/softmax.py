@@ -192,7 +192,16 @@ def weights(logits: Tensor, mask: Tensor | None) -> Tensor:
     tensor([ True,  True, False])
     """
     logits = masked(logits.detach(), mask)
-    return _clamped_exp(logits - _without_nan(logits.amax(-1, keepdim=True)))
+    return relative_weights(logits, logits.amax(-1, keepdim=True))
+
+
+def relative_weights(logits: Tensor, maximum: Tensor) -> Tensor:
+    """Return the weights of some logits of rows whose largest one is known.
+
+    >>> relative_weights(torch.tensor([3.0, 0.0]), torch.tensor([3.0])) > 0.5
+    tensor([ True, False])
+    """
+    return _clamped_exp(logits - _without_nan(maximum))
 
 
 def _clamped_exp(shifted: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The sets on which log-probabilities are finite, as constraints like those of `torch.distributions.constraints`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -107,6 +108,21 @@ class _Outcomes(constraints.integer_interval):
         return exists & is_allowed.squeeze(-1)
 
 
+class _Scored(constraints.integer_interval):
+    """The integers among 0, ..., N - 1 whose log-probability is finite, by a function that scores int64 values.
+
+    >>> scored(lambda value: torch.where(value < 2, 0.0, -torch.inf), 3).check(torch.tensor([0.0, 0.5, 2.0, 7.0]))
+    tensor([ True, False, False, False])
+    """
+
+    def __init__(self, log_prob: Callable[[Tensor], Tensor], count: int) -> None:
+        self.lower_bound, self.upper_bound, self.log_prob = 0, count - 1, log_prob
+
+    def check(self, value: Tensor) -> Tensor:
+        is_integer = value % 1 == 0
+        return is_integer & self.log_prob(torch.where(is_integer, value, -1).long()).isfinite()
+
+
 class _Tokens(_Outcomes):
     """The tokens that a table ``(*B, V)`` allows, `ignore_index`, and any token where `position` is false.
 
@@ -144,7 +160,7 @@ class _OneHotOutcomes(type(constraints.one_hot)):  # type: ignore[misc]
 
 
 open_interval, rounded_interval, finite_interval, point = _OpenInterval, _RoundedInterval, _FiniteInterval, _Point
-outcomes, one_hot_outcomes, tokens = _Outcomes, _OneHotOutcomes, _Tokens
+outcomes, one_hot_outcomes, scored, tokens = _Outcomes, _OneHotOutcomes, _Scored, _Tokens
 
 
 def allowed(logits: Tensor, mask: Tensor | None) -> Tensor:

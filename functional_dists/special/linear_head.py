@@ -1,0 +1,271 @@
+"""Logits ``hidden @ weight.T + bias`` of a vocabulary, a tile of rows and tokens at a time.
+
+A tile has `TOKENS` tokens, whatever the number of rows. It has `ROWS` rows, or fewer: the last rows are padded with
+zeros to a multiple of `UNIT`. So a product is one of few shapes, and its rounding does not depend on other rows as far
+as the matrix product of the platform allows.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ROWS, TOKENS = 512, 512  # 1 MiB of float32, which stays in the cache
+ROWS_ELSEWHERE, TOKENS_ELSEWHERE = 4096, 4096  # on other devices kernel launches decide the cost
+UNIT = 16  # with fewer rows the libraries choose other kernels, which round differently
+
+_LOWEST_SHIFT = -1e4  # where exp(shift) is 0 in every dtype
+
+
+class Head(NamedTuple):
+    """What makes the logits of N rows; `temperature` is empty where it is 1, `softcap` is 0 where there is none."""
+
+    hidden: Tensor  # (N, H)
+    weight: Tensor  # (V, H)
+    bias: Tensor  # (V,)
+    temperature: Tensor  # (N,) or (0,)
+    softcap: float
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the computation, at least float32."""
+        dtypes = (t.dtype for t in self[:4] if isinstance(t, Tensor))
+        result = torch.float32
+        for dtype in dtypes:
+            result = torch.promote_types(result, dtype)
+        return result
+
+
+def logits(head: Head, counted: Tensor | None = None) -> Tensor:
+    """Return the whole table ``(N, V)``; a row that is not counted is that of zeros.
+
+    >>> hidden, weight = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    >>> logits(Head(hidden, weight, torch.zeros(2), torch.tensor([0.5]), 0.0))
+    tensor([[ 6., 16.]])
+    """
+    hidden, temperature = head.hidden, head.temperature
+    if counted is not None and counted.numel():
+        hidden = torch.where(counted[:, None], hidden, 0.0)
+        temperature = torch.where(counted, temperature, 1.0) if temperature.numel() else temperature
+    dtype = head.dtype
+    tensors = (t.to(dtype) for t in (hidden, head.weight, head.bias, temperature))
+    return _finished(_product(*(next(tensors) for _ in range(3))), next(tensors), head.softcap)[0]
+
+
+def _product(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, hidden, weight.t())
+
+
+def _finished(table: Tensor, temperature: Tensor, softcap: float) -> tuple[Tensor, Tensor | None]:
+    """Return the logits of a product, and the tanh of the soft cap."""
+    tanh = None
+    if softcap != 0:
+        tanh = torch.tanh(table / softcap)
+        table = softcap * tanh
+    if temperature.numel():
+        table = table / temperature[:, None]
+    return table, tanh
+
+
+# -------------------------------------------------------------------------------------------------------------- tiles
+class Rows(NamedTuple):
+    """A block of rows of a head."""
+
+    index: slice | Tensor  # where they stand among all rows
+    count: int
+    hidden: Tensor  # (count and padding, H), in the dtype of the computation
+    temperature: Tensor
+
+    @property
+    def padding(self) -> int:
+        """The number of rows of zeros at the end."""
+        return self.hidden.shape[0] - self.count
+
+    def padded(self, table: Tensor, value: float = 0.0) -> Tensor:
+        """Return the block's entries of a table of all rows, with the padding."""
+        entries, padding = table[self.index], self.padding
+        return functional.pad(entries, (*[0, 0] * (table.ndim - 1), 0, padding), value=value) if padding else entries
+
+
+class Tile(NamedTuple):
+    """The logits of a block of rows and a range of tokens."""
+
+    tokens: slice
+    weight: Tensor  # of these tokens, in the dtype of the computation
+    logits: Tensor
+    tanh: Tensor | None  # of the soft cap
+
+
+def row_blocks(head: Head, counted: Tensor) -> Iterator[Rows]:
+    """Yield blocks of the rows that are counted; of all rows if `counted` is empty."""
+    chosen = counted.nonzero().squeeze(1) if counted.numel() else None
+    size = ROWS if head.hidden.is_cpu else ROWS_ELSEWHERE
+    count = head.hidden.shape[0] if chosen is None else chosen.shape[0]
+    chosen = None if count == head.hidden.shape[0] else chosen  # views instead of copies
+    for first in range(0, count, size):
+        end = min(first + size, count)
+        index = slice(first, end) if chosen is None else chosen[first:end]
+        hidden, temperature = head.hidden[index].to(head.dtype), head.temperature
+        padding = -(end - first) % UNIT
+        if padding:
+            hidden = functional.pad(hidden, (0, 0, 0, padding))
+        if temperature.numel():
+            temperature = functional.pad(temperature[index].to(head.dtype), (0, padding), value=1.0)
+        yield Rows(index, end - first, hidden, temperature)
+
+
+def token_ranges(head: Head) -> Iterator[slice]:
+    """Yield the ranges of tokens of all tiles."""
+    count, size = head.weight.shape[0], tokens_of_tile(head)
+    for first in range(0, count, size):
+        yield slice(first, min(first + size, count))
+
+
+def tokens_of_tile(head: Head) -> int:
+    """Return how many tokens a tile has."""
+    return TOKENS if head.weight.is_cpu else TOKENS_ELSEWHERE
+
+
+def tile_of(head: Head, rows: Rows, tokens: slice) -> Tile:
+    """Return a tile."""
+    dtype = head.dtype
+    weight = head.weight[tokens].to(dtype)
+    table = _product(rows.hidden, weight, head.bias[tokens].to(dtype))
+    return Tile(tokens, weight, *_finished(table, rows.temperature, head.softcap))
+
+
+def new_slopes(head: Head, needed: Sequence[bool]) -> tuple[Tensor, ...]:
+    """Return zeros for the gradients of hidden, weight, bias and temperature; empty where they are not needed."""
+    return tuple(
+        torch.zeros(t.shape if is_needed else (0,), dtype=head.dtype, device=t.device)
+        for t, is_needed in zip(head[:4], needed, strict=True)
+    )
+
+
+def add_slopes(
+    slopes: Sequence[Tensor], needed: Sequence[bool], rows: Rows, tile: Tile, maximum: Tensor, slope: Tensor
+) -> None:
+    """Add to the gradients of `new_slopes` what comes from a tile, by the gradient of its logits.
+
+    The slope of a row sums to 0 over all tokens, so the temperature may see the logits less their maximum.
+    """
+    if needed[3]:
+        shifted = lifted(tile.logits - rows.padded(maximum)[:, None])
+        slopes[3][rows.index] -= (slope * shifted).sum(-1)[: rows.count] / rows.temperature[: rows.count]
+    if rows.temperature.numel():
+        slope = slope / rows.temperature[:, None]
+    if tile.tanh is not None:
+        slope = slope * (1 - tile.tanh) * (1 + tile.tanh)
+    if needed[0] and isinstance(rows.index, slice):
+        slopes[0][rows.index].addmm_(slope[: rows.count], tile.weight)
+    elif needed[0]:
+        slopes[0].index_add_(0, rows.index, slope[: rows.count] @ tile.weight)
+    if needed[1]:
+        slopes[1][tile.tokens].addmm_(slope.t(), rows.hidden)
+    if needed[2]:
+        slopes[2][tile.tokens] += slope.sum(0)
+
+
+def lifted(shifted: Tensor) -> Tensor:
+    """Return logits less their maximum, finite where they are -inf, so that their product with a weight of 0 is 0."""
+    return shifted.clamp(min=_LOWEST_SHIFT)
+
+
+# ------------------------------------------------------------------------------------------------------ sums over tiles
+class Terms(NamedTuple):
+    """The terms of a softmax of each row, relative to its largest logit."""
+
+    maximum: Tensor  # the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
+    index: Tensor  # its first position
+    rest: Tensor  # the sum of exp(logit - maximum) of the others, float64
+    tilt: Tensor  # the sum of exp(logit - maximum) (logit - maximum), float64
+
+
+def terms_of_tile(table: Tensor, first: int) -> Terms:
+    """Return the terms of a tile whose first token is `first`.
+
+    >>> terms_of_tile(torch.tensor([[1.0, 3.0]]), 512).index
+    tensor([513])
+    """
+    top, index = table.max(-1)
+    maximum = top.nan_to_num(math.nan, math.nan, torch.finfo(top.dtype).min)
+    shifted = table - maximum[:, None]
+    weights = shifted.exp().scatter(-1, index[:, None], 0.0 * maximum[:, None])  # NaN if the maximum is
+    tilt = (weights * lifted(shifted)).sum(-1, dtype=torch.float64)
+    return Terms(maximum, index + first, weights.sum(-1, dtype=torch.float64), tilt)
+
+
+def joined(before: Terms, after: Terms) -> Terms:
+    """Return the terms of a row from those of its two parts."""
+    is_after = (after.maximum > before.maximum) | (after.maximum.isnan() & ~before.maximum.isnan())
+    high, low = (
+        Terms(*(torch.where(is_after, *pair) for pair in zip(a, b, strict=True)))
+        for a, b in ((after, before), (before, after))
+    )
+    shift = low.maximum.double() - high.maximum
+    factor = shift.exp()
+    total = low.rest + has_support(low.maximum)  # the maximum of the lower part is one of the others now
+    return Terms(high.maximum, high.index, high.rest + factor * total, high.tilt + factor * (low.tilt + total * shift))
+
+
+def has_support(maximum: Tensor) -> Tensor:
+    """Return False in a row without support."""
+    return maximum != torch.finfo(maximum.dtype).min
+
+
+# ------------------------------------------------------------------------------------------------------------- batching
+def lanes(op: Callable[..., Any], shared: Sequence[int], flags: int | None = None) -> Callable[..., Any]:
+    """Return the rule of `vmap` for an operation on rows.
+
+    Lanes that share the head are more rows. Otherwise each lane runs by itself.
+
+    Args:
+        op: The operation.
+        shared: The positions of the arguments that have no axis of rows.
+        flags: The position of a list of bools, which say for each tensor of a head if its gradient is needed.
+    """
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
+        size = info.batch_size
+        shares = all(in_dims[i] is None for i in shared)
+        if shares and not (flags is not None and any(arguments[flags][i] for i in shared)):
+            rows = [
+                _as_rows(a, dim, size) if isinstance(a, Tensor) and i not in shared else a
+                for i, (a, dim) in enumerate(zip(arguments, in_dims, strict=True))
+            ]
+            results = op(*rows)
+            count = next(a for i, a in enumerate(rows) if isinstance(a, Tensor) and i not in shared).shape[0]
+            split = [
+                (r.unflatten(0, (size, count // size)), 0) if r.shape[:1] == (count,) else (r, None)
+                for r in (results if isinstance(results, tuple) else (results,))
+            ]
+        else:
+            runs = [
+                op(*(_lane(a, dim, lane) for a, dim in zip(arguments, in_dims, strict=True))) for lane in range(size)
+            ]
+            if not isinstance(runs[0], tuple):
+                return torch.stack(runs), 0
+            split = [(torch.stack(parts), 0) for parts in zip(*runs, strict=True)]
+            results = runs[0]
+        if not isinstance(results, tuple):
+            return split[0]
+        return tuple(part for part, _ in split), tuple(dim for _, dim in split)
+
+    return rule
+
+
+def _lane(argument: Any, dim: int | None, lane: int) -> Any:
+    return argument if dim is None else argument.select(dim, lane)
+
+
+def _as_rows(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    if dim is None:
+        if tensor.shape == (0,):  # stands for no tensor
+            return tensor
+        tensor = tensor.expand(size, *tensor.shape)
+    else:
+        tensor = tensor.movedim(dim, 0)
+    return tensor.flatten(0, 1)

@@ -1,0 +1,286 @@
+"""Log-probabilities and entropies of a head, `linear_head`, in the memory of one tile, forward and backward.
+
+The forward pass multiplies each tile once, and keeps the terms of a softmax relative to the largest logit so far. The
+backward pass multiplies each tile again. Second derivatives and forward mode use the whole table.
+
+The passes are operations of `torch.library`, which `torch.compile` leaves as they are. With those, compiled code takes
+the memory of one tile too.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from functional_dists.special import softmax
+from functional_dists.special.constant import is_forward_mode
+from functional_dists.special.linear_head import (
+    Head,
+    Terms,
+    add_slopes,
+    has_support,
+    joined,
+    lanes,
+    lifted,
+    logits,
+    new_slopes,
+    row_blocks,
+    terms_of_tile,
+    tile_of,
+    token_ranges,
+)
+
+
+def log_prob_and_entropy(head: Head, value: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities of tokens ``(N, S)`` and entropies ``(N,)`` of a head's N rows.
+
+    A token that does not exist has log-probability -inf, with gradient 0.
+
+    Args:
+        head: The head.
+        value: Tokens, int64, of shape (N, S).
+        counted: Bool, of shape (N,), or empty to count all. Rows that are not counted are not multiplied; they give 0.
+
+    >>> head = Head(torch.zeros(1, 2), torch.zeros(4, 2), torch.zeros(4), torch.empty(0), 0.0)
+    >>> log_prob_and_entropy(head, torch.tensor([[3, 4]]), torch.empty(0, dtype=torch.bool))
+    (tensor([[-1.3863,    -inf]]), tensor([1.3863]))
+    """
+    if is_forward_mode():
+        return _of_table(head, value, counted)
+    if torch.compiler.is_compiling():
+        _prepare_compiler()
+    return _apply(*head, value, counted)
+
+
+def terms(head: Head, counted: Tensor) -> Terms:
+    """Return the terms of a softmax of each row, without derivatives; 0 in a row that is not counted."""
+    hidden = head.hidden.detach()
+    value = torch.empty((hidden.shape[0], 0), dtype=torch.int64, device=hidden.device)
+    return Terms(*_terms(hidden, *(t.detach() for t in head[1:4]), value, counted, head.softcap)[:4])
+
+
+def _of_table(head: Head, value: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the results by the whole table, with all derivatives."""
+    table = logits(head, counted)
+    log_prob, entropy = softmax.log_prob(table, None, value.T).T, softmax.entropy(table, None)
+    if counted.numel():
+        log_prob, entropy = torch.where(counted[:, None], log_prob, 0.0), torch.where(counted, entropy, 0.0)
+    return log_prob, entropy
+
+
+# ---------------------------------------------------------------------------------------------------------- derivatives
+def _apply(
+    hidden: Tensor, weight: Tensor, bias: Tensor, temperature: Tensor, softcap: float, value: Tensor, counted: Tensor
+) -> tuple[Tensor, Tensor]:
+    arguments = (hidden, weight, bias, temperature, value, counted, softcap)
+    log_prob, entropy, *_ = cast(Any, _Score).apply(*arguments)
+    return log_prob, entropy
+
+
+def _prepare_compiler() -> None:
+    # The compiler would trace the forward pass of an autograd.Function inside `torch.func.grad` without its derivative.
+    torch.compiler.allow_in_graph(_apply)
+
+
+# The effect of `torch.compiler.assume_constant_result`, whose import takes as long as that of PyTorch.
+_prepare_compiler._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+class _Score(torch.autograd.Function):
+    """Log-probabilities, entropies, and the terms that the backward pass needs."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        value = arguments[4]
+        maximum, index, rest, tilt, picked = _terms(*arguments)
+        log_total = torch.log1p(rest)
+        # At the maximum the difference is 0, also where the maximum is not finite.
+        difference = torch.where(value == index[:, None], 0.0 * maximum[:, None], picked - maximum[:, None])
+        log_prob = (difference.double() - log_total[:, None]).to(picked.dtype)
+        entropy = (log_total - tilt / (1 + rest)).to(picked.dtype)
+        return log_prob, entropy, maximum, index, rest, tilt
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.softcap = inputs[-1]
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*inputs[:-1], output[0], *output[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[:4]
+        inputs, forward = saved[:6], saved[6:]
+        if is_forward_mode():
+            results = _slopes_of_table(*inputs, ctx.softcap, needed, *slopes[:2])
+        else:
+            results = cast(Any, _Slopes).apply(*inputs, *forward, *slopes[:2], ctx.softcap, needed)
+        return *(r if is_needed else None for r, is_needed in zip(results, needed, strict=True)), None, None, None
+
+
+class _Slopes(torch.autograd.Function):
+    """The gradients of log-probabilities and entropies."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        *tensors, softcap, needed = arguments
+        return cast(tuple[Tensor, ...], _slopes(*tensors, softcap, list(needed)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *tensors, ctx.softcap, ctx.needed = inputs
+        ctx.save_for_backward(*tensors[:6], *tensors[-2:])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
+        *inputs, by_log_prob, by_entropy = ctx.saved_tensors
+        others = inputs[4:]
+
+        def function(*moving: Tensor) -> tuple[Tensor, ...]:
+            gradients = _slopes_of_table(*moving[:4], *others, ctx.softcap, ctx.needed, *moving[4:])
+            return tuple(g for g, is_needed in zip(gradients, ctx.needed, strict=True) if is_needed)
+
+        _, pull = torch.func.vjp(function, *inputs[:4], by_log_prob, by_entropy)
+        results = pull(tuple(s for s, is_needed in zip(slopes, ctx.needed, strict=True) if is_needed))
+        return (*results[:4], *[None] * 7, *results[4:], None, None)
+
+
+def _slopes_of_table(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    temperature: Tensor,
+    value: Tensor,
+    counted: Tensor,
+    softcap: float,
+    needed: tuple[bool, ...],
+    *slopes: Tensor,
+) -> tuple[Tensor, ...]:
+    """Return the gradients by the whole table."""
+
+    def function(*moving: Tensor) -> tuple[Tensor, Tensor]:
+        return _of_table(Head(*moving, softcap), value, counted)
+
+    return cast(tuple[Tensor, ...], torch.func.vjp(function, hidden, weight, bias, temperature)[1](slopes))
+
+
+# --- The operations --------------------------------------------------------------------------------------------------
+_library = torch.library.Library("functional_dists", "FRAGMENT")
+_HEAD = "Tensor hidden, Tensor weight, Tensor bias, Tensor temperature"
+_library.define(
+    f"linear_terms({_HEAD}, Tensor value, Tensor counted, float softcap) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_library.define(
+    f"linear_slopes({_HEAD}, Tensor value, Tensor counted, Tensor log_prob, Tensor maximum, Tensor index, Tensor rest, "
+    "Tensor tilt, Tensor by_log_prob, Tensor by_entropy, float softcap, bool[] needed) "
+    "-> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def _terms_by_tiles(
+    hidden: Tensor, weight: Tensor, bias: Tensor, temperature: Tensor, value: Tensor, counted: Tensor, softcap: float
+) -> tuple[Tensor, ...]:
+    """Return the `Terms` of all rows and the logits of `value`, -inf for tokens that do not exist."""
+    head = Head(hidden, weight, bias, temperature, softcap)
+    results = _new_terms(head, value)
+    for rows in row_blocks(head, counted):
+        tokens = rows.padded(value, -1)
+        logit = torch.full(tokens.shape, -torch.inf, dtype=head.dtype, device=hidden.device)
+        total: Terms | None = None
+        for of_tile in token_ranges(head):
+            table = tile_of(head, rows, of_tile).logits
+            parts = terms_of_tile(table, of_tile.start)
+            total = parts if total is None else joined(total, parts)
+            place, is_inside = _places(tokens, of_tile)
+            logit = torch.where(is_inside, table.gather(-1, place), logit)
+        assert total is not None
+        for result, part in zip(results, (*total, logit), strict=True):
+            result[rows.index] = part[: rows.count]
+    return results
+
+
+def _new_terms(head: Head, value: Tensor) -> tuple[Tensor, ...]:
+    count = head.hidden.shape[:1]
+    kinds = (head.dtype, torch.int64, torch.float64, torch.float64)
+    terms = (torch.zeros(count, dtype=dtype, device=value.device) for dtype in kinds)
+    return *terms, torch.zeros(value.shape, dtype=head.dtype, device=value.device)
+
+
+def _places(token: Tensor, of_tile: slice) -> tuple[Tensor, Tensor]:
+    """Return the columns of tokens in a tile, and which tokens are in it."""
+    size = of_tile.stop - of_tile.start
+    place = token - of_tile.start
+    return place.clamp(0, size - 1), (place >= 0) & (place < size)
+
+
+def _slopes_by_tiles(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    temperature: Tensor,
+    value: Tensor,
+    counted: Tensor,
+    log_prob: Tensor,
+    maximum: Tensor,
+    index: Tensor,
+    rest: Tensor,
+    tilt: Tensor,
+    by_log_prob: Tensor,
+    by_entropy: Tensor,
+    softcap: float,
+    needed: list[bool],
+) -> tuple[Tensor, ...]:
+    """Return the gradients of hidden, weight, bias and temperature; empty where they are not needed.
+
+    By logit j the slope is p_j (c + d (logit_j - maximum)), plus that of the log-probability where j is the token. The
+    slope at the maximum is computed apart, from the rest, since 1 - p cancels there.
+    """
+    head = Head(hidden, weight, bias, temperature, softcap)
+    results = new_slopes(head, needed)
+    by_log_prob = torch.where(log_prob == -torch.inf, 0.0, by_log_prob).double()
+    by_total, by_top = by_log_prob.sum(-1), torch.where(value == index[:, None], by_log_prob, 0.0).sum(-1)
+    scale = has_support(maximum) / (1 + rest)
+    by_mean = by_entropy * tilt * scale
+    constant = (scale * (by_mean - by_total)).to(head.dtype)
+    factor = (-scale * by_entropy).to(head.dtype)
+    at_top = (scale * (by_top * rest - (by_total - by_top) + by_mean)).to(head.dtype)
+    by_other = torch.where(value == index[:, None], 0.0, by_log_prob).to(head.dtype)
+    for of_tile in token_ranges(head):
+        for rows in row_blocks(head, counted):
+            tile = tile_of(head, rows, of_tile)
+            shifted = tile.logits - rows.padded(maximum)[:, None]
+            slope = torch.addcmul(rows.padded(constant)[:, None], rows.padded(factor)[:, None], lifted(shifted)).mul_(
+                shifted.exp()
+            )
+            place, is_inside = _places(rows.padded(value, -1), of_tile)
+            slope.scatter_add_(-1, place, torch.where(is_inside, rows.padded(by_other), 0.0))
+            place, is_inside = _places(rows.padded(index)[:, None], of_tile)
+            top = torch.where(is_inside, rows.padded(at_top)[:, None], slope.gather(-1, place))
+            slope.scatter_(-1, place, top)
+            add_slopes(results, needed, rows, tile, maximum, slope)
+    return tuple(r.to(t.dtype) for r, t in zip(results, head[:4], strict=True))
+
+
+def _fake_terms(*arguments: Any) -> tuple[Tensor, ...]:
+    *head, value, _, softcap = arguments
+    return _new_terms(Head(*head, softcap), value)
+
+
+def _fake_slopes(*arguments: Any) -> tuple[Tensor, ...]:
+    slopes = new_slopes(Head(*arguments[:4], 0.0), arguments[-1])
+    return tuple(s.to(t.dtype) for s, t in zip(slopes, arguments, strict=False))
+
+
+_terms: Callable[..., Any] = torch.ops.functional_dists.linear_terms.default
+_slopes: Callable[..., Any] = torch.ops.functional_dists.linear_slopes.default
+for _name, _op, _function, _fake, _flags in (
+    ("linear_terms", _terms, _terms_by_tiles, _fake_terms, None),
+    ("linear_slopes", _slopes, _slopes_by_tiles, _fake_slopes, 14),
+):
+    _library.impl(_name, _function, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"functional_dists::{_name}", _fake, lib=_library)
+    torch.library.register_vmap(f"functional_dists::{_name}", lanes(_op, (1, 2), _flags), lib=_library)
