@@ -105,7 +105,7 @@ def main(given: Sequence[str] | None = None) -> None:
     known = {(timed.case, timed.threads) for timed in results.cases} if options.missing else set()
     pending = {threads: [case for case in chosen if (case, threads) not in known] for threads in options.threads}
     try:
-        with tqdm(total=sum(map(len, pending.values())), unit="case", mininterval=1) as bar:
+        with tqdm(total=sum(map(len, pending.values())), unit="case", mininterval=1, disable=None) as bar:
             for threads in (threads for threads in options.threads if pending[threads]):
                 for timed in measure(pending[threads], threads, settings, bar):
                     results.put(timed)
@@ -200,7 +200,7 @@ def compile_times(settings: Settings, rounds: int) -> dict[Case, dict[str, float
     """Return the median seconds of compilation and first call, with a compiler that is warm but has no cache."""
     times: dict[Case, dict[str, list[float]]] = {case: {} for case in COMPILED}
     warm_up = Case("independent_normal", "sample_and_log_prob", (256, 6))
-    for _ in tqdm(range(rounds), desc="compile times", unit="round"):
+    for _ in tqdm(range(rounds), desc="compile times", unit="round", disable=None):
         for name in settings.contenders:
             framework, form = name.split("/")
             if form not in ("compiled", "jit"):

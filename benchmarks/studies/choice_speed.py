@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measures import medians
+from benchmarks.progress import say, steps
 from functional_dists import random
 from functional_dists.special import choose, softmax
 
@@ -53,7 +54,7 @@ def main() -> None:
     key, ways = random.key(42), (integers, float64, gumbel, exponential_race)
     print(f"torch {torch.__version__}, 1 thread; median us, eager / compiled\n")
     print(f"| shape | {' | '.join(way.__name__ for way in ways)} | torch.multinomial |\n|{'---|' * (len(ways) + 2)}")
-    for shape in SHAPES:
+    for shape in steps(SHAPES, "shapes"):
         logits = random.normal(random.fold_in(key, 1), shape)
         mask = random.bernoulli(random.fold_in(key, 2), shape, 0.7)
         calls: dict[str, Callable[[], object]] = {}
@@ -66,7 +67,7 @@ def main() -> None:
             calls[f"compiled {way.__name__}"] = lambda f=compiled, logits=logits, mask=mask: f(key, logits, mask)
         median = medians(calls, rounds, max(1, 200_000 // logits.numel()))
         cells = [f"{median[w.__name__]:.0f} / {median[f'compiled {w.__name__}']:.0f}" for w in ways]
-        print(f"| {shape} | {' | '.join(cells)} | {median['multinomial']:.0f} |", flush=True)
+        say(f"| {shape} | {' | '.join(cells)} | {median['multinomial']:.0f} |")
 
 
 if __name__ == "__main__":

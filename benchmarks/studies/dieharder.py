@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from benchmarks.progress import say, steps
 from functional_dists import random
 
 # Birthdays, operm5, two matrix ranks, bitstream, two counts of ones, parking lot, two spheres, squeeze, runs, craps
@@ -109,14 +110,13 @@ def main() -> None:
 
     print("| stream | test | n-tuple | p-value | assessment | seconds |")
     print("|---|---|---|---|---|---|")
-    for stream in options.streams:
-        words = chunks(stream, options.seed)
-        for test in options.tests:
-            start = time.perf_counter()
-            rows = run_test(test, words)
-            seconds = time.perf_counter() - start
-            for row in rows:
-                print("|", " | ".join([stream, *row, f"{seconds:.0f}"]), "|", flush=True)
+    words = {stream: chunks(stream, options.seed) for stream in options.streams}
+    for stream, test in steps([(stream, test) for stream in options.streams for test in options.tests], "tests"):
+        start = time.perf_counter()
+        rows = run_test(test, words[stream])
+        seconds = time.perf_counter() - start
+        for row in rows:
+            say(f"| {' | '.join([stream, *row, f'{seconds:.0f}'])} |")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from benchmarks.cases import RATE, Arrays, Case
 from benchmarks.contenders import ours, tensors, torchrl
 from benchmarks.goals import COMPILED, EAGER, GOALS, Goal
 from benchmarks.measures import medians
+from benchmarks.progress import say, steps
 
 Call = Callable[[], object]
 
@@ -112,7 +113,7 @@ def main() -> None:
     print(
         "| work | peer's best | goal | fewest operations | ours | the goal is within reach |\n|---|---|---|---|---|---|"
     )
-    for goal in GOALS:
+    for goal in steps(GOALS, "goals"):
         fewest = FEWEST.get((goal.case, goal.ours)) if isinstance(goal, Goal) else None
         if fewest is None or not isinstance(goal, Goal):
             continue
@@ -123,7 +124,7 @@ def main() -> None:
         median = medians(calls, 11 if is_large else arguments.rounds, 1 if is_large else 100)
         peer = min(median[name] for name in goal.peers)
         cells = [case.name, *(f"{us:.0f}" for us in (peer, peer / goal.times, median["fewest"], median[goal.ours[0]]))]
-        print(f"| {' | '.join([*cells, 'yes' if median['fewest'] <= peer / goal.times else 'no'])} |", flush=True)
+        say(f"| {' | '.join([*cells, 'yes' if median['fewest'] <= peer / goal.times else 'no'])} |")
         torch._dynamo.reset()
 
 

@@ -28,6 +28,7 @@ from benchmarks import cases, report
 from benchmarks.cases import Arrays, Case
 from benchmarks.contenders import ours
 from benchmarks.measures import medians
+from benchmarks.progress import say, steps
 from benchmarks.report import HEADINGS, TOO_STEEP, seconds_as_text
 from benchmarks.worker import settle
 
@@ -75,7 +76,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {arguments.threads} of {os.cpu_count()} cores; medians\n")
     headings = ["work", "", "larger", "smaller, in a loop", "in parts", "whole", "slope", "from parts"]
     print(report.table(headings, []))
-    for name, small, large in steep_steps(report.load(arguments.results), arguments.threads):
+    for name, small, large in steps(steep_steps(report.load(arguments.results), arguments.threads), "cases"):
         rows = large.shape[0] * small.size // large.size
         while large.shape[0] % rows:
             rows -= 1
@@ -91,7 +92,7 @@ def main() -> None:
         ]
         times = [seconds_as_text(us * 1e-6) for us in (loop["small"], median["parts"], median["whole"])]
         row = [small.name, HEADINGS[name], str(large.shape), *times, *map("{:.2f}".format, slopes)]
-        print(f"| {' | '.join(row)} |", flush=True)
+        say(f"| {' | '.join(row)} |")
         torch._dynamo.reset()
 
 

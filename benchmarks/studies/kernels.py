@@ -20,6 +20,7 @@ from benchmarks import cases, report
 from benchmarks.cases import Case
 from benchmarks.contenders import ours
 from benchmarks.measures import medians
+from benchmarks.progress import say, steps
 from benchmarks.report import HEADINGS, seconds_as_text
 from benchmarks.worker import settle
 from functional_dists.random import extension
@@ -60,14 +61,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print(f"torch {torch.__version__}, {arguments.threads} of {os.cpu_count()} cores; medians\n")
     print(report.table(["work", "", "with kernels", "without", "times as fast"], []))
-    for contender, case in WORK:
+    for contender, case in steps(WORK, "cases"):
         call = prepared(contender, case)
         calls = {"with": call, "without": extension.without_kernels(call)}
         once = min(medians(calls, 1, 1).values())
         median = medians(calls, arguments.rounds, int(2e3 / once) + 1)
         times = [seconds_as_text(median[name] * 1e-6) for name in calls]
         row = [case.name, HEADINGS[contender], *times, f"{median['without'] / median['with']:.1f}x"]
-        print(f"| {' | '.join(row)} |", flush=True)
+        say(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":

@@ -86,12 +86,14 @@ def main() -> None:
         call, direction, dtype = arguments.one
         print(*measure(call, direction, shape, DTYPES[dtype]))
         return
+    from tqdm import tqdm  # here, as a process that measures does not need it
+
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, logits {list(shape)}; peak beyond the inputs")
     print("in multiples of the logits' size / seconds, forward and forward with backward\n")
     columns = [(dtype, direction) for dtype in DTYPES for direction in ("forward", "backward")]
     print("| |", " | ".join(f"{dtype} {direction}" for dtype, direction in columns), "|")
     print("|---" * (len(columns) + 1) + "|")
-    for call in CALLS:
+    for call in tqdm(CALLS, unit=" calls", disable=None):
         cells = []
         for dtype, direction in columns:
             if direction == "backward" and ("sample" in call or "mode" in call):
@@ -101,7 +103,8 @@ def main() -> None:
             output = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
             peak, seconds = map(float, output.stdout.split())
             cells.append(f"{peak:.2f} / {seconds:.2f}")
-        print(f"| {call} |", " | ".join(cells), "|", flush=True)
+        with tqdm.external_write_mode():
+            print(f"| {call} |", " | ".join(cells), "|", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from torch import Tensor
 from benchmarks import cases
 from benchmarks.cases import Case
 from benchmarks.contenders import Prepared, tensors
+from benchmarks.progress import say, steps
 from benchmarks.report import seconds_as_text
 from functional_dists import random
 from functional_dists.__main__ import families
@@ -140,7 +141,7 @@ def with_gradients(function: Callable[..., Any], arguments: Arguments, *key: Any
 def waiting(shape: tuple[int, ...], device: str) -> tuple[int, list[list[str]]]:
     """Return how many verbs were called, and those that fail or make the host wait once their tables are made."""
     count, rows = 0, []
-    for name, verb, function, arguments in calls(shape, device):
+    for name, verb, function, arguments in steps([*calls(shape, device)], "verbs"):
         sources: list[tuple[Any, ...]] = [()]
         if draws(function):
             sources = [(random.key(7).to(device),), (torch.Generator(device).manual_seed(7),)]
@@ -278,7 +279,7 @@ def time_row(case: Case, names: Sequence[str], seconds: dict[str, float], size: 
 
 # ----------------------------------------------------------------------------------------------------------------- main
 def show(row: Sequence[str]) -> None:
-    print(f"| {' | '.join(row)} |", flush=True)
+    say(f"| {' | '.join(row)} |")
 
 
 def heading(title: str, columns: Sequence[str]) -> None:
@@ -318,9 +319,9 @@ def main(given: Sequence[str] | None = None) -> int:
         names = [name for name in names if not name.startswith("torchrl/")]
     print(f"\nA copy reads and writes {copy / 1e9:.0f} GB/s. A share is of that, for the bytes that must be moved.")
     heading("Median times; log_prob is forward and backward", ["work", *names, "best peer / ours", "share"])
-    for case in timed_cases(tiny):
+    for case in steps([*timed_cases(tiny)], "cases"):
         if time.monotonic() > until:
-            print(f"\nTime was up before {case.name}.", flush=True)
+            say(f"\nTime was up before {case.name}.")
             break
         show(time_row(case, names, *times_of(case, names, device, rounds, until), copy))
     return int(bool(failures) or not equal)

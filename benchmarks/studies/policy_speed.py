@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torchrl.modules import ProbabilisticActor, TanhNormal
 
 from benchmarks.measures import medians
+from benchmarks.progress import say, steps
 from functional_dists import policy, random, tanh_normal
 
 OBSERVATION, ACTION, HIDDEN = 17, 6, 64
@@ -119,15 +120,14 @@ def main() -> None:
     print(f"actions of shape ({arguments.batch}, {ACTION})")
     print(f"median us of {arguments.rounds} rounds; how many times as fast as the peer, on the same kind of data\n")
     print(f"| step | log-prob | {' | '.join(COLUMNS)} | dict | TensorDict |\n|{'---|' * (len(COLUMNS) + 4)}")
-    for name, make in rows.items():
-        for return_log_prob in (False, True):
-            torch._dynamo.reset()
-            with torch.no_grad():
-                median = medians(make(return_log_prob, arguments.batch), arguments.rounds, arguments.repeats)
-            cells: list[Any] = [name, "yes" if return_log_prob else "no"]
-            cells += [f"{median[column]:.0f}" if column in median else "" for column in COLUMNS]
-            cells += [f"{median['peer'] / median[column]:.1f}x" for column in ("dict", "TensorDict")]
-            print(f"| {' | '.join(cells)} |", flush=True)
+    for name, return_log_prob in steps([(name, scored) for name in rows for scored in (False, True)], "steps"):
+        torch._dynamo.reset()
+        with torch.no_grad():
+            median = medians(rows[name](return_log_prob, arguments.batch), arguments.rounds, arguments.repeats)
+        cells: list[Any] = [name, "yes" if return_log_prob else "no"]
+        cells += [f"{median[column]:.0f}" if column in median else "" for column in COLUMNS]
+        cells += [f"{median['peer'] / median[column]:.1f}x" for column in ("dict", "TensorDict")]
+        say(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from benchmarks.progress import steps
 from functional_dists import random
 from functional_dists.random import cpu, portable
 
@@ -82,7 +83,7 @@ def main() -> None:
         compared[what] += expected.numel()
         different[what] += int((actual != expected).sum()) if actual.shape == expected.shape else expected.numel()
 
-    for _ in range(options.cases):
+    for _ in steps(range(options.cases), "cases"):
         wide = source.random() < 0.8
         seed, offset = (source.getrandbits(64 if wide else 8) for _ in range(2))
         if source.random() < 0.1:

@@ -23,6 +23,7 @@ import torch
 from optree import tree_map
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
+from tqdm import tqdm
 
 from functional_dists import independent_normal, parameters, random
 
@@ -86,7 +87,7 @@ weights = tree_map(torch.Tensor.detach, weights)  # leaves without a history
 state = tree_map(torch.zeros_like, weights), tree_map(torch.zeros_like, weights)
 keys = random.split(random.key(args.seed), MODELS)
 inputs, changes = record(args.seed)
-for step in range(UPDATES):
+for step in tqdm(range(UPDATES), unit=" updates", disable=None):
     weights, state = update_all(weights, state, keys, torch.tensor(step), inputs, changes)
 
 inputs, changes = record(args.seed + 1000)  # episodes that no model has seen

@@ -19,6 +19,7 @@ import argparse
 import gymnasium as gym
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from functional_dists import categorical
 
@@ -51,7 +52,7 @@ def play(env: gym.Env, generator: torch.Generator, seed: int | None = None) -> t
 
 
 env, lengths = gym.make("CartPole-v1"), []
-for episode in range(EPISODES):
+for episode in tqdm(range(EPISODES), unit=" episodes", disable=None):
     log_probs, values, rewards = play(env, generator, args.seed if episode == 0 else None)
     returns, total = [], 0.0
     for reward in reversed(rewards):

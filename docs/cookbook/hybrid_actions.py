@@ -18,6 +18,7 @@ import argparse
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from functional_dists import categorical, composite, parameters, policy, random, tanh_normal
 from functional_dists.composite import Head, pick
@@ -101,7 +102,7 @@ options = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
 envs = gym.make_vec("GentleCartPole-v0", ENVS, vectorization_mode="sync", vector_kwargs=options)
 obs = torch.from_numpy(envs.reset(seed=args.seed)[0])
 running, finished = torch.zeros(ENVS), []
-for number in range(UPDATES):
+for number in tqdm(range(UPDATES), unit=" updates", disable=None):
     steps = []
     for t in range(LENGTH * number, LENGTH * (number + 1)):
         with torch.no_grad():

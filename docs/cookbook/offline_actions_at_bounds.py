@@ -16,6 +16,7 @@ import argparse
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from functional_dists import parameters, random, tanh_normal, truncated_normal
 
@@ -57,7 +58,7 @@ def fit(family, obs: Tensor, action: Tensor, key: Tensor) -> tuple[nn.Module, fl
     torch.manual_seed(args.seed)  # for the initial weights
     network = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 2))
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for step in range(STEPS):
+    for step in tqdm(range(STEPS), unit=" steps", disable=None):
         rows = random.randint(random.fold_in(key, step), (BATCH,), 0, len(obs))
         loc, scale = outputs(network, obs[rows])
         loss = -family.log_prob(loc, scale, LOW, HIGH, action[rows]).mean()

@@ -18,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from functional_dists import masked_categorical, random
 
@@ -69,7 +70,7 @@ envs = gym.make_vec("Taxi-v4", ENVS, vectorization_mode="sync", vector_kwargs=op
 obs, info = envs.reset(seed=args.seed)
 obs, mask = torch.from_numpy(obs), mask_of(info)
 running, finished, refused = torch.zeros(ENVS), [], 0
-for number in range(UPDATES):
+for number in tqdm(range(UPDATES), unit=" updates", disable=None):
     steps = []
     for t in range(LENGTH * number, LENGTH * (number + 1)):
         with torch.no_grad():

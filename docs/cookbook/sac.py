@@ -16,6 +16,7 @@ from copy import deepcopy
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from functional_dists import parameters, random, tanh_normal
 
@@ -83,7 +84,7 @@ env = gym.make("Pendulum-v1")
 replay = [torch.zeros(STEPS, *shape) for shape in [(3,), (1,), (), (3,)]]
 obs, _ = env.reset(seed=args.seed)
 obs, returns = torch.from_numpy(obs), [0.0]
-for step in range(STEPS):
+for step in tqdm(range(STEPS), unit=" steps", disable=None):
     with torch.no_grad():
         action = tanh_normal.sample(random.fold_in(explore_key, step), *policy(obs))
     next_obs, reward, terminated, truncated, _ = env.step(action.numpy())

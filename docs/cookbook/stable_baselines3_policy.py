@@ -9,7 +9,7 @@ them clipped. The adapter below gives the policy a family of this library. Here 
 * Draws come from PyTorch's global generator, given by name, since Stable-Baselines3 seeds that one.
 * The entropy is exact. Stable-Baselines3 estimates it by -log_prob where a distribution has none.
 
-Stable-Baselines3 is optional. Install it beside this library: `pip install -c constraints.txt stable-baselines3`.
+Stable-Baselines3 is optional. Install it beside this library: `pip install -c constraints.txt stable-baselines3 rich`. (`rich` draws the progress bar.)
 
 The program trains for 60,000 steps, and takes about a minute on one core. `--short` trains for 512 steps.
 """
@@ -101,7 +101,7 @@ def main() -> None:
         device="cpu",
         **options,
     )
-    model.learn(512 if args.short else 60_000)
+    model.learn(512 if args.short else 60_000, progress_bar=sys.stderr.isatty())
 
     actions = torch.as_tensor(model.rollout_buffer.actions)
     assert (actions.abs() < 2).all()  # inside of the bounds: nothing was clipped

@@ -1,12 +1,13 @@
 """Write the stored answers: `python -m tests.accuracy.generate [--only family.verb]` (about a minute in all).
 
-It needs mpmath and NumPy only.
+It needs mpmath, NumPy and tqdm only.
 """
 
 import argparse
 import time
 
 import numpy as np
+from tqdm import tqdm
 
 from . import grids, reference, stored
 
@@ -15,7 +16,8 @@ def generate(dtype: str, only: list[str] | None) -> dict[str, np.ndarray]:
     """The whole archive; where only some verbs are asked for, the others' entries are those stored."""
     archive = dict(stored.read(dtype)) if only else {}
     names = [name for name in grids.GRIDS if not only or name in only]
-    for number, name in enumerate(names, 1):
+    bar = tqdm(names, dtype, unit=" verbs", disable=None)
+    for number, name in enumerate(bar, 1):
         start = time.perf_counter()
         inputs = grids.GRIDS[name](stored.DTYPES[dtype])
         hi, lo = stored.solve_all(name, inputs)
@@ -24,7 +26,8 @@ def generate(dtype: str, only: list[str] | None) -> dict[str, np.ndarray]:
         if dtype == "float64":  # for float32 the high part alone is already 29 bits finer than an ulp
             archive[f"{name}/lo"] = lo
         took = time.perf_counter() - start
-        print(f"{dtype} [{number}/{len(names)}] {name}: {len(inputs)} cases, {took:.1f} s", flush=True)
+        with tqdm.external_write_mode():
+            print(f"{dtype} [{number}/{len(names)}] {name}: {len(inputs)} cases, {took:.1f} s", flush=True)
     return archive
 
 

@@ -18,6 +18,7 @@ from torch.distributions import (
     TransformedDistribution,
     kl_divergence,
 )
+from tqdm import tqdm
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -229,9 +230,11 @@ def main() -> None:
     columns = ["family.verb", "dtype", "max ulp, relative, nf", "its worst derivative", "worst value"]
     columns += ["compiled"] * options.compiled + options.peer
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for name in options.verbs or NAMES:
-        for dtype in stored.DTYPES:
-            print(row(name, dtype, options.compiled, options.peer), flush=True)
+    cases = [(name, dtype) for name in options.verbs or NAMES for dtype in stored.DTYPES]
+    for name, dtype in tqdm(cases, unit=" rows", disable=None):
+        text = row(name, dtype, options.compiled, options.peer)
+        with tqdm.external_write_mode():
+            print(text, flush=True)
 
 
 if __name__ == "__main__":
