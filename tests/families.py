@@ -189,7 +189,7 @@ def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tup
     elif verb == "log_prob_relaxed":
         inside = (0.4, 0.0, 0.6) if {"mask", "indices"} & set(parameters) else (0.3, 0.2, 0.5)
         arguments["value"] = torch.tensor(inside, dtype=dtype).expand((*batch, EVENT)).clone()
-    elif verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival"):
+    elif verb in ("log_prob", "log_prob_and_entropy", "cdf", "log_cdf", "survival", "log_survival"):
         arguments["value"] = _example(row.value, dtype, batch)
     if verb == "normalized_logits":  # -inf has no differences
         return Call(lambda *tensors: function(*tensors).clamp(min=-1e3), list(arguments.values()), list(arguments))
