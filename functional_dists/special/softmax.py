@@ -15,7 +15,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import expm1, expm1_minus
-from functional_dists.special.vectorized import argmax, fast_mask, largest
+from functional_dists.special.vectorized import argmax, entry_at, fast_mask, largest, materialize, positions
 
 __all__ = [
     "LogProbTerms",
@@ -115,9 +115,10 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
+    shifted = logits - maximum
     if _is_constant_when_compiled(logits):
-        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum))
-    return _terms_of_weights(logits, maximum, max_index, torch.exp(logits - maximum))
+        return _terms_by_difference(logits, maximum, _clamped_exp(shifted))
+    return _terms_of_weights(logits, maximum, max_index, shifted, torch.exp(shifted))
 
 
 def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[LogProbTerms, Tensor]:
@@ -132,7 +133,7 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
         weights = _clamped_exp(shifted)
         return _terms_by_difference(logits, maximum, weights), weights
     weights = torch.exp(shifted)
-    parts = _terms_of_weights(logits, maximum, max_index, weights)
+    parts = _terms_of_weights(logits, maximum, max_index, shifted, weights)
     return parts._replace(others=parts.others + 0.0 * parts.maximum), weights.detach()  # NaN if the maximum is
 
 
@@ -153,13 +154,25 @@ def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> Lo
     return LogProbTerms(logits, maximum.squeeze(-1), None, None, (total - 1.0).clamp(min=0))
 
 
-def _terms_of_weights(logits: Tensor, maximum: Tensor, max_index: Tensor | None, weights: Tensor) -> LogProbTerms:
+def _terms_of_weights(
+    logits: Tensor, maximum: Tensor, max_index: Tensor | None, shifted: Tensor, weights: Tensor
+) -> LogProbTerms:
+    """Return the terms from logits minus the maximum, and their exponentials."""
     if max_index is not None:
         others = weights.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
         return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), None, others)
-    is_largest = logits == maximum
-    ties, others = (torch.where(chosen, weights, 0.0).sum(-1) for chosen in (is_largest, ~is_largest))
+    ties, others = _sums_of_largest_and_others(shifted, weights)
     return LogProbTerms(logits, maximum.squeeze(-1), None, ties, others)
+
+
+def _sums_of_largest_and_others(shifted: Tensor, terms: Tensor) -> tuple[Tensor, ...]:
+    """Return the sums of the terms of the largest logits, and of those of the other logits, in compiled code.
+
+    The comparison is one with a number. Compiled code stores the result of one with a row for the backward pass, which
+    takes longer to load than to compute.
+    """
+    largest, others = torch.where(shifted == 0, terms, 0.0), torch.where(shifted != 0, terms, 0.0)
+    return materialize(largest.sum(-1), others.sum(-1))
 
 
 def _peak(parts: LogProbTerms, at_max: Tensor | None) -> Peak:
@@ -257,7 +270,7 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> 
     logits, maximum, max_index = _largest(masked(logits, mask))
     shifted = logits - maximum
     weights = torch.exp(shifted)
-    parts = _terms_of_weights(logits, maximum, max_index, weights)
+    parts = _terms_of_weights(logits, maximum, max_index, shifted, weights)
     return _log_prob(parts, index.long()), _entropy(parts, shifted, weights)
 
 
@@ -295,6 +308,8 @@ def _entries(table: Tensor, index: Tensor, more: Tensor | None) -> tuple[Tensor,
     shape = torch.broadcast_shapes(index.shape, rows)
     columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(-1, *rows).movedim(0, -1)
     count = columns.shape[-1]
+    if more is None and count == 1 and torch.compiler.is_compiling():
+        return materialize(*[entry_at(table, columns, positions(table) == columns).squeeze(-1)] * 2)[0].reshape(shape), None
     if more is not None:
         columns = torch.cat([columns, more[..., None].expand(*columns.shape[:-1], 1)], -1)
     entries = table.gather(-1, columns)
@@ -330,12 +345,12 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     logits, maximum, max_index = _largest(masked(logits, mask))
     shifted = logits - maximum
     weights = torch.exp(shifted)
-    return _entropy(_terms_of_weights(logits, maximum, max_index, weights), shifted, weights)
+    return _entropy(_terms_of_weights(logits, maximum, max_index, shifted, weights), shifted, weights)
 
 
 def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
     """Return the entropy from logits minus the maximum, and their exponentials."""
-    terms = weights * torch.where(weights == 0, 0.0, shifted)
+    terms = weights * shifted.clamp(min=-1e4)  # finite, and as good: that weight is 0
     if parts.max_index is not None:
         max_index = parts.max_index[..., None]
         peak = _peak(parts, parts.logits.gather(-1, max_index).squeeze(-1))
@@ -343,8 +358,7 @@ def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
         mean = (total - peak.shift * parts.others) * torch.exp(-peak.shift)
     else:
         peak = _peak(parts, None)
-        is_largest = parts.logits == parts.maximum[..., None]
-        of_ties, of_others = (torch.where(chosen, terms, 0.0).sum(-1) for chosen in (is_largest, ~is_largest))
+        of_ties, of_others = _sums_of_largest_and_others(shifted, terms)
         # The terms of the largest logits are 0. So are their derivatives, except second ones if there are several.
         of_ties = torch.where(peak.is_alone, 0.0, of_ties - peak.shift * parts.ties)
         mean = (of_others - peak.shift * parts.others + of_ties) * torch.exp(-peak.shift)
