@@ -84,6 +84,27 @@ INLINE double exp_of(double x) {
     return double_of_bits(bits_of_double(p) + (bits_of_double(shifted) << 52)) + (x - x);
 }
 
+/* exp(x) for -87 < x < 87 in float, right to an ulp of a float; NaN for NaN. */
+INLINE float float_exp_of(float x) {
+    /* x = k log 2 + r, where k times the first 15 bits of log 2 is exact. */
+    const float shifted = x * 1.44269504f + 12582912.0f, k = shifted - 12582912.0f;
+    const float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;
+    float p = 1.0f / 5040;
+    uint32_t bits, power;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r * r + r;
+    p = p + 1.0f;
+    memcpy(&bits, &p, sizeof bits);
+    memcpy(&power, &shifted, sizeof power);
+    bits += power << 23;
+    memcpy(&p, &bits, sizeof p);
+    return p + (x - x);
+}
+
 /* log(x) for positive, normal, finite x. */
 INLINE double log_of(double x) {
     /* x = 2^k m with m between sqrt(1/2) and sqrt(2), and log(m) = 2 artanh((m - 1) / (m + 1)). */
@@ -538,6 +559,95 @@ VECTORIZED static void entropies(const Operand *logits, const Operand *mask, Py_
             const float *of_row = piece->weights + row * count;
             const double rest = rest_of(of_row, count);
             entropy[first + row] = (float)(log1p_of(rest) - sum_shifted(piece, row) / (1.0 + rest));
+        }
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------- tiles of linear heads
+   Sums of a few weights in float are added up in double. A weight below exp(-87) counts as 0. */
+
+#define WIDE 32 /* lanes: two of the widest vectors of floats */
+#define RUN 256 /* logits whose weights are summed in float */
+
+INLINE float largest_of_wide(const float *row, Py_ssize_t count) {
+    float lanes[WIDE], largest = -INFINITY;
+    Py_ssize_t i = 0;
+    for (int lane = 0; lane < WIDE; lane++) lanes[lane] = -INFINITY;
+    for (; i + WIDE <= count; i += WIDE)
+        for (int lane = 0; lane < WIDE; lane++)
+            lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
+    for (int lane = 0; lane < WIDE; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
+    for (; i < count; i++) largest = row[i] > largest ? row[i] : largest;
+    return largest;
+}
+
+INLINE float weight_of(float shifted) {
+    const int vanishes = shifted < -87.0f;
+    const float weight = float_exp_of(vanishes ? 0.0f : shifted);
+    return vanishes ? 0.0f : weight;
+}
+
+INLINE Py_ssize_t first_nan(const float *row, Py_ssize_t count) {
+    Py_ssize_t i = 0;
+    while (i < count && !isnan(row[i])) i++;
+    return i;
+}
+
+/* linear_head.add_terms: join the terms of every row of a tile, whose first token is `first`, with those before. */
+VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t count, int64_t first, float *maximum,
+                                 int64_t *index, double *rest, double *tilt) {
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        float *of_row = logits + row * count;
+        const float top = largest_of_wide(of_row, count);
+        Py_ssize_t at = -1;
+        if (top > maximum[row]) {
+            const double shift = (double)maximum[row] - top;
+            const double factor = shift < -700.0 ? 0.0 : exp_of(shift);
+            const double total = rest[row] + (maximum[row] > -FLT_MAX);
+            tilt[row] = factor == 0.0 ? 0.0 : factor * (tilt[row] + total * shift);
+            rest[row] = factor * total;
+            for (at = 0; of_row[at] != top;) at++;
+            maximum[row] = top;
+            index[row] = first + at;
+            of_row[at] = -INFINITY; /* the maximum is no part of the rest */
+        }
+        const float base = maximum[row];
+        double weights = 0.0, tilts = 0.0;
+        for (Py_ssize_t i = 0; i < count;) {
+            float sums[WIDE] = {0.0f}, weighted[WIDE] = {0.0f};
+            const Py_ssize_t end = i + RUN < count ? i + RUN : count;
+            for (; i + WIDE <= end; i += WIDE)
+                for (int lane = 0; lane < WIDE; lane++) {
+                    const float shifted = of_row[i + lane] - base, weight = weight_of(shifted);
+                    sums[lane] += weight;
+                    weighted[lane] += weight * (shifted < -87.0f ? 0.0f : shifted);
+                }
+            for (int lane = 0; lane < WIDE; lane++) weights += sums[lane], tilts += weighted[lane];
+            for (; i < end; i++) {
+                const float shifted = of_row[i] - base, weight = weight_of(shifted);
+                weights += weight;
+                tilts += weight * (shifted < -87.0f ? 0.0f : shifted);
+            }
+        }
+        if (at >= 0) of_row[at] = top;
+        rest[row] += weights;
+        tilt[row] += tilts;
+        if (isnan(rest[row])) { /* a NaN, +inf, or either in an earlier tile */
+            const Py_ssize_t nan = first_nan(of_row, count);
+            if (!isnan(maximum[row]) && nan < count) index[row] = first + nan;
+            maximum[row] = NAN;
+        }
+    }
+}
+
+/* The slopes exp(x) (constant + factor x) by logits, x = logit - maximum, in place. */
+VECTORIZED static void tile_slopes(float *restrict logits, Py_ssize_t rows, Py_ssize_t count, const float *maximum,
+                                   const float *constant, const float *factor) {
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        const float base = maximum[row], c = constant[row], f = factor[row];
+        for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) {
+            const float shifted = logits[i] - base, limited = shifted < -87.0f ? -87.0f : shifted;
+            logits[i] = weight_of(shifted) * (c + f * limited);
         }
     }
 }
@@ -1500,6 +1610,32 @@ static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_s
     Py_RETURN_NONE;
 }
 
+static PyObject *call_add_terms(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    float *logits = address(given[0]);
+    const Py_ssize_t rows = size(given[1]), count = size(given[2]), first = PyLong_AsSsize_t(given[3]);
+    float *maximum = address(given[4]);
+    int64_t *index = address(given[5]);
+    double *rest = address(given[6]), *tilt = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    add_terms(logits, rows, count, first, maximum, index, rest, tilt);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_tile_slopes(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 6)) return NULL;
+    float *logits = address(given[0]);
+    const Py_ssize_t rows = size(given[1]), count = size(given[2]);
+    const float *maximum = address(given[3]), *constant = address(given[4]), *factor = address(given[5]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    tile_slopes(logits, rows, count, maximum, constant, factor);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
     METHOD(philox_words),
@@ -1517,6 +1653,8 @@ static PyMethodDef methods[] = {
     METHOD(draw_slopes),
     METHOD(log_density_at),
     METHOD(log_density_slopes),
+    METHOD(add_terms),
+    METHOD(tile_slopes),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

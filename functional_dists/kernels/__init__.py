@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import functional_dists.random.extension as extension
-from functional_dists.kernels import categorical, normal, operands, tokens
+from functional_dists.kernels import categorical, linear, normal, operands, tokens  # noqa: F401 (each registers its kernels)
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
 __all__ = ["are_known_equal", "can_be_used", "find"]

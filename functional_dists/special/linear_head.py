@@ -216,6 +216,42 @@ def has_support(maximum: Tensor) -> Tensor:
     return maximum != torch.finfo(maximum.dtype).min
 
 
+# --- The operations on a tile, for which `kernels` has others -----------------------------------------------------------
+def new_terms(count: int, like: Tensor) -> Terms:
+    """Return the terms of rows without support."""
+    maximum = torch.full((count,), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)
+    index = torch.zeros(count, dtype=torch.int64, device=like.device)
+    return Terms(maximum, index, *(torch.zeros(count, dtype=torch.float64, device=like.device) for _ in range(2)))
+
+
+def add_terms_by_tensors(
+    logits: Tensor, first: int, maximum: Tensor, index: Tensor, rest: Tensor, tilt: Tensor
+) -> None:
+    """Join the terms of a tile, whose first token is `first`, with those before, in place."""
+    before = Terms(maximum, index, rest, tilt)
+    for into, result in zip(before, joined(before, terms_of_tile(logits, first)), strict=True):
+        into.copy_(result)
+
+
+def weigh_by_tensors(logits: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) -> None:
+    """Replace logits by exp(x) (constant + factor x), x = logit - maximum, in place."""
+    shifted = logits - maximum[:, None]
+    torch.addcmul(constant[:, None], factor[:, None], lifted(shifted), out=logits)
+    logits.mul_(shifted.exp())
+
+
+library = torch.library.Library("functional_dists", "FRAGMENT")
+library.define(
+    "linear_add_terms(Tensor logits, int first, Tensor(a!) maximum, Tensor(b!) index, Tensor(c!) rest, Tensor(d!) tilt)"
+    " -> ()"
+)
+library.define("linear_weigh(Tensor(a!) logits, Tensor maximum, Tensor constant, Tensor factor) -> ()")
+library.impl("linear_add_terms", add_terms_by_tensors, "CompositeExplicitAutograd")
+library.impl("linear_weigh", weigh_by_tensors, "CompositeExplicitAutograd")
+add_terms: Callable[..., None] = torch.ops.functional_dists.linear_add_terms.default
+weigh: Callable[..., None] = torch.ops.functional_dists.linear_weigh.default
+
+
 # ------------------------------------------------------------------------------------------------------------- batching
 def lanes(op: Callable[..., Any], shared: Sequence[int], flags: int | None = None) -> Callable[..., Any]:
     """Return the rule of `vmap` for an operation on rows.
@@ -258,7 +294,7 @@ def lanes(op: Callable[..., Any], shared: Sequence[int], flags: int | None = Non
 
 
 def _lane(argument: Any, dim: int | None, lane: int) -> Any:
-    return argument if dim is None else argument.select(dim, lane)
+    return argument.select(dim, lane) if isinstance(argument, Tensor) and dim is not None else argument
 
 
 def _as_rows(tensor: Tensor, dim: int | None, size: int) -> Tensor:

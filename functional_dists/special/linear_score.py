@@ -19,16 +19,16 @@ from functional_dists.special.linear_head import (
     Head,
     Terms,
     add_slopes,
+    add_terms,
     has_support,
-    joined,
     lanes,
-    lifted,
     logits,
     new_slopes,
+    new_terms,
     row_blocks,
-    terms_of_tile,
     tile_of,
     token_ranges,
+    weigh,
 )
 
 
@@ -190,14 +190,14 @@ def _terms_by_tiles(
     for rows in row_blocks(head, counted):
         tokens = rows.padded(value, -1)
         logit = torch.full(tokens.shape, -torch.inf, dtype=head.dtype, device=hidden.device)
-        total: Terms | None = None
+        total = new_terms(len(rows.hidden), logit)
         for of_tile in token_ranges(head):
             table = tile_of(head, rows, of_tile).logits
-            parts = terms_of_tile(table, of_tile.start)
-            total = parts if total is None else joined(total, parts)
+            add_terms(table, of_tile.start, *total)
+            if not tokens.numel():
+                continue
             place, is_inside = _places(tokens, of_tile)
             logit = torch.where(is_inside, table.gather(-1, place), logit)
-        assert total is not None
         for result, part in zip(results, (*total, logit), strict=True):
             result[rows.index] = part[: rows.count]
     return results
@@ -252,10 +252,8 @@ def _slopes_by_tiles(
     for of_tile in token_ranges(head):
         for rows in row_blocks(head, counted):
             tile = tile_of(head, rows, of_tile)
-            shifted = tile.logits - rows.padded(maximum)[:, None]
-            slope = torch.addcmul(rows.padded(constant)[:, None], rows.padded(factor)[:, None], lifted(shifted)).mul_(
-                shifted.exp()
-            )
+            slope = tile.logits.clone() if needed[3] else tile.logits
+            weigh(slope, rows.padded(maximum), rows.padded(constant), rows.padded(factor))
             place, is_inside = _places(rows.padded(value, -1), of_tile)
             slope.scatter_add_(-1, place, torch.where(is_inside, rows.padded(by_other), 0.0))
             place, is_inside = _places(rows.padded(index)[:, None], of_tile)
