@@ -48,9 +48,9 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
             )
     options = {**_bound_options(p[0]), **options}
     (p_family, p_params), (q_family, q_params) = unbound(*p), unbound(*q)
-    registered = _REGISTERED.get((id(p_family), id(q_family)))
-    if registered is not None:
-        return registered[2](p_params, q_params, **options)
+    for p_registered, q_registered, function in _REGISTERED.values():  # `torch.compile` of torch 2.11 takes no `id`
+        if p_registered is p_family and q_registered is q_family:
+            return function(p_params, q_params, **options)
     if p_family is not q_family or not hasattr(p_family, "kl"):
         names = [name_of(family) for family in (p_family, q_family)]
         raise NotImplementedError(

@@ -36,6 +36,7 @@ from functional_dists import (
 from functional_dists.composite import Head, chain
 from functional_dists.random import ops
 from functional_dists.special import choice, constant, truncated_quantile, truncation, vectorized
+from tests import torch_versions
 from tests.families import COMBINED_VERBS, call_of, is_differentiable, keyed_call_of
 from tests.families import VERBS as FAMILIES_VERBS
 from tests.test_constants import forget
@@ -166,6 +167,8 @@ def test_numbers_as_scale_bounds_and_value(name: str, verb: str, device: str) ->
 def test_gradients(name: str, verb: str, device: str) -> None:
     if device == "cuda" and not torch.backends.cuda.is_built():
         pytest.skip(NOT_BUILT)
+    if device == "cuda" and not torch.cuda.is_available():
+        torch_versions.need("differentiate fake CUDA tensors")
     call = call_on(device, name, verb)
 
     def total(*tensors: Tensor) -> Tensor:

@@ -45,13 +45,18 @@ _SPARSE = (sparse_categorical, sparse_one_hot_categorical)
 _ONE_HOT = (one_hot_categorical, masked_one_hot_categorical, sparse_one_hot_categorical, one_hot_ordinal)
 
 
+def _is_in(families: tuple[Any, ...], family: Any) -> bool:
+    """Return whether it is one of these; `torch.compile` of torch 2.11 cannot compare families by `in`."""
+    return any(family is other for other in families)
+
+
 def _kl_of_families(p: FamilyDistribution, q: FamilyDistribution) -> Tensor:
     p_family, p_params = unbound(p.family, p.params)
     q_family, q_params = unbound(q.family, q.params)
-    if p_family is not q_family or p_family in _SPARSE:  # padding values may differ
+    if p_family is not q_family or _is_in(_SPARSE, p_family):  # padding values may differ
         p_table, q_table = _table(p, p_family, p_params), _table(q, q_family, q_params)
         if p_table is not None and q_table is not None:
-            if (p_family in _ONE_HOT) != (q_family in _ONE_HOT):
+            if _is_in(_ONE_HOT, p_family) != _is_in(_ONE_HOT, q_family):
                 raise NotImplementedError("there is no KL divergence between vectors and integers")
             _check_events(p, q)
             found = categorical.kl(categorical.Params(p_table), categorical.Params(q_table))
@@ -73,7 +78,7 @@ def _table(dist: FamilyDistribution, family: Any, params: Any) -> Tensor | None:
         return logits_of(params.scores)
     if family in (masked_categorical, masked_one_hot_categorical):
         return softmax.masked(*torch.broadcast_tensors(*params))
-    if family in _SPARSE:
+    if _is_in(_SPARSE, family):
         padding_value = {**getattr(dist.family, "fixed", {}), **dist._fixed}.get("padding_value")
         mask = mask_from_indices(params.indices, params.logits.shape[-1], padding_value=padding_value)
         return softmax.masked(*torch.broadcast_tensors(params.logits, mask))

@@ -9,6 +9,7 @@ entry draws what it would draw alone. The numbers are those of PyTorch's experim
 (Philox4x32-10), on every version of PyTorch. Nothing here touches the global generator.
 """
 
+import functional_dists.random.batching  # noqa: F401  (for its effect)
 from functional_dists.random.draws import (
     bernoulli,
     bits,

@@ -152,8 +152,9 @@ def first_above(sums: Tensor, target: Tensor) -> Tensor:
 
 def _search(sums: Tensor, target: Tensor) -> Tensor:
     rows, count = sums.shape[:-1], sums.shape[-1]
+    sums = sums.contiguous()  # `searchsorted` would copy them, and warn
     if target.shape == rows:
-        return torch.searchsorted(sums, target[..., None], right=True).squeeze(-1) % count
+        return torch.searchsorted(sums, target[..., None].contiguous(), right=True).squeeze(-1) % count
     searched = target.reshape(-1, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
     return found.movedim(-1, 0).reshape(target.shape) % count

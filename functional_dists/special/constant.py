@@ -57,7 +57,8 @@ def is_constant(*tensors: Tensor) -> bool:
     tensor([0.])
     """
     if torch.compiler.is_compiling():
-        if is_transformed() or torch.compiler.is_exporting():
+        # Not `is_exporting()`, which is True in all compiled code of torch 2.11.
+        if is_transformed() or torch.compiler._is_exporting_flag:
             return False
     elif not is_plain():
         return False
