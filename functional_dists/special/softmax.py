@@ -280,8 +280,9 @@ def _entries(table: Tensor, index: Tensor, more: Tensor | None) -> tuple[Tensor,
     shape = torch.broadcast_shapes(index.shape, rows)
     columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(-1, *rows).movedim(0, -1)
     count = columns.shape[-1]
-    if more is None and count == 1 and torch.compiler.is_compiling():
-        return materialize(*[entry_at(table, columns, positions(table) == columns).squeeze(-1)] * 2)[0].reshape(shape), None
+    if torch.compiler.is_compiling() and count == 1:
+        entry = entry_at(table, columns, positions(table) == columns).squeeze(-1)
+        return materialize(entry, entry)[0].reshape(shape), None  # a stack of one would not be written to memory
     if more is not None:
         columns = torch.cat([columns, more[..., None].expand(*columns.shape[:-1], 1)], -1)
     entries = table.gather(-1, columns)
