@@ -37,7 +37,7 @@ SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob"
 SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
 OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol")  # options of single families
 LOG_PROBS = ("log_prob", "entropy", "kl", "normalized_logits", "log_cdf", "log_survival")
-OF_LOG_PROBS = [(n, v) for n, v in VERBS if n in DISCRETE and v.startswith(LOG_PROBS) or v in SUMMED and n in DISCRETE]
+OF_LOG_PROBS = [(n, v) for n, v in VERBS if n in DISCRETE and (v.startswith(LOG_PROBS) or v in SUMMED)]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 # The tests of transformations know no shapes, so that they also run over the families with other examples.
 TRANSFORMED = [*VERBS, *COMBINED_VERBS]
@@ -111,7 +111,16 @@ def test_signature(name: str, verb: str) -> None:
         "log_prob_pretanh": [*fields, "pre"],
     }.get(verb)
     if expected is None:
-        scores = verb in ("log_prob", "log_prob_and_entropy", "log_prob_relaxed", "cdf", "log_cdf", "survival", "log_survival", "icdf")
+        scores = verb in (
+            "log_prob",
+            "log_prob_and_entropy",
+            "log_prob_relaxed",
+            "cdf",
+            "log_cdf",
+            "survival",
+            "log_survival",
+            "icdf",
+        )
         expected = ["key"] * ("sample" in verb) + fields + ["value"] * scores
     assert positional == expected
     assert len(positional) + len(options) == len(signature.parameters)
@@ -360,7 +369,7 @@ def test_log_probs_in_another_dtype(name: str, verb: str, dtype: torch.dtype) ->
         wrong.function(*wrong.tensors)
 
 
-@pytest.mark.parametrize("name", [name for name in DISCRETE])
+@pytest.mark.parametrize("name", DISCRETE)
 def test_log_prob_and_entropy_are_those_of_the_two_verbs(name: str) -> None:
     family, call = BY_NAME[name].family, call_of(name, "log_prob_and_entropy", torch.float32, BATCH)
     log_prob, entropy = family.log_prob_and_entropy(*call.tensors)

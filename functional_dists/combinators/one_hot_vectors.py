@@ -124,7 +124,7 @@ def one_hot(family: Any) -> Definition:
 
         @verb(passes_to=family.log_prob_and_entropy)
         def log_prob_and_entropy(params: Parameters, value: OneHot, **options: Any) -> tuple[Tensor, Tensor]:
-            """Return the log-probability of a one-hot vector, -inf for a vector that is not possible, and the entropy."""
+            """Return the log-probability of a one-hot vector, as `log_prob` does, and the entropy."""
             outcome, is_nan = decoded(value, params)
             both = family.log_prob_and_entropy(*params, value=outcome, **options)
             return vectors.nan_where(is_nan, both[0]), both[1]

@@ -19,7 +19,14 @@ from functional_dists.family.arguments import (
     to_positional,
 )
 from functional_dists.family.shapes import checked_shape, resolved_event_dims
-from functional_dists.family.specification import Fit, Specification, parse, positional_names, with_params
+from functional_dists.family.specification import (
+    Fit,
+    Specification,
+    parse,
+    positional_names,
+    with_params,
+    with_unpacked_params,
+)
 from functional_dists.family.trees import has_pytree, map_leaves
 from functional_dists.random import Source, size_of
 from functional_dists.special.elementary import root
@@ -78,9 +85,7 @@ def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, *
 class Definition:
     """The decorator of a family's verbs; it also derives verbs from others."""
 
-    def __init__(
-        self, params: Any, name: str | None, described: dict[str, str], takes_dtype: bool = False
-    ) -> None:
+    def __init__(self, params: Any, name: str | None, described: dict[str, str], takes_dtype: bool = False) -> None:
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.verbs: dict[str, Callable[..., Any]] = {}
 
@@ -320,7 +325,7 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
     """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
     kernel = kernels.find(spec.name, str(function.__module__))
     if spec.num_params:
-        function = _with_unpacked_params(function, spec)
+        function = with_unpacked_params(function, spec)
     confine = spec.confine
     bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
     event_dims, draws, count = spec.event_dims, spec.draws, spec.draws + len(spec.arguments)
@@ -384,17 +389,6 @@ def _wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., An
         return verb(*as_params(spec.params, p), *as_params(spec.params, q), **options)
 
     return verb_of_pair if spec.num_params == 2 else verb
-
-
-def _with_unpacked_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
-    """Return a function that takes the fields of `Params` instead of `Params`."""
-    params, first, size = spec.params, int(spec.draws), len(spec.params._fields)
-
-    def unpacked(*tensors: Any, **options: Any) -> Any:
-        given = [params(*tensors[first + i * size : first + (i + 1) * size]) for i in range(spec.num_params)]
-        return function(*tensors[:first], *given, *tensors[first + spec.num_params * size :], **options)
-
-    return unpacked
 
 
 def _cast(result: Any, dtype: torch.dtype | None) -> Any:

@@ -96,9 +96,9 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
-    shifted = logits - maximum
     if _is_constant_when_compiled(logits):
-        return _terms_by_difference(logits, maximum, _clamped_exp(shifted))
+        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum))
+    shifted = _shifted(logits, maximum, max_index)
     return _terms_of_weights(logits, maximum, max_index, shifted, torch.exp(shifted))
 
 
@@ -114,7 +114,8 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
         weights = _clamped_exp(shifted)
         return _terms_by_difference(logits, maximum, weights), weights
     weights = torch.exp(shifted)
-    parts = _terms_of_weights(logits, maximum, max_index, shifted, weights)
+    others = weights if max_index is None else weights.scatter(-1, max_index, 0.0)
+    parts = _terms_of_weights(logits, maximum, max_index, shifted, others)
     return parts._replace(others=parts.others + 0.0 * parts.maximum), weights.detach()  # NaN if the maximum is
 
 
@@ -135,12 +136,17 @@ def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> Lo
     return LogProbTerms(logits, maximum.squeeze(-1), None, None, (total - 1.0).clamp(min=0))
 
 
+def _shifted(logits: Tensor, maximum: Tensor, max_index: Tensor | None) -> Tensor:
+    """Return the logits minus the maximum; if there is an index, -inf there, so that exponentials are of the others."""
+    return (logits if max_index is None else logits.scatter(-1, max_index, -math.inf)) - maximum
+
+
 def _terms_of_weights(
     logits: Tensor, maximum: Tensor, max_index: Tensor | None, shifted: Tensor, weights: Tensor
 ) -> LogProbTerms:
-    """Return the terms from logits minus the maximum, and their exponentials."""
+    """Return the terms from what `_shifted` returns, and its exponentials."""
     if max_index is not None:
-        others = weights.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
+        others = weights.sum(-1, dtype=torch.float64)
         return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), None, others)
     ties, others = _sums_of_largest_and_others(shifted, weights)
     return LogProbTerms(logits, maximum.squeeze(-1), None, ties, others)
@@ -240,7 +246,7 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> 
     (tensor([-0.6931,    -inf]), tensor(0.6931))
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
-    shifted = logits - maximum
+    shifted = _shifted(logits, maximum, max_index)
     weights = torch.exp(shifted)
     parts = _terms_of_weights(logits, maximum, max_index, shifted, weights)
     return _log_prob(parts, index.long()), _entropy(parts, shifted, weights)
@@ -316,18 +322,18 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     tensor(0.6931)
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
-    shifted = logits - maximum
+    shifted = _shifted(logits, maximum, max_index)
     weights = torch.exp(shifted)
     return _entropy(_terms_of_weights(logits, maximum, max_index, shifted, weights), shifted, weights)
 
 
 def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
-    """Return the entropy from logits minus the maximum, and their exponentials."""
+    """Return the entropy from the terms, what `_shifted` returns, and its exponentials."""
     terms = weights * shifted.clamp(min=-1e4)  # finite, and as good: that weight is 0
     if parts.max_index is not None:
         max_index = parts.max_index[..., None]
         peak = _peak(parts, parts.logits.gather(-1, max_index).squeeze(-1))
-        total = terms.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
+        total = terms.sum(-1, dtype=torch.float64)
         mean = (total - peak.shift * parts.others) * torch.exp(-peak.shift)
     else:
         peak = _peak(parts, None)
