@@ -55,7 +55,7 @@ def one_hot(family: Any) -> Definition:
     def encoded(outcome: Tensor, params: Any) -> Tensor:
         return vectors.encoded(outcome, params[0].shape[-1])
 
-    def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor]:
+    def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor | None]:
         outcome, is_nan = vectors.decoded(value)
         return torch.where(outcome < 0, params[0].shape[-1], outcome), is_nan  # an outcome that does not exist
 

@@ -8,7 +8,7 @@ too, except those by logits outside the support, which are always 0.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -270,7 +270,8 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     if peak.shift is not None:
         # At the largest logit the difference is a constant 0. Its derivatives would cancel, and hide those of a small
         # rest.
-        is_largest = index == parts.max_index if peak.is_alone is None else (logit == 0) & peak.is_alone
+        is_alone = peak.is_alone
+        is_largest = torch.eq(index, cast(Tensor, parts.max_index)) if is_alone is None else (logit == 0) & is_alone
         logit = torch.where(is_largest, logit.detach(), logit - peak.shift)
     if is_missing is not None:
         logit = logit.masked_fill(is_missing, -math.inf)
@@ -330,18 +331,18 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
 def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
     """Return the entropy from the terms, what `_shifted` returns, and its exponentials."""
     terms = weights * shifted.clamp(min=-1e4)  # finite, and as good: that weight is 0
-    if parts.max_index is not None:
-        max_index = parts.max_index[..., None]
-        peak = _peak(parts, parts.logits.gather(-1, max_index).squeeze(-1))
-        total = terms.sum(-1, dtype=torch.float64)
-        mean = (total - peak.shift * parts.others) * torch.exp(-peak.shift)
+    at_max = None if parts.max_index is None else parts.logits.gather(-1, parts.max_index[..., None]).squeeze(-1)
+    peak = _peak(parts, at_max)
+    shift = cast(Tensor, peak.shift)
+    if at_max is not None:
+        total = terms.sum(-1, dtype=torch.float64) - shift * parts.others
     else:
-        peak = _peak(parts, None)
         of_ties, of_others = _sums_of_largest_and_others(shifted, terms)
         # The terms of the largest logits are 0. So are their derivatives, except second ones if there are several.
-        of_ties = torch.where(peak.is_alone, 0.0, of_ties - peak.shift * parts.ties)
-        mean = (of_others - peak.shift * parts.others + of_ties) * torch.exp(-peak.shift)
-    return (torch.log1p(peak.rest) - mean / (1 + peak.rest)).to(parts.logits.dtype)
+        of_ties = torch.where(cast(Tensor, peak.is_alone), 0.0, of_ties - shift * cast(Tensor, parts.ties))
+        total = of_others - shift * parts.others + of_ties
+    mean = total * torch.exp(-shift) / (1 + peak.rest)
+    return (torch.log1p(peak.rest) - mean).to(parts.logits.dtype)
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None) -> Tensor:
