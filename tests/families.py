@@ -1,5 +1,6 @@
 """The table of families, over which the generic tests run. To test a new family, add a row."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -167,10 +168,16 @@ def is_differentiable(name: str, verb: str) -> bool:
 DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if is_differentiable(name, verb)]
 
 
-def call_of(name: str, verb: str, dtype: torch.dtype = torch.float64, batch: tuple[int, ...] = ()) -> Call:
+def call_of(
+    name: str,
+    verb: str,
+    dtype: torch.dtype = torch.float64,
+    batch: tuple[int, ...] = (),
+    options: dict[str, Any] | None = None,
+) -> Call:
     """Return `verb` of a family with an example of each of its arguments, of shape (*batch, EVENT)."""
     row = BY_NAME[name]
-    function = verbs(row.family)[verb]
+    function = functools.partial(verbs(row.family)[verb], **(options or {}))
     parameters = {key: _example(numbers, dtype, batch) for key, numbers in row.parameters.items()}
     if verb == "kl":
         others: dict[str, Any] = {**{key: _OTHER[key] for key in _OTHER if key in parameters}, **_WIDER.get(name, {})}

@@ -37,6 +37,8 @@ BATCH = (2,)
 SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob", "rsample_and_log_prob")
 SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
 OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol")  # options of single families
+LOG_PROBS = ("log_prob", "entropy", "kl", "normalized_logits", "log_cdf", "log_survival")
+OF_LOG_PROBS = [(n, v) for n, v in VERBS if n in DISCRETE and (v.startswith(LOG_PROBS) or v in SUMMED)]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 # The tests of transformations know no shapes, so that they also run over the families with other examples.
 TRANSFORMED = [*VERBS, *COMBINED_VERBS]
@@ -111,12 +113,22 @@ def test_signature(name: str, verb: str) -> None:
         "log_prob_pretanh": [*fields, "pre"],
     }.get(verb)
     if expected is None:
-        scores = verb in ("log_prob", "log_prob_relaxed", "cdf", "log_cdf", "survival", "log_survival", "icdf")
+        scores = verb in (
+            "log_prob",
+            "log_prob_and_entropy",
+            "log_prob_relaxed",
+            "cdf",
+            "log_cdf",
+            "survival",
+            "log_survival",
+            "icdf",
+        )
         expected = ["key"] * ("sample" in verb) + fields + ["value"] * scores
     assert positional == expected
     assert len(positional) + len(options) == len(signature.parameters)
     assert {option: default for option, default in options.items() if option not in OWN} == {
         **({"sample_shape": ()} if "sample" in verb else {}),
+        **({"dtype": None} if (name, verb) in OF_LOG_PROBS else {}),
         **({"event_dims": row.event_dims} if (name, verb) in SUMS_EVENTS else {}),
     }
     assert list(row.parameters) == fields
@@ -336,6 +348,36 @@ def test_dtypes(name: str, verb: str, dtype: torch.dtype) -> None:
     else:
         wanted = tuple(part.to(got_part.dtype) for part, got_part in zip(parts(wanted), parts(got), strict=True))
         assert_same(got, wanted, rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(("name", "verb"), OF_LOG_PROBS)
+def test_log_probs_in_another_dtype(name: str, verb: str, dtype: torch.dtype) -> None:
+    """The option removes the last rounding; the values of draws keep their dtype."""
+    call = call_of(name, verb, dtype)
+    *values, wanted = parts(call.function(*(t.float() if t.is_floating_point() else t for t in call.tensors)))
+    with_option = call_of(name, verb, dtype, options={"dtype": torch.float32})
+    *got_values, got = parts(with_option.function(*with_option.tensors))
+    assert got.dtype == torch.float32
+    assert_same(got, wanted, rtol=2e-6, atol=2e-6)
+    if verb == "log_prob_and_entropy":
+        assert_same(tuple(got_values), tuple(values), rtol=2e-6, atol=2e-6)
+    if "sample" in verb:
+        assert_same(tuple(got_values), parts(call.function(*call.tensors))[:1], rtol=0, atol=0)
+    wide = call_of(name, verb, dtype, options={"dtype": torch.float64})
+    assert parts(wide.function(*wide.tensors))[-1].dtype == torch.float64
+    wrong = call_of(name, verb, dtype, options={"dtype": torch.int64})
+    with pytest.raises(TypeError, match="dtype must be a floating-point dtype"):
+        wrong.function(*wrong.tensors)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_log_prob_and_entropy_are_those_of_the_two_verbs(name: str) -> None:
+    family, call = BY_NAME[name].family, call_of(name, "log_prob_and_entropy", torch.float32, BATCH)
+    log_prob, entropy = family.log_prob_and_entropy(*call.tensors)
+    assert torch.equal(log_prob, family.log_prob(*call.tensors))
+    assert torch.equal(entropy, family.entropy(*call.tensors[:-1]))
+    assert family.log_prob_and_entropy(family.Params(*call.tensors[:-1]), call.tensors[-1])[0].equal(log_prob)
 
 
 @pytest.mark.parametrize(("name", "verb"), [(n, v) for n, v in VERBS if real_parameters(n, v) > 1])

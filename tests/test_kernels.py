@@ -20,6 +20,7 @@ from functional_dists import (
     categorical,
     distributions,
     independent_normal,
+    kernels,
     llm_masked_categorical,
     masked_categorical,
     normal,
@@ -470,22 +471,77 @@ def test_categories_of_any_layout(logits: str, mask: str | None, is_tracked: boo
         assert_kernels_agree(counted, lambda: family.kl(parameters, others), {"divergences"})
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("mask", [MASK[:8], MASK[:8, 0]], ids=["tokens", "positions"])
-def test_tokens(mask: Tensor, counted: Counted) -> None:
-    logits = WANTED_LOGITS["split"].clone()
+def test_tokens(mask: Tensor, dtype: torch.dtype, counted: Counted) -> None:
+    logits = WANTED_LOGITS["split"].clone().to(dtype)
     logits[~mask] = math.nan
+    value = torch.arange(8) % 9
+    value[2], value[5] = -100, 9
+    many = torch.stack([value, value.flip(0), value])
+    family = llm_masked_categorical
 
-    def entropy() -> tuple[Tensor, Tensor]:
+    def with_slopes(call: Callable[[Tensor], object]) -> tuple[Tensor, ...]:
         tracked = _tracked(logits)
-        entropy = llm_masked_categorical.entropy(tracked, mask)
-        return entropy, *torch.autograd.grad(entropy.sum(), tracked)
+        results = _parts(call(tracked))
+        finite = [torch.where(r.isfinite(), r, 0.0) for r in results]
+        loss = sum((r * torch.linspace(1, 2, r.numel()).view_as(r)).sum() for r in finite)
+        return *results, *(slope.float() for slope in torch.autograd.grad(loss, tracked))
 
-    for shape in ((), (3,)):
-        call = functools.partial(llm_masked_categorical.sample, KEY, logits, mask, sample_shape=shape)
-        assert_kernels_agree(counted, call, {"categories"}, 0)
-    assert_kernels_agree(counted, entropy, {"entropies", "category_slopes"})
-    pair = functools.partial(llm_masked_categorical.sample_and_log_prob, KEY, logits, mask)
-    assert_kernels_agree(counted, pair, {"categories"})
+    calls: dict[str, Callable[[Tensor], object]] = {
+        "log_prob": lambda t: family.log_prob(t, mask, value, dtype=torch.float32),
+        "log_prob of many": lambda t: family.log_prob(t, mask, many, dtype=torch.float32),
+        "entropy": lambda t: family.entropy(t, mask, dtype=torch.float32),
+        "both": lambda t: family.log_prob_and_entropy(t, mask, value, dtype=torch.float32),
+    }
+    for call in calls.values():
+        assert set(counted.during(call, logits)) == {"token_scores"}
+        run = functools.partial(with_slopes, call)
+        assert set(counted.during(run)) == {"token_scores", "token_slopes"}
+        for got, expected in zip(run(), without_kernels(run)(), strict=True):
+            is_slope = got.shape == logits.shape
+            rounding = torch.finfo(dtype).eps if is_slope else 8 * EPS
+            torch.testing.assert_close(got, expected, rtol=rounding, atol=rounding)
+    if dtype == torch.float32:
+        for shape in ((), (3,)):
+            draw = functools.partial(family.sample, KEY, logits, mask, sample_shape=shape)
+            assert_kernels_agree(counted, draw, {"categories"}, 0)
+    drawn, log_prob = family.sample_and_log_prob(KEY, logits, mask)
+    assert torch.equal(log_prob, family.log_prob(logits, mask, drawn))
+
+
+@pytest.mark.parametrize("count", [2, 63, 64, 65, 512, 700])
+def test_tokens_that_are_nearly_certain_or_no_numbers(count: int, counted: Counted) -> None:
+    logits = torch.cat([table(6, count, spread=spread) for spread in (0.1, 10.0, 60.0)])
+    logits[0, 0], logits[1, -1], logits[2], logits[3, 0] = math.nan, math.inf, -math.inf, -math.inf
+    logits[4], logits[5, :2] = 0.0, 200.0
+    rows = torch.ones(18, dtype=torch.bool)
+    for value in (logits.nan_to_num().argmax(-1), torch.zeros(18, dtype=torch.int64)):
+
+        def results(value: Tensor = value) -> list[Tensor]:
+            tracked = _tracked(logits)
+            log_prob, entropy = llm_masked_categorical.log_prob_and_entropy(tracked, rows, value)
+            slopes = [torch.autograd.grad(score.sum(), tracked, retain_graph=True)[0] for score in (log_prob, entropy)]
+            return [log_prob, entropy, *slopes]
+
+        assert counted.during(results) == {"token_scores": 1, "token_slopes": 2}
+        for got, expected in zip(results(), without_kernels(results)(), strict=True):
+            torch.testing.assert_close(got, expected, rtol=16 * EPS, atol=16 * EPS, equal_nan=True)
+
+
+def test_several_threads_give_the_bits_of_one(monkeypatch: pytest.MonkeyPatch, counted: Counted) -> None:
+    logits, rows = table(7, 300).bfloat16(), torch.ones(7, dtype=torch.bool)
+
+    def results() -> list[Tensor]:
+        tracked = _tracked(logits)
+        parts = llm_masked_categorical.log_prob_and_entropy(tracked, rows, torch.arange(7))
+        return [*parts, *torch.autograd.grad(sum(part.sum() for part in parts), tracked)]
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    alone = results()
+    monkeypatch.setattr(kernels.tokens, "_LEAST", 1)
+    assert counted.during(results) == {"token_scores": 3, "token_slopes": 3}
+    assert all(map(torch.equal, results(), alone))
 
 
 def test_pipelines_use_kernels(counted: Counted) -> None:
@@ -634,6 +690,17 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
     for shape, logits in (((4, 4), (0, (4, 4), (4, 1))), ((4, 4), None), ((4, 4), (room, (4, 4))), ((4,), at)):
         with pytest.raises((ValueError, TypeError, IndexError)):
             k.entropies(shape, logits, None, room)
+    of_tokens = ((4, 4), at, False, None, None)
+    scored, slopes = (1, room, -100, room, room, room), (1, room, -100, room, room, room, room)
+    for rows in ((0, 5), (-1, 4), (0,), 4):
+        with pytest.raises((ValueError, TypeError)):
+            k.token_scores(*of_tokens, rows, *scored)
+        with pytest.raises((ValueError, TypeError)):
+            k.token_slopes(*of_tokens, rows, *slopes)
+    with pytest.raises(ValueError, match="tokens are missing"):
+        k.token_scores(*of_tokens, (0, 4), 1, 0, -100, room, room, room)
+    with pytest.raises(ValueError, match="tokens are missing"):
+        k.token_slopes(*of_tokens, (0, 4), 1, 0, -100, room, room, room, room)
     for event_dims in (-1, 3):
         with pytest.raises(ValueError, match="axes"):
             k.log_density_at((4, 4), event_dims, at, at, at, None, None, room)

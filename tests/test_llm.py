@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from functional_dists import bind, categorical, logits, masked_categorical, random
 from functional_dists import llm_masked_categorical as family
-from functional_dists.special import chunks
+from functional_dists.random import extension
+from functional_dists.special import chunks, tokens
 
 KEY = random.key(5)
 BATCH, POSITIONS, TOKENS = 2, 5, 7
@@ -408,6 +409,7 @@ def test_vmap_is_the_loop(kind: str, chunk: str) -> None:
 VERBS: dict[str, Any] = {
     "log_prob": family.log_prob,
     "entropy": lambda table, mask, value: family.entropy(table, mask),
+    "log_prob_and_entropy": lambda table, mask, value: sum(family.log_prob_and_entropy(table, mask, value)),
     "kl": lambda table, mask, value: family.kl((table, mask), (0.5 * table, mask)),
     "probs": lambda table, mask, value: family.probs(table, mask),
     "normalized_logits": lambda table, mask, value: family.normalized_logits(table, mask),
@@ -497,8 +499,9 @@ def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(chunks, "CHUNK", 2 * TOKENS)
     table, mask, value = example("positions", torch.bfloat16)
     seen = []
-    of_chunk = family._full
-    monkeypatch.setattr(family, "_full", lambda logits: seen.append(logits.numel()) or of_chunk(logits))
+    of_chunk = tokens.full
+    monkeypatch.setattr(tokens, "full", lambda logits: seen.append(logits.numel()) or of_chunk(logits))
+    monkeypatch.setattr(extension, "kernels", None)
     for verb in VERBS.values():
         verb(table, mask, value)
     assert max(seen) <= 2 * TOKENS
@@ -589,6 +592,7 @@ def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monke
             "log_prob of many": lambda leaf: family.log_prob(leaf, mask, value.expand(3, *value.shape)),
             "pair": lambda leaf: family.sample_and_log_prob(KEY, leaf, mask)[1],
             "entropy": lambda leaf: family.entropy(leaf, mask),
+            "both": lambda leaf: sum(family.log_prob_and_entropy(leaf, mask, value)),
             "kl to": lambda leaf: family.kl((leaf, mask), other),
             "kl from": lambda leaf: family.kl(other, (leaf, mask)),
         }

@@ -3,9 +3,10 @@
     python -m benchmarks.studies.token_losses [--only WORDS] [--rounds N]
 
 One thread; every row is a call and its backward pass. Calls take turns, and a cell is the median of their processor
-times, which other work on the machine disturbs least. The formulas of TRL 1.16 (trl/trainer/utils.py, without Triton) are `selective_log_softmax` and `entropy_from_logits`:
-logits minus logsumexp for float32, log_softmax row by row for half precision, and entropies of 128 rows at a time.
-"naive" is the log_softmax of the whole table. Masked families get a mask that allows 9 of 10 outcomes.
+times, which other work on the machine disturbs least. The formulas of TRL 1.16 (trl/trainer/utils.py, without Triton)
+are `selective_log_softmax` and `entropy_from_logits`: logits minus logsumexp for float32, log_softmax part by part for
+half precision, and entropies of 128 rows at a time. "naive" is the log_softmax of the whole table. Masked families get
+a mask that allows 9 of 10 outcomes.
 """
 
 import argparse

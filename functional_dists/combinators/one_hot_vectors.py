@@ -55,7 +55,7 @@ def one_hot(family: Any) -> Definition:
     def encoded(outcome: Tensor, params: Any) -> Tensor:
         return vectors.encoded(outcome, params[0].shape[-1])
 
-    def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor]:
+    def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor | None]:
         outcome, is_nan = vectors.decoded(value)
         return torch.where(outcome < 0, params[0].shape[-1], outcome), is_nan  # an outcome that does not exist
 
@@ -124,7 +124,7 @@ def one_hot(family: Any) -> Definition:
 
         @verb(passes_to=family.log_prob_and_entropy)
         def log_prob_and_entropy(params: Parameters, value: OneHot, **options: Any) -> tuple[Tensor, Tensor]:
-            """Return the log-probability of a one-hot vector, -inf for a vector that is not possible, and the entropy."""
+            """Return the log-probability of a one-hot vector, as `log_prob` does, and the entropy."""
             outcome, is_nan = decoded(value, params)
             both = family.log_prob_and_entropy(*params, value=outcome, **options)
             return vectors.nan_where(is_nan, both[0]), both[1]

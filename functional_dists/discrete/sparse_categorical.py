@@ -143,9 +143,7 @@ def log_prob(logits: Real, indices: Index, value: Index, *, padding_value: int |
 
 def log_prob_of(logits: Tensor, indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:
     """Return the log-probability of outcomes ``(*S, *B)``."""
-    return masked_categorical.log_prob(
-        *listed(logits, indices, padding_value), slot_of(indices, value, padding_value)
-    )
+    return masked_categorical.log_prob(*listed(logits, indices, padding_value), slot_of(indices, value, padding_value))
 
 
 def slot_of(indices: Tensor, value: Tensor, padding_value: int | None) -> Tensor:

@@ -26,8 +26,8 @@ _ARGUMENTS = {
     "rtol": "The relative tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
     "padding_value": "Marks the unused slots of `indices`; `None` if all are used.",
     "ignore_index": "The number that stands for no token.",
-    "dtype": "The dtype of the log-probs and entropies. Default: the parameters' dtype. They are computed in float32 or "
-    "more; `torch.float32` keeps the digits that rounding to half precision removes.",
+    "dtype": "The dtype of the log-probs and entropies. Default: the parameters' dtype. They are computed in at least "
+    "float32; `torch.float32` keeps the digits that rounding to half precision removes.",
     "event_dims": "The number of trailing axes, those of the event, to sum over (0 for parameters without axes).",
 }
 _ZERO_TEMPERATURE = " 0 draws one-hot vectors without a gradient."

@@ -9,7 +9,7 @@ from torch import Tensor
 from functional_dists.family.kinds import Kind, Parameters, kind_of
 from functional_dists.random import Source
 
-__all__ = ["Argument", "Specification", "parse", "positional_names", "with_params"]
+__all__ = ["Argument", "Specification", "parse", "positional_names", "with_params", "with_unpacked_params"]
 
 Fit = Callable[..., torch.Size]
 # The verbs that have the option `dtype`, in families that take it: those that return log-probs, entropies and kl.
@@ -146,6 +146,17 @@ def with_params(spec: Specification, params: Any, family: str, confine: Callable
         confine=confine,
         fit=None,
     )
+
+
+def with_unpacked_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
+    """Return a function that takes the fields of `Params` instead of `Params`."""
+    params, first, size = spec.params, int(spec.draws), len(spec.params._fields)
+
+    def unpacked(*tensors: Any, **options: Any) -> Any:
+        given = [params(*tensors[first + i * size : first + (i + 1) * size]) for i in range(spec.num_params)]
+        return function(*tensors[:first], *given, *tensors[first + spec.num_params * size :], **options)
+
+    return unpacked
 
 
 def _fields_of(params: Any, prefix: str) -> list[Argument]:

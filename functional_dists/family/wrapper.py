@@ -15,7 +15,7 @@ from functional_dists.family.arguments import (
     to_positional,
 )
 from functional_dists.family.shapes import checked_shape, resolved_event_dims
-from functional_dists.family.specification import Specification, positional_names
+from functional_dists.family.specification import Specification, positional_names, with_unpacked_params
 from functional_dists.family.trees import has_pytree, map_leaves
 from functional_dists.random import Source, size_of
 
@@ -26,7 +26,7 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
     """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
     kernel = kernels.find(spec.name, str(function.__module__))
     if spec.num_params:
-        function = _with_unpacked_params(function, spec)
+        function = with_unpacked_params(function, spec)
     confine = spec.confine
     bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
     event_dims, draws = spec.event_dims, int(spec.draws)  # `torch.compile` of torch 2.11 takes no bool for an index
@@ -91,17 +91,6 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
         return verb(*as_params(spec.params, p), *as_params(spec.params, q), **options)
 
     return verb_of_pair if spec.num_params == 2 else verb
-
-
-def _with_unpacked_params(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
-    """Return a function that takes the fields of `Params` instead of `Params`."""
-    params, first, size = spec.params, int(spec.draws), len(spec.params._fields)
-
-    def unpacked(*tensors: Any, **options: Any) -> Any:
-        given = [params(*tensors[first + i * size : first + (i + 1) * size]) for i in range(spec.num_params)]
-        return function(*tensors[:first], *given, *tensors[first + spec.num_params * size :], **options)
-
-    return unpacked
 
 
 def _cast(result: Any, dtype: torch.dtype | None) -> Any:

@@ -14,15 +14,12 @@ import functional_dists.random.extension as extension
 from functional_dists.kernels import gradients, operands
 from functional_dists.kernels.operands import address, is_readable, layouts
 from functional_dists.special import tokens as formulas
-from functional_dists.special.constant import is_plain
 
 _LEAST = 2**18  # logits for which a thread pays
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def log_prob(
-    logits: Any, mask: Any, value: Any, *, ignore_index: int = -100, dtype: torch.dtype | None = None
-) -> Any:
+def log_prob(logits: Any, mask: Any, value: Any, *, ignore_index: int = -100, dtype: torch.dtype | None = None) -> Any:
     """Do what `llm_masked_categorical.log_prob` does."""
     scored = _scored(logits, mask, value, ignore_index, has_entropy=False)
     return NotImplemented if scored is None else cast(Tensor, scored[0]).to(dtype or logits.dtype)

@@ -8,7 +8,7 @@ too, except those by logits outside the support, which are always 0.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -115,9 +115,9 @@ def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     (tensor([1., 3., -inf]), tensor(3.), tensor(1))
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
-    shifted = logits - maximum
     if _is_constant_when_compiled(logits):
-        return _terms_by_difference(logits, maximum, _clamped_exp(shifted))
+        return _terms_by_difference(logits, maximum, _clamped_exp(logits - maximum))
+    shifted = _shifted(logits, maximum, max_index)
     return _terms_of_weights(logits, maximum, max_index, shifted, torch.exp(shifted))
 
 
@@ -133,7 +133,8 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
         weights = _clamped_exp(shifted)
         return _terms_by_difference(logits, maximum, weights), weights
     weights = torch.exp(shifted)
-    parts = _terms_of_weights(logits, maximum, max_index, shifted, weights)
+    others = weights if max_index is None else weights.scatter(-1, max_index, 0.0)
+    parts = _terms_of_weights(logits, maximum, max_index, shifted, others)
     return parts._replace(others=parts.others + 0.0 * parts.maximum), weights.detach()  # NaN if the maximum is
 
 
@@ -154,12 +155,17 @@ def _terms_by_difference(logits: Tensor, maximum: Tensor, weights: Tensor) -> Lo
     return LogProbTerms(logits, maximum.squeeze(-1), None, None, (total - 1.0).clamp(min=0))
 
 
+def _shifted(logits: Tensor, maximum: Tensor, max_index: Tensor | None) -> Tensor:
+    """Return the logits minus the maximum; if there is an index, -inf there, so that exponentials are of the others."""
+    return (logits if max_index is None else logits.scatter(-1, max_index, -math.inf)) - maximum
+
+
 def _terms_of_weights(
     logits: Tensor, maximum: Tensor, max_index: Tensor | None, shifted: Tensor, weights: Tensor
 ) -> LogProbTerms:
-    """Return the terms from logits minus the maximum, and their exponentials."""
+    """Return the terms from what `_shifted` returns, and its exponentials."""
     if max_index is not None:
-        others = weights.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
+        others = weights.sum(-1, dtype=torch.float64)
         return LogProbTerms(logits, maximum.squeeze(-1), max_index.squeeze(-1), None, others)
     ties, others = _sums_of_largest_and_others(shifted, weights)
     return LogProbTerms(logits, maximum.squeeze(-1), None, ties, others)
@@ -268,7 +274,7 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> 
     (tensor([-0.6931,    -inf]), tensor(0.6931))
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
-    shifted = logits - maximum
+    shifted = _shifted(logits, maximum, max_index)
     weights = torch.exp(shifted)
     parts = _terms_of_weights(logits, maximum, max_index, shifted, weights)
     return _log_prob(parts, index.long()), _entropy(parts, shifted, weights)
@@ -292,7 +298,8 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     if peak.shift is not None:
         # At the largest logit the difference is a constant 0. Its derivatives would cancel, and hide those of a small
         # rest.
-        is_largest = index == parts.max_index if peak.is_alone is None else (logit == 0) & peak.is_alone
+        is_alone = peak.is_alone
+        is_largest = torch.eq(index, cast(Tensor, parts.max_index)) if is_alone is None else (logit == 0) & is_alone
         logit = torch.where(is_largest, logit.detach(), logit - peak.shift)
     if is_missing is not None:
         logit = logit.masked_fill(is_missing, -math.inf)
@@ -308,8 +315,9 @@ def _entries(table: Tensor, index: Tensor, more: Tensor | None) -> tuple[Tensor,
     shape = torch.broadcast_shapes(index.shape, rows)
     columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(-1, *rows).movedim(0, -1)
     count = columns.shape[-1]
-    if more is None and count == 1 and torch.compiler.is_compiling():
-        return materialize(*[entry_at(table, columns, positions(table) == columns).squeeze(-1)] * 2)[0].reshape(shape), None
+    if torch.compiler.is_compiling() and count == 1:
+        entry = entry_at(table, columns, positions(table) == columns).squeeze(-1)
+        return materialize(entry, entry)[0].reshape(shape), None  # a stack of one would not be written to memory
     if more is not None:
         columns = torch.cat([columns, more[..., None].expand(*columns.shape[:-1], 1)], -1)
     entries = table.gather(-1, columns)
@@ -343,26 +351,26 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     tensor(0.6931)
     """
     logits, maximum, max_index = _largest(masked(logits, mask))
-    shifted = logits - maximum
+    shifted = _shifted(logits, maximum, max_index)
     weights = torch.exp(shifted)
     return _entropy(_terms_of_weights(logits, maximum, max_index, shifted, weights), shifted, weights)
 
 
 def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
-    """Return the entropy from logits minus the maximum, and their exponentials."""
+    """Return the entropy from the terms, what `_shifted` returns, and its exponentials."""
     terms = weights * shifted.clamp(min=-1e4)  # finite, and as good: that weight is 0
-    if parts.max_index is not None:
-        max_index = parts.max_index[..., None]
-        peak = _peak(parts, parts.logits.gather(-1, max_index).squeeze(-1))
-        total = terms.scatter(-1, max_index, 0.0).sum(-1, dtype=torch.float64)
-        mean = (total - peak.shift * parts.others) * torch.exp(-peak.shift)
+    at_max = None if parts.max_index is None else parts.logits.gather(-1, parts.max_index[..., None]).squeeze(-1)
+    peak = _peak(parts, at_max)
+    shift = cast(Tensor, peak.shift)
+    if at_max is not None:
+        total = terms.sum(-1, dtype=torch.float64) - shift * parts.others
     else:
-        peak = _peak(parts, None)
         of_ties, of_others = _sums_of_largest_and_others(shifted, terms)
         # The terms of the largest logits are 0. So are their derivatives, except second ones if there are several.
-        of_ties = torch.where(peak.is_alone, 0.0, of_ties - peak.shift * parts.ties)
-        mean = (of_others - peak.shift * parts.others + of_ties) * torch.exp(-peak.shift)
-    return (torch.log1p(peak.rest) - mean / (1 + peak.rest)).to(parts.logits.dtype)
+        of_ties = torch.where(cast(Tensor, peak.is_alone), 0.0, of_ties - shift * cast(Tensor, parts.ties))
+        total = of_others - shift * parts.others + of_ties
+    mean = total * torch.exp(-shift) / (1 + peak.rest)
+    return (torch.log1p(peak.rest) - mean).to(parts.logits.dtype)
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None) -> Tensor:

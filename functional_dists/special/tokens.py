@@ -5,12 +5,11 @@ The number of axes of the mask decides which it is. Everything works on a chunk 
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from functional_dists.special import softmax, vectorized
+from functional_dists.special import softmax
 from functional_dists.special.chunks import by_chunks
 
 
@@ -57,76 +56,38 @@ def _counted(logits: Tensor, mask: Tensor, value: Tensor, scores: Tensor, ignore
 
 
 # ------------------------------------------------------------------------------------------------------ rows of a chunk
-class _Rows(NamedTuple):
-    """Logits ``(*B, V)``, and what the sums of their rows need."""
-
-    logits: Tensor  # at least float32; -inf outside the support, 0 in an ignored row
-    top: Tensor  # (*B, 1): the largest logit, 0 in a row that is not valid
-    is_valid: Tensor  # (*B): False in an ignored row, and in a row without a token
-
-
-def _rows(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> _Rows:
-    """Return the rows of a chunk; those where `rows` or a mask of positions is False are ignored."""
+def _table(logits: Tensor, mask: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Return the logits and the mask of tokens for `softmax`; those of ignored rows are 0, so that no NaN enters."""
     if mask.ndim == logits.ndim:
-        logits = softmax.masked(logits, mask)
-    else:
-        rows = mask if rows is None else mask & rows
-    top = logits.detach().amax(-1, keepdim=True)
-    # A row of only -inf stays in the table. A mask computed from floats would be recomputed for every 16 tokens: C++
-    # assumes that writing the gradient in between may change them.
-    is_valid = top != -math.inf
-    if rows is not None:
-        logits, is_valid = torch.where(rows[..., None], logits, 0.0), is_valid & rows[..., None]
-    return _Rows(full(logits), full(torch.where(is_valid, top, 0.0)), is_valid.squeeze(-1))
-
-
-def _total(weights: Tensor, is_valid: Tensor) -> Tensor:
-    """Return the sums of the weights exp(logits - top), which are at least 1, and 1 in a row that is not valid.
-
-    A sum of floats has an error of some ulp of 1, one of doubles has none. Compiled code adds up doubles in a fifth of
-    the speed.
-    """
-    dtype = weights.dtype if torch.compiler.is_compiling() else torch.float64
-    return torch.where(is_valid, weights.sum(-1, dtype=dtype), 1.0)
+        return full(logits if rows is None else torch.where(rows[..., None], logits, 0.0)), mask
+    rows = mask if rows is None else mask & rows
+    return full(torch.where(rows[..., None], logits, 0.0)), None
 
 
 def _log_prob_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
-    """Return the log-probs of tokens ``(*B, S)``, -inf for those that do not exist; at -1 the result is not used."""
-    rows = _rows(logits, mask, (value != -1).any(-1))
-    return _scores(rows, value, _total(torch.exp(rows.logits - rows.top), rows.is_valid))
+    """Return the log-probs of tokens ``(*B, S)``; at -1 the result is not used."""
+    table = _table(logits, mask, (value != -1).any(-1))
+    return _last(softmax.log_prob(*table, _first(value)), value)
 
 
 def _entropy_of(logits: Tensor, mask: Tensor) -> Tensor:
-    rows = _rows(logits, mask)
-    weights = torch.exp(rows.logits - rows.top)
-    return _entropy(rows, weights, _total(weights, rows.is_valid))
+    return where_counted(position_mask(logits, mask), softmax.entropy(*_table(logits, mask)), 0.0)
 
 
 def _log_prob_and_entropy_of(logits: Tensor, mask: Tensor, value: Tensor) -> Tensor:
     """Return the log-probs of tokens ``(*B, S)`` and the entropy, as ``(*B, S + 1)``."""
-    rows = _rows(logits, mask)
-    weights = torch.exp(rows.logits - rows.top)
-    total = _total(weights, rows.is_valid)
-    return torch.cat([_scores(rows, value, total), _entropy(rows, weights, total)[..., None]], -1)
+    scores, entropies = softmax.log_prob_and_entropy(*_table(logits, mask), _first(value))
+    entropies = where_counted(position_mask(logits, mask), entropies, 0.0)
+    return torch.cat([_last(scores, value), entropies[..., None]], -1)
 
 
-def _scores(rows: _Rows, value: Tensor, total: Tensor) -> Tensor:
-    exists = (value >= 0) & (value < rows.logits.shape[-1])
-    token = torch.where(exists, value, 0)
-    if value.shape[-1] == 1:  # compiled this takes two passes over the logits, and one over their gradient
-        is_token = vectorized.positions(rows.logits) == token.to(torch.float32)
-        picked = vectorized.entry_at(rows.logits, token, is_token)
-    else:
-        picked = rows.logits.gather(-1, token)
-    scores = ((picked - rows.top) - torch.log1p(total - 1)[..., None]).to(picked.dtype)
-    is_scored = (exists | scores.isnan()) & rows.is_valid[..., None] & (picked != -math.inf)
-    return torch.where(is_scored, scores, -math.inf)
+def _first(value: Tensor) -> Tensor:
+    """Return ``(*B, S)`` as ``(S, *B)``, or ``(*B)`` for a single sample: then `softmax` needs no copy."""
+    return value.squeeze(-1) if value.shape[-1] == 1 else value.movedim(-1, 0)
 
 
-def _entropy(rows: _Rows, weights: Tensor, total: Tensor) -> Tensor:
-    shifted = torch.where(rows.logits == -math.inf, 0.0, rows.logits - rows.top)
-    mean = (weights * shifted).sum(-1, dtype=total.dtype) / total
-    return torch.where(rows.is_valid, torch.log1p(total - 1) - mean, 0.0).to(weights.dtype)
+def _last(scores: Tensor, value: Tensor) -> Tensor:
+    return scores[..., None] if value.shape[-1] == 1 else scores.movedim(0, -1)
 
 
 # --------------------------------------------------------------------------------------------------- masks and dtypes

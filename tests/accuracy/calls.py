@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from functional_dists import masked_categorical, normal, ordinal, tanh_normal, truncated_normal
+from functional_dists import llm_masked_categorical, masked_categorical, normal, ordinal, tanh_normal, truncated_normal
 
 from . import reference
 
@@ -116,6 +116,8 @@ CALLS: dict[str, Call] = {
     "masked_categorical.entropy": of_tables(masked_categorical.entropy),
     "masked_categorical.kl_same_mask": masked_divergence,
     "masked_categorical.kl_wider_mask": masked_divergence,
+    "llm_masked_categorical.log_prob": of_tables(llm_masked_categorical.log_prob),
+    "llm_masked_categorical.entropy": of_tables(llm_masked_categorical.entropy),
     "ordinal.log_prob": of_scores(ordinal.log_prob),
     "ordinal.entropy": of_scores(ordinal.entropy),
 }

@@ -49,6 +49,8 @@ PUBLISHED: Goals = {
     "masked_categorical.entropy": (Goal(0.89, 27), Goal(1.2, 2e2)),
     "masked_categorical.kl_same_mask": (Goal(16, 61), Goal(11, 5e2)),
     "masked_categorical.kl_wider_mask": (Goal(9.5, 58), Goal(24, 5e2)),
+    "llm_masked_categorical.log_prob": (Goal(0.94, 11), Goal(1, 6.9)),  # those of a masked categorical
+    "llm_masked_categorical.entropy": (Goal(0.89, 27), Goal(1.2, 2e2)),
     "ordinal.log_prob": (Goal(1.2, 23), Goal(1.7, 28)),
     "ordinal.entropy": (Goal(0.95, 1.9), Goal(0.86, 2.5)),
 }

@@ -380,6 +380,8 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     "masked_categorical.entropy": masked_logits,
     "masked_categorical.kl_same_mask": masked_pairs,
     "masked_categorical.kl_wider_mask": masked_pairs_wider,
+    "llm_masked_categorical.log_prob": masked_values,
+    "llm_masked_categorical.entropy": masked_logits,
     "ordinal.log_prob": ordinal_values,
     "ordinal.entropy": ordinal_scores,
 }

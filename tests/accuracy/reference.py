@@ -548,6 +548,8 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     "masked_categorical.entropy": (MASKED, categorical_entropy),
     "masked_categorical.kl_same_mask": (MASKED_PAIR, categorical_kl),
     "masked_categorical.kl_wider_mask": (MASKED_PAIR, categorical_kl),
+    "llm_masked_categorical.log_prob": ((*MASKED, "at"), categorical_log_prob),
+    "llm_masked_categorical.entropy": (MASKED, categorical_entropy),
     "ordinal.log_prob": ((*table_of("scores"), "at"), ordinal_log_prob),
     "ordinal.entropy": (table_of("scores"), ordinal_entropy),
 }
