@@ -8,7 +8,7 @@ With `softcap` c the logits are c tanh(logits / c); then they are divided by the
 Their sample and mode are `ignore_index`; their log-prob, entropy and KL are 0. The log-prob of `ignore_index` is 0.
 A row whose tokens are all excluded is invalid, but does not affect other rows, as in `categorical`.
 
-Memory: beside inputs, results and gradients there is one tile of 512 rows and 512 tokens, in the forward and in the
+Memory: beside inputs, results and gradients there is one tile of 512 rows and 1024 tokens, in the forward and in the
 backward pass, in eager code, in `torch.func.grad` and in compiled code. Each backward pass multiplies the tiles again.
 Half precision is computed in float32, a tile of weights at a time. `kl` holds a few tiles in float64. Second
 derivatives and forward mode use the whole table.

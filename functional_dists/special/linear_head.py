@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ROWS, TOKENS = 512, 512  # 1 MiB of float32, which stays in the cache
+ROWS, TOKENS = 512, 1024  # 2 MiB of float32: smaller products are slower, larger tiles leave the cache
 ROWS_ELSEWHERE, TOKENS_ELSEWHERE = 4096, 4096  # on other devices kernel launches decide the cost
 UNIT = 16  # with fewer rows the libraries choose other kernels, which round differently
 
@@ -52,11 +52,13 @@ def logits(head: Head, counted: Tensor | None = None) -> Tensor:
         temperature = torch.where(counted, temperature, 1.0) if temperature.numel() else temperature
     dtype = head.dtype
     tensors = (t.to(dtype) for t in (hidden, head.weight, head.bias, temperature))
-    return _finished(_product(*(next(tensors) for _ in range(3))), next(tensors), head.softcap)[0]
-
-
-def _product(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.addmm(bias, hidden, weight.t())
+    hidden, weight, bias, temperature = tensors
+    table = torch.addmm(bias, hidden, weight.t())
+    is_excluded = table == -math.inf  # where the derivative by the temperature would be 0 times infinity
+    result, _ = _finished(
+        torch.where(is_excluded, 0.0, table) if head.softcap == 0 else table, temperature, head.softcap
+    )
+    return torch.where(is_excluded, -math.inf, result) if head.softcap == 0 else result
 
 
 def _finished(table: Tensor, temperature: Tensor, softcap: float) -> tuple[Tensor, Tensor | None]:
@@ -129,11 +131,18 @@ def tokens_of_tile(head: Head) -> int:
     return TOKENS if head.weight.is_cpu else TOKENS_ELSEWHERE
 
 
-def tile_of(head: Head, rows: Rows, tokens: slice) -> Tile:
-    """Return a tile."""
-    dtype = head.dtype
-    weight = head.weight[tokens].to(dtype)
-    table = _product(rows.hidden, weight, head.bias[tokens].to(dtype))
+def room_of(head: Head) -> Tensor:
+    """Return memory for the products of tiles: to ask the system for a new megabyte takes as long as to fill it."""
+    rows = ROWS if head.hidden.is_cpu else ROWS_ELSEWHERE
+    size = min(rows, head.hidden.shape[0] + UNIT) * min(tokens_of_tile(head), head.weight.shape[0])
+    return torch.empty(size, dtype=head.dtype, device=head.hidden.device)
+
+
+def tile_of(head: Head, rows: Rows, tokens: slice, room: Tensor) -> Tile:
+    """Return a tile, whose logits may lie in the memory `room`."""
+    weight = head.weight[tokens].to(head.dtype)
+    table = room[: rows.hidden.shape[0] * weight.shape[0]].view(-1, weight.shape[0])
+    torch.addmm(head.bias[tokens].to(head.dtype), rows.hidden, weight.t(), out=table)
     return Tile(tokens, weight, *_finished(table, rows.temperature, head.softcap))
 
 

@@ -23,6 +23,7 @@ from functional_dists.special.linear_head import (
     lanes,
     logits,
     new_slopes,
+    room_of,
     row_blocks,
     tile_of,
     token_ranges,
@@ -167,12 +168,12 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
     """Return the divergences of all rows in float64."""
     *tensors, p_softcap, q_softcap = arguments
     p, q = _heads(tensors, (p_softcap, q_softcap))
-    counted, normalisers = tensors[8], tensors[9:]
+    counted, normalisers, rooms = tensors[8], tensors[9:], (room_of(p), room_of(q))
     divergence = torch.zeros(p.hidden.shape[:1], dtype=torch.float64, device=p.hidden.device)
     for p_rows, q_rows in zip(row_blocks(p, counted), row_blocks(q, counted), strict=True):
         total = torch.zeros(p_rows.hidden.shape[:1], dtype=torch.float64, device=divergence.device)
         for tokens in token_ranges(p):
-            tiles = tile_of(p, p_rows, tokens), tile_of(q, q_rows, tokens)
+            tiles = tile_of(p, p_rows, tokens, rooms[0]), tile_of(q, q_rows, tokens, rooms[1])
             ratio, of_p, of_q, both, in_q = _ratios(*tiles, p_rows, q_rows, normalisers)
             is_near = ratio.abs() < 1
             near = of_p * expm1_minus(-torch.where(is_near, ratio, 0.0))
@@ -188,14 +189,14 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
 def _slopes_by_tiles(*arguments: Any) -> tuple[Tensor, ...]:
     *tensors, slope, p_softcap, q_softcap, needed = arguments
     p, q = _heads(tensors, (p_softcap, q_softcap))
-    counted, divergence, normalisers = tensors[8], tensors[9], tensors[10:]
+    counted, divergence, normalisers, rooms = tensors[8], tensors[9], tensors[10:], (room_of(p), room_of(q))
     results = (*new_slopes(p, needed[:4]), *new_slopes(q, needed[4:]))
     is_flat = ~(has_support(normalisers[0]) & has_support(normalisers[2])) | (divergence == torch.inf)
     slope = torch.where(is_flat, 0.0, slope.double())
     divergence = torch.where(is_flat, 0.0, divergence)
     for tokens in token_ranges(p):
         for p_rows, q_rows in zip(row_blocks(p, counted), row_blocks(q, counted), strict=True):
-            tiles = tile_of(p, p_rows, tokens), tile_of(q, q_rows, tokens)
+            tiles = tile_of(p, p_rows, tokens, rooms[0]), tile_of(q, q_rows, tokens, rooms[1])
             ratio, of_p, of_q, both, in_q = _ratios(*tiles, p_rows, q_rows, normalisers)
             factor = p_rows.padded(slope)[:, None]
             by_p = torch.where(both, factor * of_p * (ratio - p_rows.padded(divergence)[:, None]), 0.0)

@@ -25,6 +25,7 @@ from functional_dists.special.linear_head import (
     logits,
     new_slopes,
     new_terms,
+    room_of,
     row_blocks,
     tile_of,
     token_ranges,
@@ -186,13 +187,13 @@ def _terms_by_tiles(
 ) -> tuple[Tensor, ...]:
     """Return the `Terms` of all rows and the logits of `value`, -inf for tokens that do not exist."""
     head = Head(hidden, weight, bias, temperature, softcap)
-    results = _new_terms(head, value)
+    results, room = _new_terms(head, value), room_of(head)
     for rows in row_blocks(head, counted):
         tokens = rows.padded(value, -1)
         logit = torch.full(tokens.shape, -torch.inf, dtype=head.dtype, device=hidden.device)
         total = new_terms(len(rows.hidden), logit)
         for of_tile in token_ranges(head):
-            table = tile_of(head, rows, of_tile).logits
+            table = tile_of(head, rows, of_tile, room).logits
             add_terms(table, of_tile.start, *total)
             if not tokens.numel():
                 continue
@@ -240,7 +241,7 @@ def _slopes_by_tiles(
     slope at the maximum is computed apart, from the rest, since 1 - p cancels there.
     """
     head = Head(hidden, weight, bias, temperature, softcap)
-    results = new_slopes(head, needed)
+    results, room = new_slopes(head, needed), room_of(head)
     by_log_prob = torch.where(log_prob == -torch.inf, 0.0, by_log_prob).double()
     by_total, by_top = by_log_prob.sum(-1), torch.where(value == index[:, None], by_log_prob, 0.0).sum(-1)
     scale = has_support(maximum) / (1 + rest)
@@ -251,7 +252,7 @@ def _slopes_by_tiles(
     by_other = torch.where(value == index[:, None], 0.0, by_log_prob).to(head.dtype)
     for of_tile in token_ranges(head):
         for rows in row_blocks(head, counted):
-            tile = tile_of(head, rows, of_tile)
+            tile = tile_of(head, rows, of_tile, room)
             slope = tile.logits.clone() if needed[3] else tile.logits
             weigh(slope, rows.padded(maximum), rows.padded(constant), rows.padded(factor))
             place, is_inside = _places(rows.padded(value, -1), of_tile)
