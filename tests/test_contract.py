@@ -36,7 +36,17 @@ from tests.families import (
 BATCH = (2,)
 SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob", "rsample_and_log_prob")
 SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
-OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol")  # options of single families
+OWN = (
+    "gradient",
+    "temperature",
+    "padding_value",
+    "ignore_index",
+    "atol",
+    "rtol",
+    "softcap",
+    "mask",
+    "dtype",
+)  # options of single families
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 # The tests of transformations know no shapes, so that they also run over the families with other examples.
 TRANSFORMED = [*VERBS, *COMBINED_VERBS]
@@ -95,7 +105,7 @@ def assert_same(got: Any, wanted: Any, **tolerance: float) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- signatures
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+@pytest.mark.parametrize(("name", "verb"), [*VERBS, *((name, verb) for name, verb in COMBINED_VERBS if name in SHARED)])
 def test_signature(name: str, verb: str) -> None:
     row = BY_NAME[name]
     signature = inspect.signature(verbs(row.family)[verb])
@@ -111,7 +121,16 @@ def test_signature(name: str, verb: str) -> None:
         "log_prob_pretanh": [*fields, "pre"],
     }.get(verb)
     if expected is None:
-        scores = verb in ("log_prob", "log_prob_relaxed", "cdf", "log_cdf", "survival", "log_survival", "icdf")
+        scores = verb in (
+            "log_prob",
+            "log_prob_and_entropy",
+            "log_prob_relaxed",
+            "cdf",
+            "log_cdf",
+            "survival",
+            "log_survival",
+            "icdf",
+        )
         expected = ["key"] * ("sample" in verb) + fields + ["value"] * scores
     assert positional == expected
     assert len(positional) + len(options) == len(signature.parameters)

@@ -163,7 +163,7 @@ def test_ignored_rows_may_hold_anything_and_cost_nothing(monkeypatch: pytest.Mon
     product = linear_head.tile_of
     monkeypatch.setattr(
         "functional_dists.special.linear_score.tile_of",
-        lambda head, rows_of, *rest: rows.append(rows_of.count) or product(head, rows_of, *rest),
+        lambda head, rows_of, *rest: rows.append(rows_of.size) or product(head, rows_of, *rest),
     )
     for function in (family.log_prob, torch.compile(family.log_prob, fullgraph=True, backend="aot_eager")):
         rows.clear()

@@ -137,7 +137,8 @@ def main() -> None:
     rows, size, count = shape
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32\n")
     print(
-        f"Peak memory in MB at {shape}; logits {4e-6 * rows * count:.0f}, gradients {4e-6 * size * (rows + count):.0f}\n"
+        f"Peak memory in MB at {shape}; logits {4e-6 * rows * count:.0f}, "
+        f"gradients {4e-6 * size * (rows + count):.0f}\n"
     )
     print("| | forward | backward | func.grad |\n|---|---|---|---|")
     for call in arguments.calls:

@@ -237,8 +237,8 @@ def kl(
 
     The options hold for both. Hidden sizes may differ, as for a teacher.
 
-    >>> p, q = Params(torch.zeros(8), torch.zeros(2, 8)), Params(torch.zeros(1), torch.zeros(2, 1), torch.tensor([0, 1.0]))
-    >>> kl(p, q)
+    >>> teacher = Params(torch.zeros(1), torch.zeros(2, 1), torch.tensor([0.0, 1.0]))
+    >>> kl(Params(torch.zeros(8), torch.zeros(2, 8)), teacher)
     tensor(0.1201)
     """
     of_p, of_q = (_Rows("kl", params, temperature, softcap, mask) for params in (p, q))
@@ -262,7 +262,7 @@ def mode(
     tensor(1)
     """
     rows = _Rows("mode", Params(hidden, weight, bias), temperature, softcap, mask)
-    token = linear_score.terms(rows.head, rows.counted()).index
+    token = linear_score.terms(rows.head, rows.counted()).argmax
     return rows.where_counted(token.reshape(rows.batch), ignore_index)
 
 

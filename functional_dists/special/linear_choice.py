@@ -64,8 +64,8 @@ def _choose_by_tiles(
         block = first_above(sums, target)
         below = functional.pad(sums, (1, 0)).gather(-1, block.T).T
         token = torch.zeros_like(block)
-        for number in block[:, : rows.count].unique().tolist():
-            hits = (block[:, : rows.count] == number).any(0).nonzero().squeeze(1)
+        for number in block[:, : rows.size].unique().tolist():
+            hits = (block[:, : rows.size] == number).any(0).nonzero().squeeze(1)
             part = _part(rows, hits)
             inside = _integers(head, part, ranges[number], functional.pad(largest[hits], (0, part.padding)), room)
             cumulative = inside[: hits.shape[0]].cumsum(-1, dtype=torch.float64)
@@ -73,7 +73,7 @@ def _choose_by_tiles(
             wanted = torch.minimum((target - below)[:, hits], cumulative[:, -1] - 1)
             found = first_above(cumulative, wanted) + ranges[number].start
             token[:, hits] = torch.where(block[:, hits] == number, found, token[:, hits])
-        chosen[rows.index] = token.T[: rows.count]
+        chosen[rows.chosen] = token.T[: rows.size]
     return chosen
 
 

@@ -39,6 +39,12 @@ class Head(NamedTuple):
         return result
 
 
+def head_of(tensors: Sequence[Any], softcap: float) -> Head:
+    """Return the head of four tensors and a soft cap."""
+    hidden, weight, bias, temperature = tensors
+    return Head(hidden, weight, bias, temperature, softcap)
+
+
 def logits(head: Head, counted: Tensor | None = None) -> Tensor:
     """Return the whole table ``(N, V)``; a row that is not counted is that of zeros.
 
@@ -76,19 +82,19 @@ def _finished(table: Tensor, temperature: Tensor, softcap: float) -> tuple[Tenso
 class Rows(NamedTuple):
     """A block of rows of a head."""
 
-    index: slice | Tensor  # where they stand among all rows
-    count: int
-    hidden: Tensor  # (count and padding, H), in the dtype of the computation
+    chosen: slice | Tensor  # where they stand among all rows
+    size: int
+    hidden: Tensor  # (size and padding, H), in the dtype of the computation
     temperature: Tensor
 
     @property
     def padding(self) -> int:
         """The number of rows of zeros at the end."""
-        return self.hidden.shape[0] - self.count
+        return self.hidden.shape[0] - self.size
 
     def padded(self, table: Tensor, value: float = 0.0) -> Tensor:
         """Return the block's entries of a table of all rows, with the padding."""
-        entries, padding = table[self.index], self.padding
+        entries, padding = table[self.chosen], self.padding
         return functional.pad(entries, (*[0, 0] * (table.ndim - 1), 0, padding), value=value) if padding else entries
 
 
@@ -163,15 +169,15 @@ def add_slopes(
     """
     if needed[3]:
         shifted = lifted(tile.logits - rows.padded(maximum)[:, None])
-        slopes[3][rows.index] -= (slope * shifted).sum(-1)[: rows.count] / rows.temperature[: rows.count]
+        slopes[3][rows.chosen] -= (slope * shifted).sum(-1)[: rows.size] / rows.temperature[: rows.size]
     if rows.temperature.numel():
         slope = slope / rows.temperature[:, None]
     if tile.tanh is not None:
         slope = slope * (1 - tile.tanh) * (1 + tile.tanh)
-    if needed[0] and isinstance(rows.index, slice):
-        slopes[0][rows.index].addmm_(slope[: rows.count], tile.weight)
-    elif needed[0]:
-        slopes[0].index_add_(0, rows.index, slope[: rows.count] @ tile.weight)
+    if needed[0] and isinstance(rows.chosen, slice):
+        slopes[0][rows.chosen].addmm_(slope[: rows.size], tile.weight)
+    elif needed[0] and isinstance(rows.chosen, Tensor):
+        slopes[0].index_add_(0, rows.chosen, slope[: rows.size] @ tile.weight)
     if needed[1]:
         slopes[1][tile.tokens].addmm_(slope.t(), rows.hidden)
     if needed[2]:
@@ -188,7 +194,7 @@ class Terms(NamedTuple):
     """The terms of a softmax of each row, relative to its largest logit."""
 
     maximum: Tensor  # the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
-    index: Tensor  # its first position
+    argmax: Tensor  # its first position
     rest: Tensor  # the sum of exp(logit - maximum) of the others, float64
     tilt: Tensor  # the sum of exp(logit - maximum) (logit - maximum), float64
 
@@ -196,7 +202,7 @@ class Terms(NamedTuple):
 def terms_of_tile(table: Tensor, first: int) -> Terms:
     """Return the terms of a tile whose first token is `first`.
 
-    >>> terms_of_tile(torch.tensor([[1.0, 3.0]]), 512).index
+    >>> terms_of_tile(torch.tensor([[1.0, 3.0]]), 512).argmax
     tensor([513])
     """
     top, index = table.max(-1)
@@ -217,7 +223,7 @@ def joined(before: Terms, after: Terms) -> Terms:
     shift = low.maximum.double() - high.maximum
     factor = shift.exp()
     total = low.rest + has_support(low.maximum)  # the maximum of the lower part is one of the others now
-    return Terms(high.maximum, high.index, high.rest + factor * total, high.tilt + factor * (low.tilt + total * shift))
+    return Terms(high.maximum, high.argmax, high.rest + factor * total, high.tilt + factor * (low.tilt + total * shift))
 
 
 def has_support(maximum: Tensor) -> Tensor:
@@ -225,7 +231,7 @@ def has_support(maximum: Tensor) -> Tensor:
     return maximum != torch.finfo(maximum.dtype).min
 
 
-# --- The operations on a tile, for which `kernels` has others -----------------------------------------------------------
+# --- The operations on a tile, for which `kernels` has others --------------------------------------------------------
 def new_terms(count: int, like: Tensor) -> Terms:
     """Return the terms of rows without support."""
     maximum = torch.full((count,), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)

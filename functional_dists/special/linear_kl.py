@@ -20,6 +20,7 @@ from functional_dists.special.linear_head import (
     Tile,
     add_slopes,
     has_support,
+    head_of,
     lanes,
     logits,
     new_slopes,
@@ -69,7 +70,7 @@ _prepare_compiler._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _heads(arguments: Any, softcaps: Any) -> tuple[Head, Head]:
-    return Head(*arguments[:4], softcaps[0]), Head(*arguments[4:8], softcaps[1])
+    return head_of(arguments[:4], softcaps[0]), head_of(arguments[4:8], softcaps[1])
 
 
 class _Divergence(torch.autograd.Function):
@@ -128,7 +129,7 @@ class _Slopes(torch.autograd.Function):
             gradients = _slopes_of_tables((*moving[:8], inputs[8]), ctx.softcaps, moving[8])
             return tuple(g for g, is_needed in zip(gradients, ctx.needed, strict=True) if is_needed)
 
-        _, pull = torch.func.vjp(function, *inputs[:8], slope)
+        pull = torch.func.vjp(function, *inputs[:8], slope)[1]
         results = pull(tuple(s for s, is_needed in zip(slopes, ctx.needed, strict=True) if is_needed))
         return (*results[:8], *[None] * 6, results[8], None, None, None)
 
@@ -181,7 +182,7 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
             outside = torch.where(in_q & ~both, of_q, 0.0)
             is_missed = ~both & (of_p > 0)
             total += (inside + outside).sum(-1) + torch.where(is_missed.any(-1), torch.inf, 0.0)
-        divergence[p_rows.index] = total[: p_rows.count]
+        divergence[p_rows.chosen] = total[: p_rows.size]
     is_defined = has_support(normalisers[0]) & has_support(normalisers[2])
     return torch.where(is_defined, divergence, 0.0) + 0.0 * (normalisers[1] + normalisers[3])  # NaN beside a NaN
 
