@@ -632,7 +632,8 @@ VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t coun
         if (at >= 0) of_row[at] = top;
         rest[row] += weights;
         tilt[row] += tilts;
-        if (isnan(rest[row])) { /* a NaN, +inf, or either in an earlier tile */
+        if (top == INFINITY) rest[row] = tilt[row] = NAN;
+        if (isnan(rest[row])) { /* here or in an earlier tile */
             const Py_ssize_t nan = first_nan(of_row, count);
             if (!isnan(maximum[row]) && nan < count) index[row] = first + nan;
             maximum[row] = NAN;

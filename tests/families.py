@@ -127,8 +127,13 @@ BY_NAME = {row.name: row for row in (*FAMILIES, *COMBINED)}
 
 # A second set of parameters for the verbs of two distributions; what is missing is shared.
 _OTHER: dict[str, tuple[Any, ...]] = {
-    **{"loc": (0.1, -0.7, 1.5), "scale": (0.7, 1.1, 0.6), "logits": (0.5, -0.2, -0.4), "scores": (0.1, 0.6, -0.3)},
-    **{"hidden": (-0.4, 0.6), "weight": ((0.1, -0.6), (0.9, 0.2), (-0.3, 0.7)), "bias": (-0.2, 0.4, 0.0)},
+    "loc": (0.1, -0.7, 1.5),
+    "scale": (0.7, 1.1, 0.6),
+    "logits": (0.5, -0.2, -0.4),
+    "scores": (0.1, 0.6, -0.3),
+    "hidden": (-0.4, 0.6),
+    "weight": ((0.1, -0.6), (0.9, 0.2), (-0.3, 0.7)),
+    "bias": (-0.2, 0.4, 0.0),
 }
 # Where the bounds are a part of the divergence: it is infinite on one side of equal ones.
 _WIDER = {key: {"low": (-1.5, -2.5, -0.5), "high": (1.5, 3.5, 1.0)} for key in ("tanh_normal", "truncated_normal")}

@@ -36,7 +36,8 @@ from tests.families import (
 BATCH = (2,)
 SUMMED = ("log_prob", "log_prob_pretanh", "entropy", "kl", "sample_and_log_prob", "rsample_and_log_prob")
 SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name not in DISCRETE]
-OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol")  # options of single families
+# Options of single families.
+OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol", "softcap", "mask", "support")
 LOG_PROBS = ("log_prob", "entropy", "kl", "normalized_logits", "log_cdf", "log_survival")
 OF_LOG_PROBS = [(n, v) for n, v in VERBS if n in DISCRETE and (v.startswith(LOG_PROBS) or v in SUMMED)]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
@@ -97,7 +98,7 @@ def assert_same(got: Any, wanted: Any, **tolerance: float) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- signatures
-@pytest.mark.parametrize(("name", "verb"), VERBS)
+@pytest.mark.parametrize(("name", "verb"), [*VERBS, *((name, verb) for name, verb in COMBINED_VERBS if name in SHARED)])
 def test_signature(name: str, verb: str) -> None:
     row = BY_NAME[name]
     signature = inspect.signature(verbs(row.family)[verb])

@@ -136,12 +136,17 @@ def main() -> None:
         return
     rows, size, count = shape
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32\n")
-    print(f"Peak memory in MB at {shape}; logits {4e-6 * rows * count:.0f}, gradients {4e-6 * size * (rows + count):.0f}\n")
+    print(
+        f"Peak memory in MB at {shape}; logits {4e-6 * rows * count:.0f}, "
+        f"gradients {4e-6 * size * (rows + count):.0f}\n"
+    )
     print("| | forward | backward | func.grad |\n|---|---|---|---|")
     for call in arguments.calls:
         cells = []
         for direction in ("forward", "backward", "func.grad"):
-            if direction != "forward" and (call == "sample" or (call, direction) == ("linear_cross_entropy", "func.grad")):
+            if direction != "forward" and (
+                call == "sample" or (call, direction) == ("linear_cross_entropy", "func.grad")
+            ):
                 cells.append("")
                 continue
             options = ["--one", call, direction, "--shape", *map(str, shape)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.families import FAMILIES
+from tests.families import BY_NAME
 
 _LOGITS = [[0.0, 1.0, 2.0, 1.5, 0.5, -1.0], [1.5, 0.5, -0.5, 0.0, 1.0, 1.5]]
 _MASK = [[True, True, True, False, True, True], [True, False, True, True, False, True]]
@@ -29,5 +29,5 @@ _EXAMPLES["one_hot_ordinal"] = _EXAMPLES["ordinal"]
 
 def example_of(name: str) -> dict[str, Any]:
     """Return the parameters of an example by name, as numbers and lists of them."""
-    rows = {row.name: {key: list(numbers) for key, numbers in row.parameters.items()} for row in FAMILIES}
+    rows = {row.name: {key: list(numbers) for key, numbers in row.parameters.items()} for row in BY_NAME.values()}
     return _EXAMPLES.get(name) or rows[name]

@@ -8,7 +8,7 @@ With `softcap` c the logits are c tanh(logits / c); then they are divided by the
 Their sample and mode are `ignore_index`; their log-prob, entropy and KL are 0. The log-prob of `ignore_index` is 0.
 A row whose tokens are all excluded is invalid, but does not affect other rows, as in `categorical`.
 
-Memory: beside inputs, results and gradients there is one tile of 512 rows and 512 tokens, in the forward and in the
+Memory: beside inputs, results and gradients there is one tile of 512 rows and 1024 tokens, in the forward and in the
 backward pass, in eager code, in `torch.func.grad` and in compiled code. Each backward pass multiplies the tiles again.
 Half precision is computed in float32, a tile of weights at a time. `kl` holds a few tiles in float64. Second
 derivatives and forward mode use the whole table.
@@ -237,8 +237,8 @@ def kl(
 
     The options hold for both. Hidden sizes may differ, as for a teacher.
 
-    >>> p, q = Params(torch.zeros(8), torch.zeros(2, 8)), Params(torch.zeros(1), torch.zeros(2, 1), torch.tensor([0, 1.0]))
-    >>> kl(p, q)
+    >>> teacher = Params(torch.zeros(1), torch.zeros(2, 1), torch.tensor([0.0, 1.0]))
+    >>> kl(Params(torch.zeros(8), torch.zeros(2, 8)), teacher)
     tensor(0.1201)
     """
     of_p, of_q = (_Rows("kl", params, temperature, softcap, mask) for params in (p, q))
@@ -262,7 +262,7 @@ def mode(
     tensor(1)
     """
     rows = _Rows("mode", Params(hidden, weight, bias), temperature, softcap, mask)
-    token = linear_score.terms(rows.head, rows.counted()).index
+    token = linear_score.terms(rows.head, rows.counted()).argmax
     return rows.where_counted(token.reshape(rows.batch), ignore_index)
 
 

@@ -16,8 +16,9 @@ def _add_terms(logits: Tensor, first: int, maximum: Tensor, index: Tensor, rest:
         linear_head.add_terms_by_tensors(logits, first, maximum, index, rest, tilt)
         return
     assert extension.kernels is not None
-    addresses = (t.data_ptr() for t in (maximum, index, rest, tilt))
-    extension.kernels.add_terms(logits.data_ptr(), *logits.shape, first, *addresses)
+    rows, count = logits.shape
+    results = (maximum.data_ptr(), index.data_ptr(), rest.data_ptr(), tilt.data_ptr())
+    extension.kernels.add_terms(logits.data_ptr(), rows, count, first, *results)
 
 
 def _weigh(logits: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) -> None:
@@ -25,8 +26,8 @@ def _weigh(logits: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) ->
         linear_head.weigh_by_tensors(logits, maximum, constant, factor)
         return
     assert extension.kernels is not None
-    addresses = (t.data_ptr() for t in (maximum, constant, factor))
-    extension.kernels.tile_slopes(logits.data_ptr(), *logits.shape, *addresses)
+    (rows, count), coefficients = logits.shape, (maximum.data_ptr(), constant.data_ptr(), factor.data_ptr())
+    extension.kernels.tile_slopes(logits.data_ptr(), rows, count, *coefficients)
 
 
 linear_head.library.impl("linear_add_terms", _add_terms, "CPU")

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from functional_dists.special import softmax
 from functional_dists.special.choice import first_above, integers_of
-from functional_dists.special.linear_head import UNIT, Head, Rows, lanes, row_blocks, tile_of, token_ranges
+from functional_dists.special.linear_head import UNIT, Head, Rows, lanes, room_of, row_blocks, tile_of, token_ranges
 from functional_dists.special.linear_score import terms
 
 
@@ -36,9 +36,9 @@ _library.define(
 )
 
 
-def _integers(head: Head, rows: Rows, tokens: slice, maximum: Tensor) -> Tensor:
+def _integers(head: Head, rows: Rows, tokens: slice, maximum: Tensor, room: Tensor) -> Tensor:
     """Return the integer weights of a tile."""
-    weights = softmax.relative_weights(tile_of(head, rows, tokens).logits, maximum[:, None])
+    weights = softmax.relative_weights(tile_of(head, rows, tokens, room).logits, maximum[:, None])
     return integers_of(weights, head.weight.shape[0])
 
 
@@ -54,26 +54,26 @@ def _choose_by_tiles(
 ) -> Tensor:
     head = Head(hidden, weight, bias, temperature, softcap)
     chosen = torch.zeros(uniform.shape, dtype=torch.int64, device=hidden.device)
-    ranges = list(token_ranges(head))
+    ranges, room = list(token_ranges(head)), room_of(head)
     for rows in row_blocks(head, counted):
         largest = rows.padded(maximum)
         sums = torch.stack(
-            [_integers(head, rows, tokens, largest).sum(-1, dtype=torch.float64) for tokens in ranges], -1
+            [_integers(head, rows, tokens, largest, room).sum(-1, dtype=torch.float64) for tokens in ranges], -1
         ).cumsum(-1)
         target = rows.padded(uniform).T * sums[:, -1]  # (S, rows)
         block = first_above(sums, target)
         below = functional.pad(sums, (1, 0)).gather(-1, block.T).T
         token = torch.zeros_like(block)
-        for number in block[:, : rows.count].unique().tolist():
-            hits = (block[:, : rows.count] == number).any(0).nonzero().squeeze(1)
+        for number in block[:, : rows.size].unique().tolist():
+            hits = (block[:, : rows.size] == number).any(0).nonzero().squeeze(1)
             part = _part(rows, hits)
-            inside = _integers(head, part, ranges[number], functional.pad(largest[hits], (0, part.padding)))
+            inside = _integers(head, part, ranges[number], functional.pad(largest[hits], (0, part.padding)), room)
             cumulative = inside[: hits.shape[0]].cumsum(-1, dtype=torch.float64)
             # Where products of other shapes round differently, the sum may have changed.
             wanted = torch.minimum((target - below)[:, hits], cumulative[:, -1] - 1)
             found = first_above(cumulative, wanted) + ranges[number].start
             token[:, hits] = torch.where(block[:, hits] == number, found, token[:, hits])
-        chosen[rows.index] = token.T[: rows.count]
+        chosen[rows.chosen] = token.T[: rows.size]
     return chosen
 
 

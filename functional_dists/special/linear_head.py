@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ROWS, TOKENS = 512, 512  # 1 MiB of float32, which stays in the cache
+ROWS, TOKENS = 512, 1024  # 2 MiB of float32: smaller products are slower, larger tiles leave the cache
 ROWS_ELSEWHERE, TOKENS_ELSEWHERE = 4096, 4096  # on other devices kernel launches decide the cost
 UNIT = 16  # with fewer rows the libraries choose other kernels, which round differently
 
@@ -39,6 +39,12 @@ class Head(NamedTuple):
         return result
 
 
+def head_of(tensors: Sequence[Any], softcap: float) -> Head:
+    """Return the head of four tensors and a soft cap."""
+    hidden, weight, bias, temperature = tensors
+    return Head(hidden, weight, bias, temperature, softcap)
+
+
 def logits(head: Head, counted: Tensor | None = None) -> Tensor:
     """Return the whole table ``(N, V)``; a row that is not counted is that of zeros.
 
@@ -52,11 +58,13 @@ def logits(head: Head, counted: Tensor | None = None) -> Tensor:
         temperature = torch.where(counted, temperature, 1.0) if temperature.numel() else temperature
     dtype = head.dtype
     tensors = (t.to(dtype) for t in (hidden, head.weight, head.bias, temperature))
-    return _finished(_product(*(next(tensors) for _ in range(3))), next(tensors), head.softcap)[0]
-
-
-def _product(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.addmm(bias, hidden, weight.t())
+    hidden, weight, bias, temperature = tensors
+    table = torch.addmm(bias, hidden, weight.t())
+    is_excluded = table == -math.inf  # where the derivative by the temperature would be 0 times infinity
+    result, _ = _finished(
+        torch.where(is_excluded, 0.0, table) if head.softcap == 0 else table, temperature, head.softcap
+    )
+    return torch.where(is_excluded, -math.inf, result) if head.softcap == 0 else result
 
 
 def _finished(table: Tensor, temperature: Tensor, softcap: float) -> tuple[Tensor, Tensor | None]:
@@ -74,19 +82,19 @@ def _finished(table: Tensor, temperature: Tensor, softcap: float) -> tuple[Tenso
 class Rows(NamedTuple):
     """A block of rows of a head."""
 
-    index: slice | Tensor  # where they stand among all rows
-    count: int
-    hidden: Tensor  # (count and padding, H), in the dtype of the computation
+    chosen: slice | Tensor  # where they stand among all rows
+    size: int
+    hidden: Tensor  # (size and padding, H), in the dtype of the computation
     temperature: Tensor
 
     @property
     def padding(self) -> int:
         """The number of rows of zeros at the end."""
-        return self.hidden.shape[0] - self.count
+        return self.hidden.shape[0] - self.size
 
     def padded(self, table: Tensor, value: float = 0.0) -> Tensor:
         """Return the block's entries of a table of all rows, with the padding."""
-        entries, padding = table[self.index], self.padding
+        entries, padding = table[self.chosen], self.padding
         return functional.pad(entries, (*[0, 0] * (table.ndim - 1), 0, padding), value=value) if padding else entries
 
 
@@ -129,11 +137,18 @@ def tokens_of_tile(head: Head) -> int:
     return TOKENS if head.weight.is_cpu else TOKENS_ELSEWHERE
 
 
-def tile_of(head: Head, rows: Rows, tokens: slice) -> Tile:
-    """Return a tile."""
-    dtype = head.dtype
-    weight = head.weight[tokens].to(dtype)
-    table = _product(rows.hidden, weight, head.bias[tokens].to(dtype))
+def room_of(head: Head) -> Tensor:
+    """Return memory for the products of tiles: to ask the system for a new megabyte takes as long as to fill it."""
+    rows = ROWS if head.hidden.is_cpu else ROWS_ELSEWHERE
+    size = min(rows, head.hidden.shape[0] + UNIT) * min(tokens_of_tile(head), head.weight.shape[0])
+    return torch.empty(size, dtype=head.dtype, device=head.hidden.device)
+
+
+def tile_of(head: Head, rows: Rows, tokens: slice, room: Tensor) -> Tile:
+    """Return a tile, whose logits may lie in the memory `room`."""
+    weight = head.weight[tokens].to(head.dtype)
+    table = room[: rows.hidden.shape[0] * weight.shape[0]].view(-1, weight.shape[0])
+    torch.addmm(head.bias[tokens].to(head.dtype), rows.hidden, weight.t(), out=table)
     return Tile(tokens, weight, *_finished(table, rows.temperature, head.softcap))
 
 
@@ -154,15 +169,15 @@ def add_slopes(
     """
     if needed[3]:
         shifted = lifted(tile.logits - rows.padded(maximum)[:, None])
-        slopes[3][rows.index] -= (slope * shifted).sum(-1)[: rows.count] / rows.temperature[: rows.count]
+        slopes[3][rows.chosen] -= (slope * shifted).sum(-1)[: rows.size] / rows.temperature[: rows.size]
     if rows.temperature.numel():
         slope = slope / rows.temperature[:, None]
     if tile.tanh is not None:
         slope = slope * (1 - tile.tanh) * (1 + tile.tanh)
-    if needed[0] and isinstance(rows.index, slice):
-        slopes[0][rows.index].addmm_(slope[: rows.count], tile.weight)
-    elif needed[0]:
-        slopes[0].index_add_(0, rows.index, slope[: rows.count] @ tile.weight)
+    if needed[0] and isinstance(rows.chosen, slice):
+        slopes[0][rows.chosen].addmm_(slope[: rows.size], tile.weight)
+    elif needed[0] and isinstance(rows.chosen, Tensor):
+        slopes[0].index_add_(0, rows.chosen, slope[: rows.size] @ tile.weight)
     if needed[1]:
         slopes[1][tile.tokens].addmm_(slope.t(), rows.hidden)
     if needed[2]:
@@ -179,7 +194,7 @@ class Terms(NamedTuple):
     """The terms of a softmax of each row, relative to its largest logit."""
 
     maximum: Tensor  # the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
-    index: Tensor  # its first position
+    argmax: Tensor  # its first position
     rest: Tensor  # the sum of exp(logit - maximum) of the others, float64
     tilt: Tensor  # the sum of exp(logit - maximum) (logit - maximum), float64
 
@@ -187,7 +202,7 @@ class Terms(NamedTuple):
 def terms_of_tile(table: Tensor, first: int) -> Terms:
     """Return the terms of a tile whose first token is `first`.
 
-    >>> terms_of_tile(torch.tensor([[1.0, 3.0]]), 512).index
+    >>> terms_of_tile(torch.tensor([[1.0, 3.0]]), 512).argmax
     tensor([513])
     """
     top, index = table.max(-1)
@@ -208,7 +223,7 @@ def joined(before: Terms, after: Terms) -> Terms:
     shift = low.maximum.double() - high.maximum
     factor = shift.exp()
     total = low.rest + has_support(low.maximum)  # the maximum of the lower part is one of the others now
-    return Terms(high.maximum, high.index, high.rest + factor * total, high.tilt + factor * (low.tilt + total * shift))
+    return Terms(high.maximum, high.argmax, high.rest + factor * total, high.tilt + factor * (low.tilt + total * shift))
 
 
 def has_support(maximum: Tensor) -> Tensor:
@@ -216,7 +231,7 @@ def has_support(maximum: Tensor) -> Tensor:
     return maximum != torch.finfo(maximum.dtype).min
 
 
-# --- The operations on a tile, for which `kernels` has others -----------------------------------------------------------
+# --- The operations on a tile, for which `kernels` has others --------------------------------------------------------
 def new_terms(count: int, like: Tensor) -> Terms:
     """Return the terms of rows without support."""
     maximum = torch.full((count,), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)

@@ -20,9 +20,11 @@ from functional_dists.special.linear_head import (
     Tile,
     add_slopes,
     has_support,
+    head_of,
     lanes,
     logits,
     new_slopes,
+    room_of,
     row_blocks,
     tile_of,
     token_ranges,
@@ -68,7 +70,7 @@ _prepare_compiler._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _heads(arguments: Any, softcaps: Any) -> tuple[Head, Head]:
-    return Head(*arguments[:4], softcaps[0]), Head(*arguments[4:8], softcaps[1])
+    return head_of(arguments[:4], softcaps[0]), head_of(arguments[4:8], softcaps[1])
 
 
 class _Divergence(torch.autograd.Function):
@@ -127,7 +129,7 @@ class _Slopes(torch.autograd.Function):
             gradients = _slopes_of_tables((*moving[:8], inputs[8]), ctx.softcaps, moving[8])
             return tuple(g for g, is_needed in zip(gradients, ctx.needed, strict=True) if is_needed)
 
-        _, pull = torch.func.vjp(function, *inputs[:8], slope)
+        pull = torch.func.vjp(function, *inputs[:8], slope)[1]
         results = pull(tuple(s for s, is_needed in zip(slopes, ctx.needed, strict=True) if is_needed))
         return (*results[:8], *[None] * 6, results[8], None, None, None)
 
@@ -167,12 +169,12 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
     """Return the divergences of all rows in float64."""
     *tensors, p_softcap, q_softcap = arguments
     p, q = _heads(tensors, (p_softcap, q_softcap))
-    counted, normalisers = tensors[8], tensors[9:]
+    counted, normalisers, rooms = tensors[8], tensors[9:], (room_of(p), room_of(q))
     divergence = torch.zeros(p.hidden.shape[:1], dtype=torch.float64, device=p.hidden.device)
     for p_rows, q_rows in zip(row_blocks(p, counted), row_blocks(q, counted), strict=True):
         total = torch.zeros(p_rows.hidden.shape[:1], dtype=torch.float64, device=divergence.device)
         for tokens in token_ranges(p):
-            tiles = tile_of(p, p_rows, tokens), tile_of(q, q_rows, tokens)
+            tiles = tile_of(p, p_rows, tokens, rooms[0]), tile_of(q, q_rows, tokens, rooms[1])
             ratio, of_p, of_q, both, in_q = _ratios(*tiles, p_rows, q_rows, normalisers)
             is_near = ratio.abs() < 1
             near = of_p * expm1_minus(-torch.where(is_near, ratio, 0.0))
@@ -180,7 +182,7 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
             outside = torch.where(in_q & ~both, of_q, 0.0)
             is_missed = ~both & (of_p > 0)
             total += (inside + outside).sum(-1) + torch.where(is_missed.any(-1), torch.inf, 0.0)
-        divergence[p_rows.index] = total[: p_rows.count]
+        divergence[p_rows.chosen] = total[: p_rows.size]
     is_defined = has_support(normalisers[0]) & has_support(normalisers[2])
     return torch.where(is_defined, divergence, 0.0) + 0.0 * (normalisers[1] + normalisers[3])  # NaN beside a NaN
 
@@ -188,14 +190,14 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
 def _slopes_by_tiles(*arguments: Any) -> tuple[Tensor, ...]:
     *tensors, slope, p_softcap, q_softcap, needed = arguments
     p, q = _heads(tensors, (p_softcap, q_softcap))
-    counted, divergence, normalisers = tensors[8], tensors[9], tensors[10:]
+    counted, divergence, normalisers, rooms = tensors[8], tensors[9], tensors[10:], (room_of(p), room_of(q))
     results = (*new_slopes(p, needed[:4]), *new_slopes(q, needed[4:]))
     is_flat = ~(has_support(normalisers[0]) & has_support(normalisers[2])) | (divergence == torch.inf)
     slope = torch.where(is_flat, 0.0, slope.double())
     divergence = torch.where(is_flat, 0.0, divergence)
     for tokens in token_ranges(p):
         for p_rows, q_rows in zip(row_blocks(p, counted), row_blocks(q, counted), strict=True):
-            tiles = tile_of(p, p_rows, tokens), tile_of(q, q_rows, tokens)
+            tiles = tile_of(p, p_rows, tokens, rooms[0]), tile_of(q, q_rows, tokens, rooms[1])
             ratio, of_p, of_q, both, in_q = _ratios(*tiles, p_rows, q_rows, normalisers)
             factor = p_rows.padded(slope)[:, None]
             by_p = torch.where(both, factor * of_p * (ratio - p_rows.padded(divergence)[:, None]), 0.0)

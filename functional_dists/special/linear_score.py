@@ -21,10 +21,12 @@ from functional_dists.special.linear_head import (
     add_slopes,
     add_terms,
     has_support,
+    head_of,
     lanes,
     logits,
     new_slopes,
     new_terms,
+    room_of,
     row_blocks,
     tile_of,
     token_ranges,
@@ -114,7 +116,7 @@ class _Score(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[:4]
         inputs, forward = saved[:6], saved[6:]
         if is_forward_mode():
-            results = _slopes_of_table(*inputs, ctx.softcap, needed, *slopes[:2])
+            results = _slopes_of_table(inputs[:4], inputs[4], inputs[5], ctx.softcap, slopes[:2])
         else:
             results = cast(Any, _Slopes).apply(*inputs, *forward, *slopes[:2], ctx.softcap, needed)
         return *(r if is_needed else None for r, is_needed in zip(results, needed, strict=True)), None, None, None
@@ -138,34 +140,26 @@ class _Slopes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
         *inputs, by_log_prob, by_entropy = ctx.saved_tensors
-        others = inputs[4:]
+        value, counted = inputs[4:]
 
         def function(*moving: Tensor) -> tuple[Tensor, ...]:
-            gradients = _slopes_of_table(*moving[:4], *others, ctx.softcap, ctx.needed, *moving[4:])
+            gradients = _slopes_of_table(moving[:4], value, counted, ctx.softcap, moving[4:])
             return tuple(g for g, is_needed in zip(gradients, ctx.needed, strict=True) if is_needed)
 
-        _, pull = torch.func.vjp(function, *inputs[:4], by_log_prob, by_entropy)
+        pull = torch.func.vjp(function, *inputs[:4], by_log_prob, by_entropy)[1]
         results = pull(tuple(s for s, is_needed in zip(slopes, ctx.needed, strict=True) if is_needed))
         return (*results[:4], *[None] * 7, *results[4:], None, None)
 
 
 def _slopes_of_table(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    temperature: Tensor,
-    value: Tensor,
-    counted: Tensor,
-    softcap: float,
-    needed: tuple[bool, ...],
-    *slopes: Tensor,
+    tensors: Any, value: Tensor, counted: Tensor, softcap: float, slopes: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """Return the gradients by the whole table."""
+    """Return the gradients of the four tensors of a head by the whole table."""
 
     def function(*moving: Tensor) -> tuple[Tensor, Tensor]:
-        return _of_table(Head(*moving, softcap), value, counted)
+        return _of_table(head_of(moving, softcap), value, counted)
 
-    return cast(tuple[Tensor, ...], torch.func.vjp(function, hidden, weight, bias, temperature)[1](slopes))
+    return cast(tuple[Tensor, ...], torch.func.vjp(function, *tensors)[1](slopes))
 
 
 # --- The operations --------------------------------------------------------------------------------------------------
@@ -186,20 +180,20 @@ def _terms_by_tiles(
 ) -> tuple[Tensor, ...]:
     """Return the `Terms` of all rows and the logits of `value`, -inf for tokens that do not exist."""
     head = Head(hidden, weight, bias, temperature, softcap)
-    results = _new_terms(head, value)
+    results, room = _new_terms(head, value), room_of(head)
     for rows in row_blocks(head, counted):
         tokens = rows.padded(value, -1)
         logit = torch.full(tokens.shape, -torch.inf, dtype=head.dtype, device=hidden.device)
         total = new_terms(len(rows.hidden), logit)
         for of_tile in token_ranges(head):
-            table = tile_of(head, rows, of_tile).logits
+            table = tile_of(head, rows, of_tile, room).logits
             add_terms(table, of_tile.start, *total)
             if not tokens.numel():
                 continue
             place, is_inside = _places(tokens, of_tile)
             logit = torch.where(is_inside, table.gather(-1, place), logit)
         for result, part in zip(results, (*total, logit), strict=True):
-            result[rows.index] = part[: rows.count]
+            result[rows.chosen] = part[: rows.size]
     return results
 
 
@@ -240,7 +234,7 @@ def _slopes_by_tiles(
     slope at the maximum is computed apart, from the rest, since 1 - p cancels there.
     """
     head = Head(hidden, weight, bias, temperature, softcap)
-    results = new_slopes(head, needed)
+    results, room = new_slopes(head, needed), room_of(head)
     by_log_prob = torch.where(log_prob == -torch.inf, 0.0, by_log_prob).double()
     by_total, by_top = by_log_prob.sum(-1), torch.where(value == index[:, None], by_log_prob, 0.0).sum(-1)
     scale = has_support(maximum) / (1 + rest)
@@ -251,7 +245,7 @@ def _slopes_by_tiles(
     by_other = torch.where(value == index[:, None], 0.0, by_log_prob).to(head.dtype)
     for of_tile in token_ranges(head):
         for rows in row_blocks(head, counted):
-            tile = tile_of(head, rows, of_tile)
+            tile = tile_of(head, rows, of_tile, room)
             slope = tile.logits.clone() if needed[3] else tile.logits
             weigh(slope, rows.padded(maximum), rows.padded(constant), rows.padded(factor))
             place, is_inside = _places(rows.padded(value, -1), of_tile)
@@ -265,11 +259,11 @@ def _slopes_by_tiles(
 
 def _fake_terms(*arguments: Any) -> tuple[Tensor, ...]:
     *head, value, _, softcap = arguments
-    return _new_terms(Head(*head, softcap), value)
+    return _new_terms(head_of(head, softcap), value)
 
 
 def _fake_slopes(*arguments: Any) -> tuple[Tensor, ...]:
-    slopes = new_slopes(Head(*arguments[:4], 0.0), arguments[-1])
+    slopes = new_slopes(head_of(arguments[:4], 0.0), arguments[-1])
     return tuple(s.to(t.dtype) for s, t in zip(slopes, arguments, strict=False))
 
 
