@@ -203,9 +203,9 @@ def log_kept_mass(logits: Tensor, kept: Kept) -> Tensor:
     tensor(-8.7565e-27)
     """
     mask = as_mask(kept, logits.shape[-1], logits.shape[:-1])
-    if torch.broadcast_shapes(mask.shape, logits.shape) != logits.shape:
+    if mask.shape != logits.shape:
         raise ValueError(f"logits.log_kept_mass: kept of shape {tuple(mask.shape)} does not fit {tuple(logits.shape)}")
-    return by_chunks(_log_mass, logits, mask.expand(logits.shape))
+    return by_chunks(_log_mass, logits, mask)
 
 
 def _log_mass(logits: Tensor, mask: Tensor) -> Tensor:
