@@ -13,7 +13,8 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.func import grad, jvp, vmap
 
-from functional_dists import kept, logits, random
+import functional_dists.random.extension as extension
+from functional_dists import categorical, kept, logits, masked_categorical, random, sparse_categorical
 from functional_dists.special.choice import unit_of
 from functional_dists.special.truncation import likeliest
 
@@ -332,3 +333,42 @@ def test_the_operation_alone() -> None:
         (table, torch.tensor([[2]]), 2, torch.tensor([[0.9]], dtype=torch.float64), True),
     )
     assert likeliest(table, None, None, None).all()
+
+
+# --------------------------------------------------------------------------------------------- scores on the kept set
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize(("rows", "size", "count"), [(2000, 40, 9), (60, 32_000, 50)])
+def test_masks_and_lists_score_the_same(
+    dtype: torch.dtype, kernels: bool, rows: int, size: int, count: int, monkeypatch: Any
+) -> None:
+    if not kernels:
+        monkeypatch.setattr(extension, "kernels", None)
+    table = (4 * random.normal(KEY, (rows, size))).to(dtype)
+    mask = logits.keep_top_k(table, count)
+    listed = kept.as_indices(mask)
+    shuffled = listed[:, random.permutation(KEY, count)]
+    for token in listed.T[:3]:
+        wanted = masked_categorical.log_prob(table, mask, token)
+        assert torch.equal(wanted, categorical.log_prob(logits.top_k(table, count), token))
+        assert torch.equal(wanted, masked_categorical.log_prob(table, kept.as_mask(kept.as_tokens(mask), size), token))
+        for indices in (listed, shuffled):
+            assert torch.equal(wanted, sparse_categorical.log_prob(table, indices, token, padding_value=-1))
+
+
+def test_softcap() -> None:
+    table = torch.tensor([0.5, -3.0, 1e30, -1e30, -INF, NAN])
+    got = logits.softcap(table, 2.0)
+    torch.testing.assert_close(got[:2], 2 * torch.tanh(table[:2] / 2))
+    assert got[2:5].tolist() == [2.0, -2.0, -INF]
+    assert got[5].isnan()
+    slope = grad(lambda x: logits.softcap(x, 2.0)[:5].clamp(min=-9).sum() + logits.softcap(x, 2.0)[5])(table)
+    torch.testing.assert_close(slope, torch.cat([1 - torch.tanh(table[:4] / 2) ** 2, torch.tensor([0.0, NAN])]), equal_nan=True)
+    assert logits.softcap(table.bfloat16(), 2.0).dtype == torch.bfloat16
+    assert torch.equal(vmap(lambda x: logits.softcap(x, 2.0))(table[:, None])[:5, 0], got[:5])
+    for wrong in (None, "1", torch.tensor(1.0), True):
+        with pytest.raises(TypeError, match=r"logits\.softcap: softcap must be a number"):
+            logits.softcap(table, wrong)  # type: ignore[arg-type]
+    for wrong in (0.0, -1.0, INF, NAN):
+        with pytest.raises(ValueError, match=r"logits\.softcap: softcap must be positive"):
+            logits.softcap(table, wrong)

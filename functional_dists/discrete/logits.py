@@ -19,6 +19,7 @@ from torch import Tensor
 
 import functional_dists.random as random
 from functional_dists.discrete.kept import Kept, as_mask
+from functional_dists.discrete.token_options import adjusted, check_softcap
 from functional_dists.discrete.truncation import first_k, keep, keep_min_p, keep_top_k, keep_top_p, option
 from functional_dists.family.options import NOT_NEGATIVE, fixed
 from functional_dists.random import Shape, Source
@@ -36,6 +37,7 @@ __all__ = [
     "logits_from_probs",
     "min_p",
     "sample_without_replacement",
+    "softcap",
     "temperature",
     "top_k",
     "top_p",
@@ -89,6 +91,29 @@ def temperature(logits: Tensor, t: Tensor | float) -> Tensor:
     checked = option("temperature", "t", t, logits, within=NOT_NEGATIVE)
     divisor = fixed(t) or positive(checked, dtype)
     return tempered(logits.to(dtype), divisor, logits.dtype).to(logits.dtype)
+
+
+def softcap(logits: Tensor, cap: float) -> Tensor:
+    """Return cap tanh(logits / cap), which bounds logits smoothly; -inf stays -inf.
+
+    Source: Gemma Team, "Gemma 2: improving open language models at a practical size" (2024).
+
+    Args:
+        logits: Of any shape.
+        cap: The bound, a positive number.
+
+    Returns:
+        Logits of that shape.
+
+    Raises:
+        TypeError: `cap` is not a number.
+        ValueError: `cap` is not positive and finite.
+
+    >>> softcap(torch.tensor([1.0, 60.0, -math.inf]), 30.0)
+    tensor([ 0.9996, 28.9208,    -inf])
+    """
+    check_softcap("logits.softcap", cap)
+    return adjusted(logits, cap, None).to(logits.dtype)
 
 
 def top_k(logits: Tensor, k: Tensor | int) -> Tensor:
@@ -179,9 +204,9 @@ def log_kept_mass(logits: Tensor, kept: Kept) -> Tensor:
     tensor(-8.7565e-27)
     """
     mask = as_mask(kept, logits.shape[-1], logits.shape[:-1])
-    if torch.broadcast_shapes(mask.shape, logits.shape) != logits.shape:
+    if mask.shape != logits.shape:
         raise ValueError(f"logits.log_kept_mass: kept of shape {tuple(mask.shape)} does not fit {tuple(logits.shape)}")
-    return by_chunks(_log_mass, logits, mask.expand(logits.shape))
+    return by_chunks(_log_mass, logits, mask)
 
 
 def _log_mass(logits: Tensor, mask: Tensor) -> Tensor:

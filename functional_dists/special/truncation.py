@@ -71,7 +71,7 @@ def _of_rows(numbers: Tensor, count: Tensor | None, most: int, mass: Tensor | No
             weights = weights * (torch.arange(most, device=weights.device) < kept)
         sums = weights.cumsum(-1)
         total = _integer_weights(numbers, top, size).sum(-1, keepdim=True) if is_joint else sums[..., -1:]
-        reaching = 1 + torch.searchsorted(sums, (mass * total).nan_to_num(0.0))
+        reaching = 1 + torch.searchsorted(sums, (mass * total).nan_to_num(0.0).contiguous())
         kept = torch.where(mass >= 1, kept, torch.minimum(kept, reaching))
     last = falling.gather(-1, kept - 1)
     number_of_last = torch.where(last > -math.inf, kept - (falling > last).sum(-1, keepdim=True), size)
