@@ -84,27 +84,6 @@ INLINE double exp_of(double x) {
     return double_of_bits(bits_of_double(p) + (bits_of_double(shifted) << 52)) + (x - x);
 }
 
-/* exp(x) for -87 < x < 87 in float, right to an ulp of a float; NaN for NaN. */
-INLINE float float_exp_of(float x) {
-    /* x = k log 2 + r, where k times the first 15 bits of log 2 is exact. */
-    const float shifted = x * 1.44269504f + 12582912.0f, k = shifted - 12582912.0f;
-    const float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;
-    float p = 1.0f / 5040;
-    uint32_t bits, power;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r * r + r;
-    p = p + 1.0f;
-    memcpy(&bits, &p, sizeof bits);
-    memcpy(&power, &shifted, sizeof power);
-    bits += power << 23;
-    memcpy(&p, &bits, sizeof p);
-    return p + (x - x);
-}
-
 /* log(x) for positive, normal, finite x. */
 INLINE double log_of(double x) {
     /* x = 2^k m with m between sqrt(1/2) and sqrt(2), and log(m) = 2 artanh((m - 1) / (m + 1)). */
@@ -563,29 +542,26 @@ VECTORIZED static void entropies(const Operand *logits, const Operand *mask, Py_
     }
 }
 
-/* ----------------------------------------------------------------------------------------------- tiles of linear heads
-   Sums of a few weights in float are added up in double. A weight below exp(-87) counts as 0. */
+#define WIDE 64   /* lanes: a loop over them is not unrolled, and so it is vectorized */
 
-#define WIDE 32 /* lanes: two of the widest vectors of floats */
-#define RUN 256 /* logits whose weights are summed in float */
-
-INLINE float largest_of_wide(const float *row, Py_ssize_t count) {
-    float lanes[WIDE], largest = -INFINITY;
+/* The same as `largest_of`, for a long row. */
+INLINE float largest_of_many(const float *row, Py_ssize_t count) {
+    float lanes[WIDE];
     Py_ssize_t i = 0;
+    if (count < WIDE) return largest_of(row, count);
     for (int lane = 0; lane < WIDE; lane++) lanes[lane] = -INFINITY;
     for (; i + WIDE <= count; i += WIDE)
         for (int lane = 0; lane < WIDE; lane++)
             lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
-    for (int lane = 0; lane < WIDE; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
-    for (; i < count; i++) largest = row[i] > largest ? row[i] : largest;
-    return largest;
+    const float of_lanes = largest_of(lanes, WIDE), of_others = largest_of(row + i, count - i);
+    return of_lanes > of_others ? of_lanes : of_others;
 }
 
-INLINE float weight_of(float shifted) {
-    const int vanishes = shifted < -87.0f;
-    const float weight = float_exp_of(vanishes ? 0.0f : shifted);
-    return vanishes ? 0.0f : weight;
-}
+/* ----------------------------------------------------------------------------------------------- tiles of linear heads
+   Sums of a few weights in float are added up in double. A weight below exp(-104) counts as 0. */
+
+#define TILE_LANES 32 /* lanes: two of the widest vectors of floats */
+#define RUN 256 /* logits whose weights are summed in float */
 
 INLINE Py_ssize_t first_nan(const float *row, Py_ssize_t count) {
     Py_ssize_t i = 0;
@@ -598,7 +574,7 @@ VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t coun
                                  int64_t *index, double *rest, double *tilt) {
     for (Py_ssize_t row = 0; row < rows; row++) {
         float *of_row = logits + row * count;
-        const float top = largest_of_wide(of_row, count);
+        const float top = largest_of_many(of_row, count);
         Py_ssize_t at = -1;
         if (top > maximum[row]) {
             const double shift = (double)maximum[row] - top;
@@ -614,19 +590,19 @@ VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t coun
         const float base = maximum[row];
         double weights = 0.0, tilts = 0.0;
         for (Py_ssize_t i = 0; i < count;) {
-            float sums[WIDE] = {0.0f}, weighted[WIDE] = {0.0f};
+            float sums[TILE_LANES] = {0.0f}, weighted[TILE_LANES] = {0.0f};
             const Py_ssize_t end = i + RUN < count ? i + RUN : count;
-            for (; i + WIDE <= end; i += WIDE)
-                for (int lane = 0; lane < WIDE; lane++) {
-                    const float shifted = of_row[i + lane] - base, weight = weight_of(shifted);
+            for (; i + TILE_LANES <= end; i += TILE_LANES)
+                for (int lane = 0; lane < TILE_LANES; lane++) {
+                    const float shifted = of_row[i + lane] - base, weight = float_exp_of(shifted);
                     sums[lane] += weight;
-                    weighted[lane] += weight * (shifted < -87.0f ? 0.0f : shifted);
+                    weighted[lane] += weight * (shifted < -104.0f ? 0.0f : shifted);
                 }
-            for (int lane = 0; lane < WIDE; lane++) weights += sums[lane], tilts += weighted[lane];
+            for (int lane = 0; lane < TILE_LANES; lane++) weights += sums[lane], tilts += weighted[lane];
             for (; i < end; i++) {
-                const float shifted = of_row[i] - base, weight = weight_of(shifted);
+                const float shifted = of_row[i] - base, weight = float_exp_of(shifted);
                 weights += weight;
-                tilts += weight * (shifted < -87.0f ? 0.0f : shifted);
+                tilts += weight * (shifted < -104.0f ? 0.0f : shifted);
             }
         }
         if (at >= 0) of_row[at] = top;
@@ -647,8 +623,8 @@ VECTORIZED static void tile_slopes(float *restrict logits, Py_ssize_t rows, Py_s
     for (Py_ssize_t row = 0; row < rows; row++) {
         const float base = maximum[row], c = constant[row], f = factor[row];
         for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) {
-            const float shifted = logits[i] - base, limited = shifted < -87.0f ? -87.0f : shifted;
-            logits[i] = weight_of(shifted) * (c + f * limited);
+            const float shifted = logits[i] - base, limited = shifted < -104.0f ? -104.0f : shifted;
+            logits[i] = float_exp_of(shifted) * (c + f * limited);
         }
     }
 }
@@ -777,7 +753,6 @@ VECTORIZED static void category_slopes(const Operand *logits, const Operand *mas
    Rows as long as a vocabulary, in float32 or bfloat16. A weight is a float here, and all sums are of doubles. The
    forward pass keeps the sums of a row, so that the backward pass reads the logits once. */
 
-#define WIDE 64   /* lanes: a loop over them is not unrolled, and so it is vectorized */
 #define BLOCK 512 /* logits between two passes over the nearest cache, a multiple of the lanes */
 
 typedef struct {
@@ -815,19 +790,6 @@ INLINE const float *token_row(const Tokens *tokens, Py_ssize_t row) {
 INLINE int is_counted(const Tokens *tokens, Py_ssize_t row) {
     unsigned char room;
     return tokens->positions.data == NULL || *read_bools(&tokens->positions, row, 1, &room);
-}
-
-/* The same as `largest_of`, for a long row. */
-INLINE float largest_of_many(const float *row, Py_ssize_t count) {
-    float lanes[WIDE];
-    Py_ssize_t i = 0;
-    if (count < WIDE) return largest_of(row, count);
-    for (int lane = 0; lane < WIDE; lane++) lanes[lane] = -INFINITY;
-    for (; i + WIDE <= count; i += WIDE)
-        for (int lane = 0; lane < WIDE; lane++)
-            lanes[lane] = row[i + lane] > lanes[lane] ? row[i + lane] : lanes[lane];
-    const float of_lanes = largest_of(lanes, WIDE), of_others = largest_of(row + i, count - i);
-    return of_lanes > of_others ? of_lanes : of_others;
 }
 
 INLINE TokenSums sums_of(const float *logits, Py_ssize_t count, int has_mean) {

@@ -363,7 +363,9 @@ def test_softcap() -> None:
     assert got[2:5].tolist() == [2.0, -2.0, -INF]
     assert got[5].isnan()
     slope = grad(lambda x: logits.softcap(x, 2.0)[:5].clamp(min=-9).sum() + logits.softcap(x, 2.0)[5])(table)
-    torch.testing.assert_close(slope, torch.cat([1 - torch.tanh(table[:4] / 2) ** 2, torch.tensor([0.0, NAN])]), equal_nan=True)
+    torch.testing.assert_close(
+        slope, torch.cat([1 - torch.tanh(table[:4] / 2) ** 2, torch.tensor([0.0, NAN])]), equal_nan=True
+    )
     assert logits.softcap(table.bfloat16(), 2.0).dtype == torch.bfloat16
     assert torch.equal(vmap(lambda x: logits.softcap(x, 2.0))(table[:, None])[:5, 0], got[:5])
     for wrong in (None, "1", torch.tensor(1.0), True):

@@ -1,4 +1,4 @@
-"""What a version of PyTorch cannot do, so that tests of it are skipped; `make test-versions` runs the tests on several."""
+"""What a version of PyTorch cannot do, so that its tests are skipped; `make test-versions` runs several versions."""
 
 import pytest
 import torch

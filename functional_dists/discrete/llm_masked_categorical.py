@@ -99,7 +99,7 @@ def sample_and_log_prob(
     """
     value = sample(key, logits, mask, sample_shape=sample_shape, ignore_index=ignore_index)
     precision = torch.promote_types(logits.dtype, torch.float32)  # the verb rounds only its result
-    return value, log_prob(logits, mask, value, ignore_index=ignore_index, dtype=precision)  # type: ignore[call-arg]
+    return value, log_prob(logits, mask, value, ignore_index=ignore_index, dtype=precision)
 
 
 def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore_index: int) -> Tensor:
