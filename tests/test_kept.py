@@ -14,7 +14,16 @@ from torch._dynamo.testing import CompileCounter
 from torch.func import grad, jvp, vmap
 
 import functional_dists.random.extension as extension
-from functional_dists import categorical, kept, logits, masked_categorical, random, sparse_categorical
+from functional_dists import (
+    categorical,
+    kept,
+    llm_masked_categorical,
+    logits,
+    masked_categorical,
+    random,
+    sparse_categorical,
+)
+from functional_dists.special import chunks
 from functional_dists.special.choice import unit_of
 from functional_dists.special.truncation import likeliest
 
@@ -363,7 +372,9 @@ def test_softcap() -> None:
     assert got[2:5].tolist() == [2.0, -2.0, -INF]
     assert got[5].isnan()
     slope = grad(lambda x: logits.softcap(x, 2.0)[:5].clamp(min=-9).sum() + logits.softcap(x, 2.0)[5])(table)
-    torch.testing.assert_close(slope, torch.cat([1 - torch.tanh(table[:4] / 2) ** 2, torch.tensor([0.0, NAN])]), equal_nan=True)
+    torch.testing.assert_close(
+        slope, torch.cat([1 - torch.tanh(table[:4] / 2) ** 2, torch.tensor([0.0, NAN])]), equal_nan=True
+    )
     assert logits.softcap(table.bfloat16(), 2.0).dtype == torch.bfloat16
     assert torch.equal(vmap(lambda x: logits.softcap(x, 2.0))(table[:, None])[:5, 0], got[:5])
     for wrong in (None, "1", torch.tensor(1.0), True):
@@ -372,3 +383,63 @@ def test_softcap() -> None:
     for wrong in (0.0, -1.0, INF, NAN):
         with pytest.raises(ValueError, match=r"logits\.softcap: softcap must be positive"):
             logits.softcap(table, wrong)
+
+
+# ---------------------------------------------------------------------------------------- options of the token family
+SEED = torch.Generator().manual_seed(1)
+TABLE, POSITION = 4 * torch.randn((3, 4, 50), generator=SEED), torch.rand((3, 4), generator=SEED) < 0.7
+VALUE = torch.randint(0, 50, (3, 4), generator=SEED)
+TEMPERATURE = torch.rand((3, 4), generator=SEED) + 0.5
+SUPPORT = logits.keep_top_k(TABLE, 9)
+
+
+@pytest.mark.parametrize("support", [SUPPORT, kept.as_indices(SUPPORT), kept.as_tokens(SUPPORT)])
+@pytest.mark.parametrize("chunk", [120, 2**18])
+def test_options_of_tokens_are_those_of_the_logits(support: kept.Kept, chunk: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", chunk)
+    family, options = llm_masked_categorical, {"temperature": TEMPERATURE, "softcap": 10.0, "support": support}
+    plain = logits.temperature(logits.softcap(TABLE, 10.0), TEMPERATURE)
+
+    def counted(result: Tensor, otherwise: float = 0.0) -> Tensor:
+        return torch.where(POSITION, result, otherwise)
+
+    scores = counted(family.log_prob(plain, SUPPORT, VALUE))
+    assert torch.equal(family.log_prob(TABLE, POSITION, VALUE, **options), scores)
+    on_tokens = family.log_prob(TABLE, SUPPORT, VALUE, temperature=TEMPERATURE, softcap=10.0)
+    assert torch.equal(counted(on_tokens), scores)
+    wanted = counted(family.sample(KEY, plain, SUPPORT), -100)
+    assert torch.equal(family.sample(KEY, TABLE, POSITION, **options), wanted)
+    value, score = family.sample_and_log_prob(KEY, TABLE, POSITION, **options)
+    assert torch.equal(value, wanted)
+    assert torch.equal(score, family.log_prob(TABLE, POSITION, value, **options))
+    entropies = family.entropy(TABLE, POSITION, **options)
+    torch.testing.assert_close(entropies, counted(family.entropy(plain, SUPPORT)))
+
+
+@pytest.mark.parametrize("chunk", [120, 2**18])
+def test_options_of_tokens_are_differentiable(chunk: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", chunk)
+
+    def total(table: Tensor, t: Tensor) -> Tensor:
+        options: Any = {"temperature": t, "softcap": 10.0}
+        score = llm_masked_categorical.log_prob(table, POSITION, VALUE, **options)
+        return (score + llm_masked_categorical.entropy(table, POSITION, **options)).sum()
+
+    def wanted(table: Tensor, t: Tensor) -> Tensor:
+        table = logits.temperature(logits.softcap(table, 10.0), t)
+        score = llm_masked_categorical.log_prob(table, POSITION, VALUE)
+        return (score + llm_masked_categorical.entropy(table, POSITION)).sum()
+
+    leaves = TABLE.clone().requires_grad_(), TEMPERATURE.clone().requires_grad_()
+    got = torch.autograd.grad(total(*leaves), leaves)
+    torch.testing.assert_close(got, grad(wanted, (0, 1))(TABLE, TEMPERATURE))
+    torch.testing.assert_close(grad(total, (0, 1))(TABLE, TEMPERATURE), got)
+    torch.testing.assert_close(torch.autograd.grad(compiled(total)(*leaves), leaves), got)
+
+
+def test_options_of_tokens_are_checked() -> None:
+    for option, wrong in (("temperature", -1.0), ("softcap", 0.0), ("support", SUPPORT[:1])):
+        with pytest.raises(ValueError, match=option):
+            llm_masked_categorical.log_prob(TABLE, POSITION, VALUE, **{option: wrong})
+    greedy = llm_masked_categorical.sample(KEY, TABLE, POSITION, temperature=0.0)
+    assert torch.equal(greedy, torch.where(POSITION, TABLE.argmax(-1), -100))

@@ -9,6 +9,9 @@ log-prob (of any value), entropy, KL and probabilities are 0. Elsewhere the log-
 `torch.nn.functional.cross_entropy`. A position without an allowed token is invalid (`check` raises), but does not
 affect other positions: its sample, entropy and probabilities are 0, its log-probs -inf.
 
+Logits become `softcap` tanh(logits / `softcap`), and are then divided by the `temperature`, a number or a tensor of
+shape (*batch, T). A `support` is a kept set, in any form of the module `kept`, that the mask restricts further.
+
 In eager code the only tensor as large as the logits is their gradient. The forward and the backward pass work on one
 chunk of rows at a time, half precision in float32, and the backward pass recomputes each chunk. `torch.func` transforms
 and second derivatives store what their formulas need; `torch.compile` fuses the operations itself. Log-probs are as
@@ -18,13 +21,15 @@ certain, at several times the cost.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
+from functional_dists.discrete.kept import Kept
+from functional_dists.discrete.token_options import Options
 from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import choose_by_logits, softmax, vectorized
@@ -80,18 +85,37 @@ def check(logits: Real, mask: Mask) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- draws
 @_verb
-def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), ignore_index: int = -100) -> Tensor:
+def sample(
+    key: Source,
+    logits: Real,
+    mask: Mask,
+    *,
+    sample_shape: Shape = (),
+    ignore_index: int = -100,
+    temperature: Tensor | float | None = None,
+    softcap: float | None = None,
+    support: Kept | None = None,
+) -> Tensor:
     """Draw tokens by the inverse cdf; `ignore_index` at an ignored position.
 
     >>> sample(random.key(42), torch.zeros(3, 50_000), torch.tensor([True, True, False]))
     tensor([17091, 48929,  -100])
     """
-    return _draw(key, logits, mask, sample_shape, ignore_index)
+    options = Options.checked("llm_masked_categorical.sample", logits, mask, temperature, softcap, support)
+    return _draw(key, logits, mask, sample_shape, ignore_index, options)
 
 
 @_verb
 def sample_and_log_prob(
-    key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = (), ignore_index: int = -100
+    key: Source,
+    logits: Real,
+    mask: Mask,
+    *,
+    sample_shape: Shape = (),
+    ignore_index: int = -100,
+    temperature: Tensor | float | None = None,
+    softcap: float | None = None,
+    support: Kept | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
@@ -99,16 +123,21 @@ def sample_and_log_prob(
     >>> log_prob
     tensor([-1.3863,  0.0000])
     """
-    value = sample(key, logits, mask, sample_shape=sample_shape, ignore_index=ignore_index)
-    return value, _score(logits, mask, value, ignore_index)
+    options = Options.checked("llm_masked_categorical.sample_and_log_prob", logits, mask, temperature, softcap, support)
+    given: dict[str, Any] = {"temperature": temperature, "softcap": softcap, "support": support}
+    given = {name: option for name, option in given.items() if option is not None}  # a kernel takes no options
+    value = sample(key, logits, mask, sample_shape=sample_shape, ignore_index=ignore_index, **given)
+    return value, _score(logits, mask, value, ignore_index, options)
 
 
-def _draw(key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore_index: int) -> Tensor:
+def _draw(
+    key: Source, logits: Tensor, mask: Tensor, sample_shape: Shape, ignore_index: int, options: Options
+) -> Tensor:
     # All uniform draws come first, so that the size of the chunks does not change a token.
     batch = logits.shape[:-1]
     uniforms = random.draw_entries(random.uniform, key, sample_shape, batch, dtype=torch.float64, device=logits.device)
     columns = _samples_last(uniforms, logits.ndim - 1)
-    tokens = _samples_first(by_chunks(_choose_tokens, logits.detach(), mask, columns), uniforms.shape)
+    tokens = _samples_first(options.detached().by_chunks(_choose_tokens, logits.detach(), columns), uniforms.shape)
     return _where_counted(_position(logits, mask), tokens, ignore_index)
 
 
@@ -122,7 +151,16 @@ def _choose_tokens(logits: Tensor, mask: Tensor, uniforms: Tensor) -> Tensor:
 
 # -------------------------------------------------------------------------------------------------------- probability
 @_verb
-def log_prob(logits: Real, mask: Mask, value: Index, *, ignore_index: int = -100) -> Tensor:
+def log_prob(
+    logits: Real,
+    mask: Mask,
+    value: Index,
+    *,
+    ignore_index: int = -100,
+    temperature: Tensor | float | None = None,
+    softcap: float | None = None,
+    support: Kept | None = None,
+) -> Tensor:
     """Return the log-probability of every token; -inf for one that is masked or does not exist.
 
     >>> logits, tokens = torch.zeros(3, 4), torch.tensor([3, 1, -100])
@@ -131,14 +169,15 @@ def log_prob(logits: Real, mask: Mask, value: Index, *, ignore_index: int = -100
     >>> log_prob(logits, torch.tensor([True, False, True, True]).expand(3, 4), tokens)
     tensor([-1.0986,    -inf,  0.0000])
     """
-    return _score(logits, mask, value.long(), ignore_index)
+    options = Options.checked("llm_masked_categorical.log_prob", logits, mask, temperature, softcap, support)
+    return _score(logits, mask, value.long(), ignore_index, options)
 
 
-def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int) -> Tensor:
+def _score(logits: Tensor, mask: Tensor, value: Tensor, ignore_index: int, options: Options) -> Tensor:
     value = value.expand(torch.broadcast_shapes(value.shape, logits.shape[:-1]))
     is_token = value != ignore_index
     columns = _samples_last(torch.where(is_token, value, -1), logits.ndim - 1)
-    scores = _samples_first(by_chunks(_log_prob_of, logits, mask, columns), value.shape)
+    scores = _samples_first(options.by_chunks(_log_prob_of, logits, columns), value.shape)
     return _where_counted(_position(logits, mask), torch.where(is_token, scores, 0.0), 0.0)
 
 
@@ -202,13 +241,22 @@ def normalized_logits(logits: Real, mask: Mask) -> Tensor:
 
 
 @_verb
-def entropy(logits: Real, mask: Mask) -> Tensor:
+def entropy(
+    logits: Real,
+    mask: Mask,
+    *,
+    temperature: Tensor | float | None = None,
+    softcap: float | None = None,
+    support: Kept | None = None,
+) -> Tensor:
     """Return the entropy of every position in nats.
 
     >>> entropy(torch.zeros(2, 4), torch.tensor([True, False]))
     tensor([1.3863, 0.0000])
     """
-    return by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits, mask)
+    options = Options.checked("llm_masked_categorical.entropy", logits, mask, temperature, softcap, support)
+    entropies = options.by_chunks(lambda logits, mask: softmax.entropy(_full(logits), _allowed(logits, mask)), logits)
+    return entropies if support is None else _where_counted(_position(logits, mask), entropies, 0.0)
 
 
 @_verb

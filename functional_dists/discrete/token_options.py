@@ -1,16 +1,18 @@
 """Options that families of tokens share: a soft cap on logits, a temperature, and a kept set as the support."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from functional_dists.discrete.kept import Kept, as_mask
 from functional_dists.family.options import NOT_NEGATIVE, POSITIVE, fixed, per_row
+from functional_dists.special.chunks import by_chunks
 from functional_dists.special.temperature import positive, tempered
 
-__all__ = ["adjusted", "as_mask", "check_softcap", "restricted", "row_temperature"]
+__all__ = ["Options", "adjusted", "as_mask", "check_softcap", "restricted", "row_temperature"]
 
 
 def check_softcap(function: str, cap: Any) -> None:
@@ -71,3 +73,45 @@ def restricted(logits: Tensor, mask: Tensor, support: Kept | None) -> Tensor:
             f"support of shape {tuple(kept.shape)} must have the shape {tuple(logits.shape)} of the logits"
         )
     return kept & (mask[..., None] if mask.ndim < logits.ndim else mask)
+
+
+class Options(NamedTuple):
+    """What the options of a verb make of the logits and the mask."""
+
+    mask: Tensor  # of positions or of tokens
+    temperature: Tensor | float | None
+    softcap: float | None
+
+    @staticmethod
+    def checked(
+        function: str,
+        logits: Tensor,
+        mask: Tensor,
+        temperature: Tensor | float | None,
+        softcap: float | None,
+        support: Kept | None,
+    ) -> "Options":
+        """Return the checked options, for the messages of a function."""
+        if softcap is not None:
+            check_softcap(function, softcap)
+        return Options(restricted(logits, mask, support), row_temperature(function, temperature, logits), softcap)
+
+    def detached(self) -> "Options":
+        """Return the options without their gradient."""
+        temperature = self.temperature
+        return self._replace(temperature=temperature.detach() if isinstance(temperature, Tensor) else temperature)
+
+    def by_chunks(self, function: Callable[..., Tensor], logits: Tensor, *others: Tensor) -> Tensor:
+        """Apply a function of logits, mask and others to chunks; the options change the logits of a chunk alone."""
+        mask, temperature, softcap = self
+        if isinstance(temperature, Tensor):
+
+            def of_rows(logits: Tensor, temperature: Tensor, *rest: Tensor) -> Tensor:
+                return function(adjusted(logits, softcap, temperature), *rest)
+
+            return by_chunks(of_rows, logits, temperature, mask, *others)
+
+        def of_all(logits: Tensor, *rest: Tensor) -> Tensor:
+            return function(adjusted(logits, softcap, temperature), *rest)
+
+        return by_chunks(of_all, logits, mask, *others)

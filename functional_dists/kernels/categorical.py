@@ -82,20 +82,22 @@ def kl(*tables: Any) -> Any:
     return divergence
 
 
-def tokens(key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...] = (), ignore_index: int = -100) -> Any:
-    """Do what `llm_masked_categorical.sample` does."""
+def tokens(
+    key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...] = (), ignore_index: int = -100, **options: Any
+) -> Any:
+    """Do what `llm_masked_categorical.sample` does without a temperature, a soft cap and a kept set."""
     mask = _token_mask(logits, mask)
-    if mask is None:
+    if mask is None or options:
         return NotImplemented
     is_position_mask = mask.shape != logits.shape
     drawn = draw(False, key, logits, *[mask] * (not is_position_mask), sample_shape=sample_shape)
     return drawn if drawn is NotImplemented or not is_position_mask else torch.where(mask[..., 0], drawn, ignore_index)
 
 
-def token_entropy(logits: Any, mask: Any) -> Any:
-    """Do what `llm_masked_categorical.entropy` does."""
+def token_entropy(logits: Any, mask: Any, **options: Any) -> Any:
+    """Do what `llm_masked_categorical.entropy` does without a temperature, a soft cap and a kept set."""
     mask = _token_mask(logits, mask)
-    return NotImplemented if mask is None else entropy(logits, mask)
+    return NotImplemented if mask is None or options else entropy(logits, mask)
 
 
 def _token_mask(logits: Any, mask: Any) -> Tensor | None:
