@@ -11,7 +11,6 @@ transforms, in compiled code and on other devices, where values cannot be read, 
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,13 +19,14 @@ from torch import Tensor
 import functional_dists.random as random
 from functional_dists.discrete.kept import Kept, as_mask
 from functional_dists.discrete.token_options import adjusted, check_softcap
-from functional_dists.discrete.truncation import first_k, keep, keep_min_p, keep_top_k, keep_top_p, option
+from functional_dists.discrete.truncation import at_least, first_k, keep, keep_min_p, keep_top_k, keep_top_p, option
 from functional_dists.family.options import NOT_NEGATIVE, fixed
 from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
 from functional_dists.special.chunks import by_chunks
 from functional_dists.special.elementary import softplus
 from functional_dists.special.temperature import positive, tempered
+from functional_dists.special.truncation import likeliest
 
 __all__ = [
     "keep",
@@ -156,7 +156,8 @@ def top_p(logits: Tensor, p: Tensor | float) -> Tensor:
     >>> top_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.6).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
-    return _cut("top_p", logits, p, keep_top_p)
+    mass = option("top_p", "p", p, logits)
+    return _cut(logits, likeliest(logits, None, None, mass), mass)
 
 
 def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
@@ -178,7 +179,8 @@ def min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     >>> min_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.5).exp()
     tensor([0.0000, 0.5000, 0.3000])
     """
-    return _cut("min_p", logits, p, keep_min_p)
+    least = option("min_p", "p", p, logits)
+    return _cut(logits, at_least(logits, least), least)
 
 
 def log_kept_mass(logits: Tensor, kept: Kept) -> Tensor:
@@ -274,8 +276,6 @@ def _full_dtype(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
-def _cut(function: str, logits: Tensor, p: Tensor | float, rule: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return the logits that a rule keeps; the cut ones are -inf, or NaN where `p` is NaN."""
-    numbers = option(function, "p", p, logits)
-    kept = rule(logits, numbers.squeeze(-1))
-    return torch.where(kept, logits, torch.where(numbers.isnan(), math.nan, -math.inf).to(logits.dtype))
+def _cut(logits: Tensor, kept: Tensor, p: Tensor) -> Tensor:
+    """Return the kept logits; the cut ones are -inf, or NaN where `p` is NaN."""
+    return torch.where(kept, logits, torch.where(p.isnan(), math.nan, -math.inf).to(logits.dtype))

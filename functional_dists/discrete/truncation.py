@@ -76,7 +76,7 @@ def keep_min_p(logits: Tensor, p: Tensor | float) -> Tensor:
     >>> keep_min_p(torch.tensor([0.2, 0.5, 0.3]).log(), 0.5)
     tensor([False,  True,  True])
     """
-    return _above(logits, option("keep_min_p", "p", p, logits))
+    return at_least(logits, option("keep_min_p", "p", p, logits))
 
 
 def keep(
@@ -119,7 +119,7 @@ def keep(
     count, most = (None, None) if top_k is None else _counts("keep", "top_k", top_k, logits)
     mass = None if top_p is None else option("keep", "top_p", top_p, logits)
     kept = likeliest(logits, count, most, mass, order == "joint")
-    return kept if min_p is None else kept & _above(logits, option("keep", "min_p", min_p, logits))
+    return kept if min_p is None else kept & at_least(logits, option("keep", "min_p", min_p, logits))
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
@@ -150,7 +150,8 @@ def option(
     return per_row(f"logits.{function}", name, given, batch, dtype=dtype, device=logits.device, within=within)
 
 
-def _above(logits: Tensor, p: Tensor) -> Tensor:
+def at_least(logits: Tensor, p: Tensor) -> Tensor:
+    """Return the mask of the outcomes that are at least `p` ``(*B, 1)`` times as likely as the likeliest."""
     numbers = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
     bound = (numbers.amax(-1, keepdim=True).double() + p.detach().log()).to(numbers.dtype)
     lowest = torch.finfo(numbers.dtype).min  # above -inf, which is never kept
