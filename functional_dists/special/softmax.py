@@ -296,8 +296,7 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     peak = _peak(parts, at_max)
     logit = picked.double() - parts.maximum
     if peak.shift is not None:
-        # At the largest logit the difference is a constant 0. Its derivatives would cancel, and hide those of a small
-        # rest.
+        # At the largest logit the difference is a constant 0. Its derivatives would hide those of a small rest.
         is_alone = peak.is_alone
         is_largest = torch.eq(index, cast(Tensor, parts.max_index)) if is_alone is None else (logit == 0) & is_alone
         logit = torch.where(is_largest, logit.detach(), logit - peak.shift)
@@ -313,8 +312,8 @@ def _entries(table: Tensor, index: Tensor, more: Tensor | None) -> tuple[Tensor,
     """
     rows = table.shape[:-1]
     shape = torch.broadcast_shapes(index.shape, rows)
-    columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(-1, *rows).movedim(0, -1)
-    count = columns.shape[-1]
+    count = math.prod(shape[: len(shape) - len(rows)])
+    columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(count, *rows).movedim(0, -1)
     if torch.compiler.is_compiling() and count == 1:
         entry = entry_at(table, columns, positions(table) == columns).squeeze(-1)
         return materialize(entry, entry)[0].reshape(shape), None  # a stack of one would not be written to memory
