@@ -36,7 +36,6 @@ from functional_dists import (
 from functional_dists.composite import Head, chain
 from functional_dists.random import ops
 from functional_dists.special import choice, constant, truncated_quantile, truncation, vectorized
-from tests import torch_versions
 from tests.families import COMBINED_VERBS, call_of, is_differentiable, keyed_call_of
 from tests.families import VERBS as FAMILIES_VERBS
 from tests.test_constants import forget
