@@ -86,10 +86,10 @@ def _nan_or_zero(maximum: Tensor) -> Tensor:
 
 
 class LogProbTerms(NamedTuple):
-    """Logits ``(*B, N)``, and the sums that a log-probability needs. `maximum` is a constant for derivatives.
+    """Logits ``(*B, N)``, and the sums that a log-probability needs.
 
-    In compiled code an index takes a third pass over the logits. There all equal largest logits are kept apart from
-    the others: `ties` is the sum of their weights, whose value is their number.
+    In compiled code an index takes a third pass over the logits. There `maximum` is a constant for derivatives, and all
+    equal largest logits are kept apart from the others: the value of `ties`, the sum of their weights, is their number.
     """
 
     logits: Tensor  # (*B, N): -inf outside the support
@@ -102,8 +102,8 @@ class LogProbTerms(NamedTuple):
 class Peak(NamedTuple):
     """The largest logit of a row as a function of the logits."""
 
-    shift: Tensor | None  # (*B): its difference from the constant maximum: 0, but with derivatives; None without them
-    is_alone: Tensor | None  # (*B): False if several logits are the largest, None if only one of them counts as such
+    shift: Tensor | None  # (*B): its difference from a constant maximum: 0, but with derivatives; else None
+    is_alone: Tensor | None  # (*B): False if several logits are the largest; None without a shift
     rest: Tensor  # (*B): the sum of exp(logits - largest) of the other logits, float64
 
 
@@ -133,16 +133,18 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
         weights = _clamped_exp(shifted)
         return _terms_by_difference(logits, maximum, weights), weights
     weights = torch.exp(shifted)
-    others = weights if max_index is None else weights.scatter(-1, max_index, 0.0)
-    parts = _terms_of_weights(logits, maximum, max_index, shifted, others)
-    return parts._replace(others=parts.others + 0.0 * parts.maximum), weights.detach()  # NaN if the maximum is
+    if max_index is not None:
+        others = weights.scatter(-1, max_index, 0.0 * maximum)  # NaN if the maximum is
+        return _terms_of_weights(logits, maximum, max_index, shifted, others), weights.detach()
+    parts = _terms_of_weights(logits, maximum, None, shifted, weights)
+    return parts._replace(others=parts.others + 0.0 * parts.maximum), weights.detach()
 
 
 def _largest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the logits, the largest of each row as a constant ``(*B, 1)``, and except in compiled code its index."""
+    """Return the logits, the largest of each row ``(*B, 1)``, and its index; a constant and None in compiled code."""
     if torch.compiler.is_compiling():
         return logits, _finite_or_nan(logits.detach().amax(-1, keepdim=True)), None
-    maximum, max_index = logits.detach().max(-1, keepdim=True)
+    maximum, max_index = logits.max(-1, keepdim=True)
     return logits, _finite_or_nan(maximum), max_index
 
 
@@ -181,17 +183,14 @@ def _sums_of_largest_and_others(shifted: Tensor, terms: Tensor) -> tuple[Tensor,
     return materialize(largest.sum(-1), others.sum(-1))
 
 
-def _peak(parts: LogProbTerms, at_max: Tensor | None) -> Peak:
-    """Return the peak; `at_max` is the entry of the logits at `max_index`, if there is an index.
+def _peak(parts: LogProbTerms) -> Peak:
+    """Return the peak.
 
     With n equal largest logits, of which the sum of weights is t, the logarithm of t / n is the shift. The sum of all
     weights is (t / n) (n + n others / t), so the rest is n - 1 + n others / t.
     """
-    if at_max is not None:
-        shift = _finite_or_nan(at_max).double() - parts.maximum
-        return Peak(shift, None, parts.others * torch.exp(-shift))
     if parts.ties is None:
-        return Peak(None, None, parts.others)
+        return Peak(None, None, parts.others.double())
     count = parts.ties.detach().clamp(min=1.0).double()
     share = torch.where(parts.ties > 0, parts.ties.double(), 1.0) / count
     return Peak(torch.log(share), count < 2, parts.others.double() / share + (count - 1))
@@ -292,36 +291,29 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     >>> log_prob_at(log_prob_terms(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    picked, at_max = _entries(parts.logits, index, parts.max_index)
-    peak = _peak(parts, at_max)
-    logit = picked.double() - parts.maximum
-    if peak.shift is not None:
-        # At the largest logit the difference is a constant 0. Its derivatives would hide those of a small rest.
-        is_alone = peak.is_alone
-        is_largest = torch.eq(index, cast(Tensor, parts.max_index)) if is_alone is None else (logit == 0) & is_alone
-        logit = torch.where(is_largest, logit.detach(), logit - peak.shift)
+    peak = _peak(parts)
+    logit = _at(parts.logits, index).double() - parts.maximum
+    # At the largest logit the difference is a constant 0. Its derivatives would cancel, and hide those of a small rest.
+    if parts.max_index is not None:
+        logit = torch.where(index == parts.max_index, logit.detach(), logit)
+    elif peak.shift is not None:
+        logit = torch.where((logit == 0) & cast(Tensor, peak.is_alone), logit.detach(), logit - peak.shift)
     if is_missing is not None:
         logit = logit.masked_fill(is_missing, -math.inf)
     return (logit - torch.log1p(peak.rest)).to(parts.logits.dtype)
 
 
-def _entries(table: Tensor, index: Tensor, more: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the entries of a table ``(*B, N)`` at ``(*S, *B)``, and those at ``(*B)``.
-
-    Their gradient is one table for any S.
-    """
+def _at(table: Tensor, index: Tensor) -> Tensor:
+    """Return the entries of a table ``(*B, N)`` at ``(*S, *B)``; its gradient has the size of the table for any S."""
     rows = table.shape[:-1]
     shape = torch.broadcast_shapes(index.shape, rows)
     count = math.prod(shape[: len(shape) - len(rows)])
     columns = index[..., None] if index.shape == rows else index.expand(shape).reshape(count, *rows).movedim(0, -1)
     if torch.compiler.is_compiling() and count == 1:
         entry = entry_at(table, columns, positions(table) == columns).squeeze(-1)
-        return materialize(entry, entry)[0].reshape(shape), None  # a stack of one would not be written to memory
-    if more is not None:
-        columns = torch.cat([columns, more[..., None].expand(*columns.shape[:-1], 1)], -1)
+        return materialize(entry, entry)[0].reshape(shape)  # a stack of one would not be written to memory
     entries = table.gather(-1, columns)
-    at_index = entries[..., 0] if index.shape == rows else entries[..., :count].movedim(-1, 0).reshape(shape)
-    return at_index, None if more is None else entries[..., -1]
+    return entries.squeeze(-1) if index.shape == rows else entries.movedim(-1, 0).reshape(shape)
 
 
 def mode(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -358,18 +350,15 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
 def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
     """Return the entropy from the terms, what `_shifted` returns, and its exponentials."""
     terms = weights * shifted.clamp(min=-1e4)  # finite, and as good: that weight is 0
-    at_max = None if parts.max_index is None else parts.logits.gather(-1, parts.max_index[..., None]).squeeze(-1)
-    peak = _peak(parts, at_max)
-    shift = cast(Tensor, peak.shift)
-    if at_max is not None:
-        total = terms.sum(-1, dtype=torch.float64) - shift * parts.others
+    peak = _peak(parts)
+    if peak.shift is None:
+        total = terms.sum(-1, dtype=torch.float64)
     else:
         of_ties, of_others = _sums_of_largest_and_others(shifted, terms)
         # The terms of the largest logits are 0. So are their derivatives, except second ones if there are several.
-        of_ties = torch.where(cast(Tensor, peak.is_alone), 0.0, of_ties - shift * cast(Tensor, parts.ties))
-        total = of_others - shift * parts.others + of_ties
-    mean = total * torch.exp(-shift) / (1 + peak.rest)
-    return (torch.log1p(peak.rest) - mean).to(parts.logits.dtype)
+        of_ties = torch.where(cast(Tensor, peak.is_alone), 0.0, of_ties - peak.shift * cast(Tensor, parts.ties))
+        total = (of_others - peak.shift * parts.others + of_ties) * torch.exp(-peak.shift)
+    return (torch.log1p(peak.rest) - total / (1 + peak.rest)).to(parts.logits.dtype)
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None) -> Tensor:
