@@ -36,11 +36,11 @@ from functional_dists import (
 from functional_dists.composite import Head, chain
 from functional_dists.random import ops
 from functional_dists.special import choice, constant, truncated_quantile, vectorized
-from tests.families import COMBINED_VERBS, call_of, is_differentiable, keyed_call_of
+from tests.families import COMBINED_VERBS, SHARED, call_of, is_differentiable, keyed_call_of
 from tests.families import VERBS as FAMILIES_VERBS
 from tests.test_constants import forget
 
-VERBS = [*FAMILIES_VERBS, *COMBINED_VERBS]
+VERBS = [*FAMILIES_VERBS, *(pair for pair in COMBINED_VERBS if pair[0] not in SHARED)]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if is_differentiable(name, verb)]
 NOT_BUILT = "this PyTorch is built without CUDA, and can neither index nor differentiate fake CUDA tensors"
