@@ -114,7 +114,7 @@ def _curves(family: Any, params: Any) -> tuple[Tensor, Tensor, Literal["density"
         probs = torch.atleast_2d(family.probs(*params).detach().cpu())
         outcomes = torch.as_tensor(getattr(params, "indices", torch.arange(probs.shape[-1]))).cpu()
         return outcomes.expand(probs.shape).flatten(0, -2), probs.flatten(0, -2), "outcomes"
-    support = family.support(*params) if hasattr(family, "support") else None
+    support: Any = family.support(*params) if hasattr(family, "support") else None
     if hasattr(family, "mode") and getattr(support, "is_discrete", False) and hasattr(support, "upper_bound"):
         batch = family.mode(*params).shape  # of a family of outcomes that has no table of them
         outcomes = torch.arange(int(support.upper_bound) + 1)

@@ -11,15 +11,14 @@ from functional_dists import bind, categorical, independent, normal, plot, rando
 from functional_dists.family import sum_event
 from tests.families import BY_NAME, FAMILIES, SHARED, Row
 
-ROWS = [*FAMILIES, *(BY_NAME[name] for name in SHARED)]
-
-
 pytest.importorskip("matplotlib")
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+
+ROWS = [*FAMILIES, *(BY_NAME[name] for name in SHARED)]
 
 
 @pytest.fixture
