@@ -1,7 +1,7 @@
 """Measure the memory and the time of linear_categorical, beside the table of logits and loops over chunks of rows.
 
-Found on 2026-11-30, float32, one thread, on a machine under load: log_prob_and_entropy at (4096, 256, 131072) takes 3 MB
-forward, and 5 MB beyond its gradients of 138 MB backward and in func.grad; the logits are 2147 MB. At (4096, 256, 8192)
+Found on 2026-11-30, float32, one thread, on a machine under load: log_prob_and_entropy at (4096, 256, 131072) takes
+3 MB forward, and 5 MB beyond its gradients of 138 MB backward and in func.grad; the logits are 2147 MB. At (4096, 256, 8192)
 the forward pass takes 1.5 to 1.7 times its product, the table 3.7 to 4.2 times, linear_cross_entropy 2.3 to 2.5 times.
 
     python -m benchmarks.studies.linear_head
@@ -9,7 +9,8 @@ the forward pass takes 1.5 to 1.7 times its product, the table 3.7 to 4.2 times,
 Every figure of memory comes from a fresh process: the peak of its resident memory during the call (Linux), less what
 was resident before it, in MB. With `backward` that includes the gradients of hidden and weight, whose size is printed.
 
-Times are medians of interleaved rounds of CPU time in one process, in multiples of the matrix products that the call needs: one for
+Times are medians of interleaved rounds of CPU time in one process,
+in multiples of the matrix products that the call needs: one for
 the forward pass; four with the backward pass, which multiplies again. These products write to memory that is there.
 """
 
