@@ -115,6 +115,13 @@ def _curves(family: Any, params: Any) -> tuple[Tensor, Tensor, Literal["density"
         probs = torch.atleast_2d(family.probs(*params).detach().cpu())
         outcomes = torch.as_tensor(getattr(params, "indices", torch.arange(probs.shape[-1]))).cpu()
         return outcomes.expand(probs.shape).flatten(0, -2), probs.flatten(0, -2), "outcomes"
+    support: Any = family.support(*params) if hasattr(family, "support") else None
+    if hasattr(family, "mode") and getattr(support, "is_discrete", False) and hasattr(support, "upper_bound"):
+        batch = family.mode(*params).shape  # of a family of outcomes that has no table of them
+        outcomes = torch.arange(int(support.upper_bound) + 1)
+        value = outcomes.reshape(-1, *(1 for _ in batch)).expand(-1, *batch).to(params[0].device)
+        probs = torch.atleast_2d(family.log_prob(*params, value=value).exp().detach().cpu().movedim(0, -1))
+        return outcomes.expand(probs.shape).flatten(0, -2), probs.flatten(0, -2), "outcomes"
     shape = torch.broadcast_shapes(*(torch.as_tensor(parameter).shape for parameter in params))
     if hasattr(family, "variance") and not family.variance(*params).any():
         points = family.mean(*params).detach().cpu().reshape(-1, 1)

@@ -9,7 +9,7 @@ import torch
 
 from functional_dists import bind, categorical, independent, normal, plot, random, tanh_normal, truncated_normal
 from functional_dists.family import sum_event
-from tests.families import FAMILIES, Row
+from tests.families import BY_NAME, FAMILIES, SHARED, Row
 
 pytest.importorskip("matplotlib")
 import matplotlib
@@ -17,6 +17,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+
+ROWS = [*FAMILIES, *(BY_NAME[name] for name in SHARED)]
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def params_of(row: Row) -> Any:
     return row.family.Params(**{name: torch.tensor(numbers) for name, numbers in row.parameters.items()})
 
 
-@pytest.mark.parametrize("row", FAMILIES, ids=[row.name for row in FAMILIES])
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_every_family_is_drawn(row: Row, ax: Axes) -> None:
     assert plot.density(row.family, params_of(row), ax=ax) is ax
     if row.is_continuous:
@@ -44,7 +46,7 @@ def test_every_family_is_drawn(row: Row, ax: Axes) -> None:
         assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("row", FAMILIES, ids=[row.name for row in FAMILIES])
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_draws_fit_what_is_drawn(row: Row, ax: Axes) -> None:
     plot.samples_against_density(random.key(3), row.family, params_of(row), num_samples=2000, ax=ax)
     if row.is_continuous:

@@ -5,7 +5,8 @@ With `softcap` c the logits are c tanh(logits / c); then they are divided by the
 `categorical` with these logits. A bias of -inf excludes a token, unless there is a soft cap.
 
 `mask` is bool, of shape (*batch): rows where it is False are ignored, and are not multiplied, also in compiled code.
-Their sample and mode are `ignore_index`; their log-prob, entropy and KL are 0. The log-prob of `ignore_index` is 0.
+Their sample and mode are `ignore_index`; their log-prob, entropy and KL are 0. The log-prob of `ignore_index` is 0, and
+`log_prob` does not multiply its rows either. Elsewhere than on the CPU this selection waits for the device.
 A row whose tokens are all excluded is invalid, but does not affect other rows, as in `categorical`.
 
 Memory: beside inputs, results and gradients there is one tile of 512 rows and 1024 tokens, in the forward and in the

@@ -4,7 +4,7 @@ The first pass finds the largest logit, the second the integer weights of every 
 order. Only the tile in which the target lies is then multiplied once more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from functional_dists.special import softmax
 from functional_dists.special.choice import first_above, integers_of
 from functional_dists.special.linear_head import UNIT, Head, Rows, lanes, room_of, row_blocks, tile_of, token_ranges
 from functional_dists.special.linear_score import terms
+
+_AT_ONCE = 128  # rows
 
 
 def choose(head: Head, uniform: Tensor, counted: Tensor) -> Tensor:
@@ -36,10 +38,11 @@ _library.define(
 )
 
 
-def _integers(head: Head, rows: Rows, tokens: slice, maximum: Tensor, room: Tensor) -> Tensor:
-    """Return the integer weights of a tile."""
-    weights = softmax.relative_weights(tile_of(head, rows, tokens, room).logits, maximum[:, None])
-    return integers_of(weights, head.weight.shape[0])
+def _integers(head: Head, rows: Rows, tokens: slice, maximum: Tensor, room: Tensor) -> Iterator[Tensor]:
+    """Yield the integer weights of a tile, some rows at a time: tables of a tile's size would fragment the memory."""
+    table = tile_of(head, rows, tokens, room).logits
+    for logits, largest in zip(table.split(_AT_ONCE), maximum.split(_AT_ONCE), strict=True):
+        yield integers_of(softmax.relative_weights(logits, largest[:, None]), head.weight.shape[0])
 
 
 def _choose_by_tiles(
@@ -57,9 +60,11 @@ def _choose_by_tiles(
     ranges, room = list(token_ranges(head)), room_of(head)
     for rows in row_blocks(head, counted):
         largest = rows.padded(maximum)
-        sums = torch.stack(
-            [_integers(head, rows, tokens, largest, room).sum(-1, dtype=torch.float64) for tokens in ranges], -1
-        ).cumsum(-1)
+        sums_of_tiles = [
+            torch.cat([part.sum(-1, dtype=torch.float64) for part in _integers(head, rows, tokens, largest, room)])
+            for tokens in ranges
+        ]
+        sums = torch.stack(sums_of_tiles, -1).cumsum(-1)
         target = rows.padded(uniform).T * sums[:, -1]  # (S, rows)
         block = first_above(sums, target)
         below = functional.pad(sums, (1, 0)).gather(-1, block.T).T
@@ -67,7 +72,8 @@ def _choose_by_tiles(
         for number in block[:, : rows.size].unique().tolist():
             hits = (block[:, : rows.size] == number).any(0).nonzero().squeeze(1)
             part = _part(rows, hits)
-            inside = _integers(head, part, ranges[number], functional.pad(largest[hits], (0, part.padding)), room)
+            of_hits = functional.pad(largest[hits], (0, part.padding))
+            inside = torch.cat([*_integers(head, part, ranges[number], of_hits, room)])
             cumulative = inside[: hits.shape[0]].cumsum(-1, dtype=torch.float64)
             # Where products of other shapes round differently, the sum may have changed.
             wanted = torch.minimum((target - below)[:, hits], cumulative[:, -1] - 1)
