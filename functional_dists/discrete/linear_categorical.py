@@ -20,20 +20,18 @@ it. With several threads and long hidden vectors, and in float64, the last bits 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
+from functional_dists.discrete.kept import Kept
+from functional_dists.discrete.linear_rows import Rows, Temperature
 from functional_dists.family import Index, Real, define, require
-from functional_dists.family.options import POSITIVE, per_row
 from functional_dists.random import Shape, Source
-from functional_dists.special import linear_choice, linear_kl, linear_score
 from functional_dists.special import support as supports
-from functional_dists.special.linear_head import Head
-from functional_dists.special.temperature import positive
 
 
 class Params(NamedTuple):
@@ -65,7 +63,6 @@ def _fit(hidden: torch.Size, weight: torch.Size, bias: torch.Size) -> torch.Size
 
 
 _verb = verb(fit=_fit, keeps_dtypes=True)
-Temperature = Tensor | float
 
 
 @_verb
@@ -77,6 +74,7 @@ def check(
     temperature: Temperature = 1.0,
     softcap: float | None = None,
     mask: Tensor | None = None,
+    support: Kept | None = None,
 ) -> None:
     """Raise a ValueError that names the parameter and the first bad position, in eager code only.
 
@@ -85,7 +83,7 @@ def check(
     ...
     ValueError: bias must hold numbers below infinity; it is not at position (1,)
     """
-    head = _Rows("check", Params(hidden, weight, bias), temperature, softcap, mask)
+    head = Rows("check", Params(hidden, weight, bias), temperature, softcap, mask, support)
     is_counted = True if head.mask is None else head.mask[..., None]
     require(hidden.isfinite() | ~torch.as_tensor(is_counted), "hidden", "must be finite")
     require(weight.isfinite().all(-1), "weight", "must be finite")
@@ -106,13 +104,14 @@ def sample(
     softcap: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
+    support: Kept | None = None,
 ) -> Tensor:
     """Draw tokens by the inverse cdf: what `categorical.sample` draws from equal logits.
 
     >>> sample(random.key(42), torch.zeros(3, 8), torch.zeros(50_000, 8), mask=torch.tensor([True, True, False]))
     tensor([17091, 48929,  -100])
     """
-    rows = _Rows("sample", Params(hidden, weight, bias), temperature, softcap, mask)
+    rows = Rows("sample", Params(hidden, weight, bias), temperature, softcap, mask, support)
     return _draw(key, rows, sample_shape, ignore_index)
 
 
@@ -128,6 +127,7 @@ def sample_and_log_prob(
     softcap: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
+    support: Kept | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
@@ -135,15 +135,15 @@ def sample_and_log_prob(
     >>> sample_and_log_prob(random.key(42), torch.zeros(8), torch.zeros(4, 8))
     (tensor(1), tensor(-1.3863))
     """
-    rows = _Rows("sample_and_log_prob", Params(hidden, weight, bias), temperature, softcap, mask)
+    rows = Rows("sample_and_log_prob", Params(hidden, weight, bias), temperature, softcap, mask, support)
     value = _draw(key, rows, sample_shape, ignore_index)
     return value, _as_dtype(_score(rows, value, ignore_index), dtype)
 
 
-def _draw(key: Source, rows: "_Rows", sample_shape: Shape, ignore_index: int) -> Tensor:
+def _draw(key: Source, rows: Rows, sample_shape: Shape, ignore_index: int) -> Tensor:
     device = rows.head.hidden.device
     uniform = random.draw_entries(random.uniform, key, sample_shape, rows.batch, dtype=torch.float64, device=device)
-    token = linear_choice.choose(rows.head, rows.as_columns(uniform), rows.counted())
+    token = rows.choose(rows.as_columns(uniform))
     return rows.where_counted(rows.from_columns(token, uniform.shape), ignore_index)
 
 
@@ -159,6 +159,7 @@ def log_prob(
     softcap: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
+    support: Kept | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the log-probability of every token; -inf for one that is excluded or does not exist.
@@ -166,7 +167,7 @@ def log_prob(
     >>> log_prob(torch.zeros(3, 2), torch.zeros(4, 2), 0.0, torch.tensor([3, 4, -100]))
     tensor([-1.3863,    -inf,  0.0000])
     """
-    rows = _Rows("log_prob", Params(hidden, weight, bias), temperature, softcap, mask)
+    rows = Rows("log_prob", Params(hidden, weight, bias), temperature, softcap, mask, support)
     return _as_dtype(_score(rows, value, ignore_index), dtype)
 
 
@@ -179,6 +180,7 @@ def entropy(
     temperature: Temperature = 1.0,
     softcap: float | None = None,
     mask: Tensor | None = None,
+    support: Kept | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the entropy in nats.
@@ -186,9 +188,9 @@ def entropy(
     >>> entropy(torch.zeros(2), torch.zeros(4, 2))
     tensor(1.3863)
     """
-    rows = _Rows("entropy", Params(hidden, weight, bias), temperature, softcap, mask)
+    rows = Rows("entropy", Params(hidden, weight, bias), temperature, softcap, mask, support)
     no_value = torch.empty((rows.head.hidden.shape[0], 0), dtype=torch.int64, device=hidden.device)
-    result = linear_score.log_prob_and_entropy(rows.head, no_value, rows.counted())[1]
+    result = rows.score(no_value, rows.counted())[1]
     return _as_dtype(result.reshape(rows.batch), dtype)
 
 
@@ -203,6 +205,7 @@ def log_prob_and_entropy(
     softcap: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
+    support: Kept | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return what `log_prob` and `entropy` return, from one pass over the tiles.
@@ -210,17 +213,17 @@ def log_prob_and_entropy(
     >>> log_prob_and_entropy(torch.zeros(2), torch.zeros(4, 2), 0.0, torch.tensor(3))
     (tensor(-1.3863), tensor(1.3863))
     """
-    rows = _Rows("log_prob_and_entropy", Params(hidden, weight, bias), temperature, softcap, mask)
+    rows = Rows("log_prob_and_entropy", Params(hidden, weight, bias), temperature, softcap, mask, support)
     columns, is_token = rows.tokens(value, ignore_index)
-    scores, result = linear_score.log_prob_and_entropy(rows.head, columns, rows.counted())
+    scores, result = rows.score(columns, rows.counted())
     log_prob = torch.where(is_token, rows.from_columns(scores, is_token.shape), 0.0)
     return _as_dtype(log_prob, dtype), _as_dtype(result.reshape(rows.batch), dtype)
 
 
-def _score(rows: "_Rows", value: Tensor, ignore_index: int) -> Tensor:
+def _score(rows: Rows, value: Tensor, ignore_index: int) -> Tensor:
     columns, is_token = rows.tokens(value, ignore_index)
     counted = rows.counted(is_token.reshape(-1, rows.head.hidden.shape[0]).any(0))
-    scores, _ = linear_score.log_prob_and_entropy(rows.head, columns, counted)
+    scores, _ = rows.score(columns, counted)
     return torch.where(is_token, rows.from_columns(scores, is_token.shape), 0.0)
 
 
@@ -232,6 +235,7 @@ def kl(
     temperature: Temperature = 1.0,
     softcap: float | None = None,
     mask: Tensor | None = None,
+    support: Kept | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p has a token that q excludes.
@@ -242,8 +246,8 @@ def kl(
     >>> kl(Params(torch.zeros(8), torch.zeros(2, 8)), teacher)
     tensor(0.1201)
     """
-    of_p, of_q = (_Rows("kl", params, temperature, softcap, mask) for params in (p, q))
-    return _as_dtype(linear_kl.kl(of_p.head, of_q.head, of_p.counted()).reshape(of_p.batch), dtype)
+    of_p, of_q = (Rows("kl", params, temperature, softcap, mask, support) for params in (p, q))
+    return _as_dtype(of_p.kl(of_q).reshape(of_p.batch), dtype)
 
 
 @_verb
@@ -256,14 +260,15 @@ def mode(
     softcap: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
+    support: Kept | None = None,
 ) -> Tensor:
     """Return the most probable token, the first among equals.
 
     >>> mode(torch.ones(1), torch.tensor([[1.0], [3.0], [3.0]]))
     tensor(1)
     """
-    rows = _Rows("mode", Params(hidden, weight, bias), temperature, softcap, mask)
-    token = linear_score.terms(rows.head, rows.counted()).argmax
+    rows = Rows("mode", Params(hidden, weight, bias), temperature, softcap, mask, support)
+    token = rows.mode()
     return rows.where_counted(token.reshape(rows.batch), ignore_index)
 
 
@@ -280,82 +285,15 @@ def support(
     softcap: float | None = None,
     ignore_index: int = -100,
     mask: Tensor | None = None,
+    support: Kept | None = None,
 ) -> Constraint:
     """Return the support as a constraint: the tokens of finite log-probability, and all where the mask is False.
 
     >>> support(torch.zeros(2), torch.zeros(4, 2)).check(torch.tensor([0, 3, 4]))
     tensor([ True,  True, False])
     """
-    rows = _Rows("support", Params(hidden, weight, bias), temperature, softcap, mask)
+    rows = Rows("support", Params(hidden, weight, bias), temperature, softcap, mask, support)
     return supports.scored(lambda value: _score(rows, value, ignore_index), weight.shape[0])
-
-
-# --------------------------------------------------------------------------------------------------------------- rows
-class _Rows:
-    """The parameters as the rows of a head, with the shape of their batch."""
-
-    def __init__(
-        self, function: str, params: Any, temperature: Temperature, softcap: float | None, mask: Tensor | None
-    ) -> None:
-        function = f"linear_categorical.{function}"
-        hidden, weight, bias = params
-        self.batch = hidden.shape[:-1]
-        count = math.prod(self.batch)
-        self.mask = mask if mask is None else _checked_mask(function, mask, self.batch)
-        bias = bias.expand(weight.shape[0])
-        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), _cap(function, softcap))
-        if isinstance(temperature, Tensor) or temperature != 1:
-            options = {"dtype": torch.float64, "device": hidden.device, "within": POSITIVE}
-            divisor = positive(per_row(function, "temperature", temperature, self.batch, **options), head.dtype)
-            head = head._replace(temperature=divisor.expand(*self.batch, 1).reshape(count))
-        self.head = head
-
-    def counted(self, has_value: Tensor | None = None) -> Tensor:
-        """Return which rows count, of shape (N,); an empty tensor if all do."""
-        counted = has_value if self.mask is None else self.mask.reshape(-1)
-        if counted is None:
-            return torch.empty(0, dtype=torch.bool, device=self.head.hidden.device)
-        return counted if has_value is None else counted & has_value
-
-    def tokens(self, value: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-        """Return values as columns (N, S), -1 where they are ignored, and the values that are scored (*S, *B)."""
-        value = value.long()
-        value = value.expand(torch.broadcast_shapes(value.shape, self.batch))
-        is_token = value != ignore_index
-        if self.mask is not None:
-            is_token = is_token & self.mask
-        return self.as_columns(torch.where(is_token, value, -1)), is_token
-
-    def as_columns(self, table: Tensor) -> Tensor:
-        """Return ``(*S, *B)`` as ``(N, S)``."""
-        samples = table.shape[: table.ndim - len(self.batch)]
-        return table.reshape(math.prod(samples), math.prod(self.batch)).T
-
-    def from_columns(self, columns: Tensor, shape: torch.Size) -> Tensor:
-        """Return ``(N, S)`` as ``(*S, *B)``."""
-        return columns.T.reshape(shape)
-
-    def where_counted(self, result: Tensor, otherwise: int) -> Tensor:
-        """Return the result, with another value in ignored rows."""
-        return result if self.mask is None else torch.where(self.mask, result, otherwise)
-
-
-def _checked_mask(function: str, mask: Any, batch: torch.Size) -> Tensor:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else repr(mask)
-        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
-    if mask.shape != batch:
-        raise ValueError(f"{function}: mask must have the shape {tuple(batch)} of the batch, got {tuple(mask.shape)}")
-    return mask
-
-
-def _cap(function: str, softcap: float | None) -> float:
-    """Return the soft cap as a float, 0 for none."""
-    if softcap is None:
-        return 0.0
-    if isinstance(softcap, (Tensor, bool)) or not 0 < softcap < math.inf:
-        raise ValueError(f"{function}: softcap must be a positive number or None, got {softcap!r}")
-    return float(softcap)
 
 
 def _as_dtype(result: Tensor, dtype: torch.dtype | None) -> Tensor:

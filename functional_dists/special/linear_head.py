@@ -59,12 +59,20 @@ def logits(head: Head, counted: Tensor | None = None) -> Tensor:
     dtype = head.dtype
     tensors = (t.to(dtype) for t in (hidden, head.weight, head.bias, temperature))
     hidden, weight, bias, temperature = tensors
-    table = torch.addmm(bias, hidden, weight.t())
+    return finished(torch.addmm(bias, hidden, weight.t()), temperature, head.softcap)
+
+
+def finished(table: Tensor, temperature: Tensor, softcap: float) -> Tensor:
+    """Return the logits of products ``(N, K)``: with the soft cap, divided by the temperature.
+
+    >>> finished(torch.tensor([[6.0, -math.inf]]), torch.tensor([2.0]), 0.0)
+    tensor([[3., -inf]])
+    """
+    if softcap != 0:
+        return _finished(table, temperature, softcap)[0]
     is_excluded = table == -math.inf  # where the derivative by the temperature would be 0 times infinity
-    result, _ = _finished(
-        torch.where(is_excluded, 0.0, table) if head.softcap == 0 else table, temperature, head.softcap
-    )
-    return torch.where(is_excluded, -math.inf, result) if head.softcap == 0 else result
+    table = _finished(torch.where(is_excluded, 0.0, table), temperature, softcap)[0]
+    return torch.where(is_excluded, -math.inf, table)
 
 
 def _finished(table: Tensor, temperature: Tensor, softcap: float) -> tuple[Tensor, Tensor | None]:

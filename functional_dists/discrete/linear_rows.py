@@ -1,0 +1,151 @@
+"""The rows of a head with the options of `linear_categorical`, and their results over all tokens or the kept ones."""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from functional_dists.discrete import kept
+from functional_dists.discrete.kept import Kept
+from functional_dists.family import require
+from functional_dists.family.options import POSITIVE, per_row
+from functional_dists.special import linear_choice, linear_kept, linear_kl, linear_score
+from functional_dists.special.constant import is_plain
+from functional_dists.special.linear_head import Head
+from functional_dists.special.temperature import positive
+
+__all__ = ["Rows", "Temperature"]
+
+Temperature = Tensor | float
+
+
+class Rows:
+    """The parameters as the rows of a head, with the shape of their batch."""
+
+    def __init__(
+        self,
+        function: str,
+        params: Any,
+        temperature: Temperature,
+        softcap: float | None,
+        mask: Tensor | None,
+        support: Kept | None,
+    ) -> None:
+        function = f"linear_categorical.{function}"
+        hidden, weight, bias = params
+        self.batch = hidden.shape[:-1]
+        count = math.prod(self.batch)
+        self.mask = mask if mask is None else _checked_mask(function, mask, self.batch)
+        bias = bias.expand(weight.shape[0])
+        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), _cap(function, softcap))
+        if isinstance(temperature, Tensor) or temperature != 1:
+            options = {"dtype": torch.float64, "device": hidden.device, "within": POSITIVE}
+            divisor = positive(per_row(function, "temperature", temperature, self.batch, **options), head.dtype)
+            head = head._replace(temperature=divisor.expand(*self.batch, 1).reshape(count))
+        self.head = head
+        self.index = None if support is None else _listed(function, support, self.batch, weight.shape[0])
+
+    # The results of rows ``(N, ...)``: over all tokens, or over the kept ones.
+    def score(self, value: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities of tokens (N, S) and entropies (N,)."""
+        if self.index is None:
+            return linear_score.log_prob_and_entropy(self.head, value, counted)
+        return linear_kept.log_prob_and_entropy(self.head, value, self._index_of(counted))
+
+    def choose(self, uniform: Tensor) -> Tensor:
+        """Return a token for each uniform number (N, S)."""
+        if self.index is None:
+            return linear_choice.choose(self.head, uniform, self.counted())
+        return linear_kept.choose(self.head, uniform, self._index_of(self.counted()))
+
+    def kl(self, other: "Rows") -> Tensor:
+        """Return the divergence from the rows of another head."""
+        if self.index is None:
+            return linear_kl.kl(self.head, other.head, self.counted())
+        return linear_kept.kl(self.head, other.head, self._index_of(self.counted()))
+
+    def mode(self) -> Tensor:
+        """Return the most probable tokens (N,)."""
+        if self.index is None:
+            return linear_score.terms(self.head, self.counted()).argmax
+        return linear_kept.mode(self.head, self._index_of(self.counted()))
+
+    def _index_of(self, counted: Tensor) -> Tensor:
+        index = cast(Tensor, self.index)
+        return torch.where(counted[:, None], index, -1) if counted.numel() else index
+
+    def counted(self, has_value: Tensor | None = None) -> Tensor:
+        """Return which rows count, of shape (N,); an empty tensor if all do."""
+        counted = has_value if self.mask is None else self.mask.reshape(-1)
+        if counted is None:
+            return torch.empty(0, dtype=torch.bool, device=self.head.hidden.device)
+        return counted if has_value is None else counted & has_value
+
+    def tokens(self, value: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+        """Return values as columns (N, S), -1 where they are ignored, and the values that are scored (*S, *B)."""
+        value = value.long()
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch))
+        is_token = value != ignore_index
+        if self.mask is not None:
+            is_token = is_token & self.mask
+        return self.as_columns(torch.where(is_token, value, -1)), is_token
+
+    def as_columns(self, table: Tensor) -> Tensor:
+        """Return ``(*S, *B)`` as ``(N, S)``."""
+        samples = table.shape[: table.ndim - len(self.batch)]
+        return table.reshape(math.prod(samples), math.prod(self.batch)).T
+
+    def from_columns(self, columns: Tensor, shape: torch.Size) -> Tensor:
+        """Return ``(N, S)`` as ``(*S, *B)``."""
+        return columns.T.reshape(shape)
+
+    def where_counted(self, result: Tensor, otherwise: int) -> Tensor:
+        """Return the result, with another value in ignored rows."""
+        return result if self.mask is None else torch.where(self.mask, result, otherwise)
+
+
+def _checked_mask(function: str, mask: Any, batch: torch.Size) -> Tensor:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else repr(mask)
+        raise TypeError(f"{function}: mask must be a bool tensor, got {got}")
+    if mask.shape != batch:
+        raise ValueError(f"{function}: mask must have the shape {tuple(batch)} of the batch, got {tuple(mask.shape)}")
+    return mask
+
+
+def _cap(function: str, softcap: float | None) -> float:
+    """Return the soft cap as a float, 0 for none."""
+    if softcap is None:
+        return 0.0
+    if isinstance(softcap, (Tensor, bool)) or not 0 < softcap < math.inf:
+        raise ValueError(f"{function}: softcap must be a positive number or None, got {softcap!r}")
+    return float(softcap)
+
+
+def _listed(function: str, support: Kept, batch: torch.Size, num_tokens: int) -> Tensor:
+    """Return the kept tokens of N rows as a list ``(N, K)``, ascending in eager code, -1 in unused slots."""
+    count = math.prod(batch)
+    try:
+        if isinstance(support, Tensor) and support.shape[:-1] != batch:
+            raise ValueError(f"support of shape {tuple(support.shape)} must have the batch {tuple(batch)} of hidden")
+        if is_plain():
+            tokens, offsets = kept.as_tokens(support)
+            as_tokens = kept.KeptTokens(tokens, offsets)
+            if offsets.shape[0] != count + 1:
+                raise ValueError(
+                    f"offsets are of {offsets.shape[0] - 1} rows, which do not fit the batch {tuple(batch)}"
+                )
+            if isinstance(support, Tensor) and support.dtype == torch.bool and support.shape[-1] != num_tokens:
+                raise ValueError(f"support of shape {tuple(support.shape)} must have {num_tokens} columns")
+            require((tokens >= 0) & (tokens < num_tokens), "token_ids", "must be at least 0 and below the vocabulary")
+            index = kept.as_indices(as_tokens)
+            last = torch.where(index < 0, num_tokens, index).sort(-1).values
+            return torch.where(last == num_tokens, -1, last)
+        if isinstance(support, Tensor) and support.dtype == torch.bool:
+            every = torch.arange(num_tokens, device=support.device)
+            return torch.where(support, every, -1).reshape(count, num_tokens)
+        index = kept.as_indices(support) if not isinstance(support, Tensor) else support.long()
+        return index.reshape(count, index.shape[-1])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{function}: {error}") from None
