@@ -1,0 +1,18 @@
+"""What a version of PyTorch cannot do, so that tests of it are skipped; `make test-versions` runs several versions."""
+
+import pytest
+import torch
+
+VERSION = torch.__version__.rpartition(".")[0]  # such as "2.11"
+
+# What is asked for: the versions that cannot do it, and why.
+CANNOT = {
+    "compile the summed log-prob of a composite": ({"2.11"}, "its compiler fails in tensordict's `set`"),
+}
+
+
+def need(what: str) -> None:
+    """Skip the rest of a test where this version of PyTorch cannot do `what`, a key of `CANNOT`."""
+    versions, reason = CANNOT[what]
+    if VERSION in versions:
+        pytest.skip(f"torch {VERSION} cannot {what}: {reason}")
