@@ -18,7 +18,7 @@ from torch import Tensor
 
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.family import require
-from functional_dists.special.constant import is_plain
+from functional_dists.special.constant import has_values
 
 __all__ = ["Kept", "KeptTokens", "as_indices", "as_mask", "as_tokens", "check"]
 
@@ -36,6 +36,15 @@ class KeptTokens(NamedTuple):
 
 #: A kept set in one of its forms.
 Kept = Tensor | KeptTokens
+
+
+def can_count(kept: Kept) -> bool:
+    """Say whether eager code can know how many tokens are kept.
+
+    >>> can_count(torch.tensor([[2, 0, -1]]))
+    True
+    """
+    return has_values(kept if isinstance(kept, Tensor) else kept.offsets)
 
 
 def as_mask(kept: Kept, num_tokens: int, batch: Sequence[int] | None = None) -> Tensor:
@@ -60,7 +69,7 @@ def as_mask(kept: Kept, num_tokens: int, batch: Sequence[int] | None = None) -> 
     tensor([[ True, False,  True, False],
             [False,  True, False, False]])
     """
-    kept = _checked(kept)
+    kept = checked(kept)
     if isinstance(kept, KeptTokens):
         count = kept.offsets.shape[0] - 1
         _require_below(kept.token_ids, num_tokens, lowest=0)
@@ -100,7 +109,7 @@ def as_indices(kept: Kept, size: int | None = None) -> Tensor:
     tensor([[ 2,  0, -1],
             [ 1, -1, -1]])
     """
-    kept = _checked(kept)
+    kept = checked(kept)
     if isinstance(kept, KeptTokens):
         counts = kept.offsets.diff()
         size = _size("as_indices", counts, size)
@@ -121,7 +130,7 @@ def as_indices(kept: Kept, size: int | None = None) -> Tensor:
 def as_tokens(kept: Kept) -> KeptTokens:
     """Return a kept set as one list of tokens with offsets; the axes of the batch become one axis of rows.
 
-    Their number depends on the data, so this is for eager code only.
+    Their number depends on the data, so this is for eager code only, and for kept sets that `vmap` does not batch.
 
     Args:
         kept: A kept set in any form.
@@ -130,15 +139,15 @@ def as_tokens(kept: Kept) -> KeptTokens:
         int64 tokens and offsets: in the order of the tokens for a mask, otherwise in the given order.
 
     Raises:
-        RuntimeError: This is not eager code, or a transform is active.
+        RuntimeError: This is not eager code, or the kept set is batched by `vmap`.
         TypeError: `kept` is not a kept set.
 
     >>> as_tokens(torch.tensor([[2, 0, -1], [1, -1, -1]]))
     KeptTokens(token_ids=tensor([2, 0, 1]), offsets=tensor([0, 2, 3]))
     """
-    if not is_plain():
+    kept = checked(kept)
+    if not can_count(kept):
         raise RuntimeError("kept.as_tokens: the number of kept tokens depends on the data; call it in plain eager code")
-    kept = _checked(kept)
     if isinstance(kept, KeptTokens):
         return KeptTokens(kept.token_ids.long(), kept.offsets.long())
     rows = kept.reshape(-1, kept.shape[-1])
@@ -171,7 +180,7 @@ def check(kept: Kept, num_tokens: int) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
-def _checked(kept: Kept) -> Kept:
+def checked(kept: Kept) -> Kept:
     """Return the kept set if it has one of the forms."""
     if isinstance(kept, Tensor):
         if kept.dtype.is_floating_point or kept.dtype.is_complex or not kept.ndim:
@@ -206,8 +215,8 @@ def _size(function: str, counts: Tensor, size: int | None) -> int:
     """Return the number of slots, after a check that the rows fit."""
     if size is not None and not _can_read(counts):
         return size
-    if size is None and not is_plain():
-        raise ValueError(f"kept.{function}: size must be given outside of plain eager code")
+    if size is None and not has_values(counts):
+        raise ValueError(f"kept.{function}: size must be given where the numbers of a kept set cannot be read")
     longest = int(counts.max()) if counts.numel() else 0
     if size is not None and longest > size:
         raise ValueError(f"kept.{function}: a row keeps {longest} tokens, more than size={size}")
@@ -224,4 +233,4 @@ def _require_below(token_ids: Tensor, num_tokens: int, lowest: int | None = None
 
 def _can_read(tensor: Tensor) -> bool:
     """Say whether the numbers can be read without waiting for a device."""
-    return tensor.is_cpu and is_plain()
+    return tensor.is_cpu and has_values(tensor)

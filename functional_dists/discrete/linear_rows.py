@@ -11,7 +11,6 @@ from functional_dists.discrete.kept import Kept
 from functional_dists.family import require
 from functional_dists.family.options import POSITIVE, per_row
 from functional_dists.special import linear_choice, linear_kept, linear_kl, linear_score
-from functional_dists.special.constant import is_plain
 from functional_dists.special.linear_head import Head
 from functional_dists.special.temperature import positive
 
@@ -129,7 +128,8 @@ def _listed(function: str, support: Kept, batch: torch.Size, num_tokens: int) ->
     try:
         if isinstance(support, Tensor) and support.shape[:-1] != batch:
             raise ValueError(f"support of shape {tuple(support.shape)} must have the batch {tuple(batch)} of hidden")
-        if is_plain():
+        support = kept.checked(support)
+        if kept.can_count(support):
             tokens, offsets = kept.as_tokens(support)
             as_tokens = kept.KeptTokens(tokens, offsets)
             if offsets.shape[0] != count + 1:

@@ -32,6 +32,23 @@ def is_plain() -> bool:
     )
 
 
+def has_values(tensor: Tensor) -> bool:
+    """Say whether eager code can know the numbers of a tensor: `vmap` does not batch it, and no tracer follows it.
+
+    >>> has_values(torch.zeros(2)), torch.func.vmap(lambda x: x + has_values(x))(torch.zeros(2))
+    (True, tensor([0., 0.]))
+    """
+    if torch.compiler.is_compiling() or _C._len_torch_dispatch_stack() > 0 or _C._is_tracing():
+        return False
+    if _C._dispatch_tls_is_dispatch_key_included(_PRE_DISPATCH):
+        return False
+    while _C._functorch.is_functorch_wrapped_tensor(tensor):
+        if _C._functorch.is_batchedtensor(tensor):
+            return False
+        tensor = _C._functorch.get_unwrapped(tensor)
+    return type(tensor) in PLAIN_TENSORS and not tensor.is_meta
+
+
 def is_transformed() -> bool:
     """Say whether a `torch.func` transform or forward mode is active: tensors then do not show if they are tracked."""
     return _C._are_functorch_transforms_active() or forward_ad._current_level >= 0
