@@ -80,3 +80,17 @@ def test_mixed_actions_runs_end_to_end(tmp_path: Path) -> None:
 
     for plot in ("mixed_actions.png", "mixed_actions_policy.png"):
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_grpo_tokens_runs_end_to_end(tmp_path: Path) -> None:
+    printed = run_smoke("grpo_tokens.py", tmp_path)
+    assert "the same curve, bit for bit" in printed
+
+    saved = torch.load(tmp_path / "grpo_tokens_policy.pt", weights_only=True)
+    assert saved["curve"].shape == saved["ratios"].shape == (4, 3)
+    assert saved["curve"].isfinite().all()
+    replayed, whole, mass = saved["ratios"].unbind(1)
+    assert (replayed - 1).abs().max() < 1e-5
+    assert (whole < 0.99).all()  # a policy that knows nothing spreads over the vocabulary, and top-p cuts a part
+    torch.testing.assert_close(whole, mass)
+    assert (tmp_path / "grpo_tokens.png").read_bytes().startswith(b"\x89PNG")
