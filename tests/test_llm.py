@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from functional_dists import bind, categorical, logits, masked_categorical, random
 from functional_dists import llm_masked_categorical as family
 from functional_dists.random import extension
-from functional_dists.special import chunks, tokens
+from functional_dists.special import chunks
+from functional_dists.special.adjustment import Adjustment
 
 KEY = random.key(5)
 BATCH, POSITIONS, TOKENS = 2, 5, 7
@@ -499,8 +500,13 @@ def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(chunks, "CHUNK", 2 * TOKENS)
     table, mask, value = example("positions", torch.bfloat16)
     seen = []
-    of_chunk = tokens.full
-    monkeypatch.setattr(tokens, "full", lambda logits: seen.append(logits.numel()) or of_chunk(logits))
+    of_chunk = Adjustment.adjusted
+
+    def adjusted(own: Adjustment, logits: Tensor, mask: Tensor | None = None) -> Tensor:
+        seen.append(logits.numel())
+        return of_chunk(own, logits, mask)
+
+    monkeypatch.setattr(Adjustment, "adjusted", adjusted)
     monkeypatch.setattr(extension, "kernels", None)
     for verb in VERBS.values():
         verb(table, mask, value)
