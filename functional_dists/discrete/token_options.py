@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from functional_dists.special.temperature import positive
 __all__ = ["DESCRIBED", "Temperature", "adjustment_of", "check_softcap", "restricted", "row_temperature"]
 
 Temperature = Tensor | float
+_NUMBERS = (int, float, np.integer, np.floating, torch.SymInt, torch.SymFloat)
 
 #: The options, for docstrings.
 DESCRIBED = {
@@ -32,9 +34,7 @@ def check_softcap(function: str, cap: Any) -> None:
     ...
     ValueError: f: softcap must be positive and finite, got -1.0
     """
-    if isinstance(cap, torch.SymFloat):
-        return
-    if isinstance(cap, (Tensor, bool, complex, str)) or not hasattr(cap, "__float__"):
+    if isinstance(cap, bool) or not isinstance(cap, _NUMBERS):
         raise TypeError(f"{function}: softcap must be a number, got {cap!r}")
     if not 0 < cap < math.inf:
         raise ValueError(f"{function}: softcap must be {POSITIVE.text}, got {cap}")
