@@ -591,6 +591,7 @@ def large_results(call: Any, table: Tensor) -> list[str]:
 def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     table, mask, value = example(kind, dtype)
     other = (torch.zeros_like(table), mask)
+    options: Any = {"temperature": torch.linspace(0.5, 2.0, 10).reshape(SHAPE[:-1]).requires_grad_(), "softcap": 5.0}
     for size in (2 * TOKENS, POSITIONS * TOKENS):
         monkeypatch.setattr(chunks, "CHUNK", size)
         calls = {
@@ -601,6 +602,10 @@ def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monke
             "both": lambda leaf: sum(family.log_prob_and_entropy(leaf, mask, value)),
             "kl to": lambda leaf: family.kl((leaf, mask), other),
             "kl from": lambda leaf: family.kl(other, (leaf, mask)),
+            "changed log_prob": lambda leaf: family.log_prob(leaf, mask, value, **options),
+            "changed pair": lambda leaf: family.sample_and_log_prob(KEY, leaf, mask, **options)[1],
+            "changed both": lambda leaf: sum(family.log_prob_and_entropy(leaf, mask, value, **options)),
+            "changed kl": lambda leaf: family.kl((leaf, mask), other, **options),
         }
         for name, call in calls.items():
             assert large_results(call, table) == ["aten.empty_like.default"], name
