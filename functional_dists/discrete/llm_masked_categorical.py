@@ -10,7 +10,7 @@ log-prob (of any value), entropy, KL and probabilities are 0. Elsewhere the log-
 affect other positions: its sample, entropy and probabilities are 0, its log-probs -inf.
 
 With `softcap` c the logits are c tanh(logits / c); then they are divided by the `temperature`, of shape (*batch, T) or
-a number. Both work on a chunk of rows. A `support` restricts the mask to a kept set of tokens: it becomes a mask of
+a number. Both change a chunk of rows at a time, and no kernel knows them. A `support` restricts the mask to a kept set of tokens: it becomes a mask of
 tokens, of one byte a logit. Results are those of logits and a mask that were changed before the call.
 
 In eager code the only tensor as large as the logits is their gradient. The forward and the backward pass work on one
