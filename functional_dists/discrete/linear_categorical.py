@@ -26,13 +26,12 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
+from functional_dists.discrete.token_options import DESCRIBED, Temperature, check_softcap, row_temperature
 from functional_dists.family import Index, Real, define, require
-from functional_dists.family.options import POSITIVE, per_row
 from functional_dists.random import Shape, Source
 from functional_dists.special import linear_choice, linear_kl, linear_score
 from functional_dists.special import support as supports
 from functional_dists.special.linear_head import Head
-from functional_dists.special.temperature import positive
 
 
 class Params(NamedTuple):
@@ -50,7 +49,7 @@ class Params(NamedTuple):
     bias: Real = 0.0
 
 
-verb = define(Params, takes_dtype=True)
+verb = define(Params, takes_dtype=True, **DESCRIBED)
 
 
 def _fit(hidden: torch.Size, weight: torch.Size, bias: torch.Size) -> torch.Size:
@@ -64,7 +63,6 @@ def _fit(hidden: torch.Size, weight: torch.Size, bias: torch.Size) -> torch.Size
 
 
 _verb = verb(fit=_fit, keeps_dtypes=True)
-Temperature = Tensor | float
 
 
 @_verb
@@ -302,12 +300,12 @@ class _Rows:
         count = math.prod(self.batch)
         self.mask = mask if mask is None else _checked_mask(function, mask, self.batch)
         bias = bias.expand(weight.shape[0])
-        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), _cap(function, softcap))
-        if isinstance(temperature, Tensor) or temperature != 1:
-            options = {"dtype": torch.float64, "device": hidden.device, "within": POSITIVE}
-            divisor = positive(per_row(function, "temperature", temperature, self.batch, **options), head.dtype)
-            head = head._replace(temperature=divisor.expand(*self.batch, 1).reshape(count))
-        self.head = head
+        if softcap is not None:
+            check_softcap(function, softcap)
+        cap = 0.0 if softcap is None else float(softcap)
+        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), cap)
+        divisor = row_temperature(function, temperature, self.batch, head.dtype, hidden.device)
+        self.head = head if divisor is None else head._replace(temperature=divisor.reshape(count))
 
     def counted(self, has_value: Tensor | None = None) -> Tensor:
         """Return which rows count, of shape (N,); an empty tensor if all do."""
@@ -346,15 +344,6 @@ def _checked_mask(function: str, mask: Any, batch: torch.Size) -> Tensor:
     if mask.shape != batch:
         raise ValueError(f"{function}: mask must have the shape {tuple(batch)} of the batch, got {tuple(mask.shape)}")
     return mask
-
-
-def _cap(function: str, softcap: float | None) -> float:
-    """Return the soft cap as a float, 0 for none."""
-    if softcap is None:
-        return 0.0
-    if isinstance(softcap, (Tensor, bool)) or not 0 < softcap < math.inf:
-        raise ValueError(f"{function}: softcap must be a positive number or None, got {softcap!r}")
-    return float(softcap)
 
 
 def _as_dtype(result: Tensor, dtype: torch.dtype | None) -> Tensor:
