@@ -113,6 +113,17 @@ def test_temperature_and_softcap_change_the_logits(
         assert torch.equal(family.kl(p, q, **options, support=SUPPORT), divergence)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_changed_logits_are_not_rounded(dtype: torch.dtype) -> None:
+    table, options = TABLE.to(dtype), {"temperature": TEMPERATURE, "softcap": 10.0}
+    full = changed(table.to(torch.promote_types(dtype, torch.float32)), **options)
+    for verb, call in VERBS.items():
+        for got, same in zip(parts_of(call(table, POSITION, **options)), parts_of(call(full, POSITION)), strict=True):
+            assert got.dtype == (dtype if same.is_floating_point() else same.dtype)
+            torch.testing.assert_close(got, same.to(got.dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
+            assert got.is_floating_point() or torch.equal(got, same), verb
+
+
 def test_results_are_those_of_masked_categorical() -> None:
     options: Any = {"temperature": TEMPERATURE, "softcap": 10.0}
     table = changed(TABLE, **options)

@@ -10,8 +10,9 @@ log-prob (of any value), entropy, KL and probabilities are 0. Elsewhere the log-
 affect other positions: its sample, entropy and probabilities are 0, its log-probs -inf.
 
 With `softcap` c the logits are c tanh(logits / c); then they are divided by the `temperature`, of shape (*batch, T) or
-a number. Both change a chunk of rows at a time, and no kernel knows them. A `support` restricts the mask to a kept set of tokens: it becomes a mask of
-tokens, of one byte a logit. Results are those of logits and a mask that were changed before the call.
+a number. Both change a chunk of rows at a time, and no kernel knows them. A `support` restricts the mask to a kept set:
+it becomes a mask of tokens, of one byte a logit. Results are those of logits and a mask that were changed before the
+call; changed logits of half precision are not rounded.
 
 In eager code the only tensor as large as the logits is their gradient. The forward and the backward pass work on one
 chunk of rows at a time, half precision in float32, and the backward pass recomputes each chunk. `torch.func` transforms
