@@ -177,6 +177,27 @@ INLINE float float_exp_of(float x) {
     return vanishes ? 0.0f : p;
 }
 
+/* exp(x) for -87 < x < 87 in float, right to an ulp, twice as fast as `float_exp_of`; NaN for NaN. */
+INLINE float float_exp_of_normal(float x) {
+    /* x = k log 2 + r, where k times the first 15 bits of log 2 is exact. */
+    const float shifted = x * 1.44269504f + 12582912.0f, k = shifted - 12582912.0f;
+    const float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;
+    float p = 1.0f / 5040;
+    uint32_t bits, power;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r * r + r;
+    p = p + 1.0f;
+    memcpy(&bits, &p, sizeof bits);
+    memcpy(&power, &shifted, sizeof power);
+    bits += power << 23;
+    memcpy(&p, &bits, sizeof p);
+    return p + (x - x);
+}
+
 INLINE float float_of_half(uint16_t bits) { return float_of_bits((uint32_t)bits << 16); }
 
 /* The nearest bfloat16, the even one of two. */
@@ -558,10 +579,16 @@ INLINE float largest_of_many(const float *row, Py_ssize_t count) {
 }
 
 /* ----------------------------------------------------------------------------------------------- tiles of linear heads
-   Sums of a few weights in float are added up in double. A weight below exp(-104) counts as 0. */
+   Sums of a few weights in float are added up in double. A weight below exp(-87) counts as 0. */
 
 #define TILE_LANES 32 /* lanes: two of the widest vectors of floats */
 #define RUN 256 /* logits whose weights are summed in float */
+
+INLINE float weight_of(float shifted) {
+    const int vanishes = shifted < -87.0f;
+    const float weight = float_exp_of_normal(vanishes ? 0.0f : shifted);
+    return vanishes ? 0.0f : weight;
+}
 
 INLINE Py_ssize_t first_nan(const float *row, Py_ssize_t count) {
     Py_ssize_t i = 0;
@@ -594,15 +621,15 @@ VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t coun
             const Py_ssize_t end = i + RUN < count ? i + RUN : count;
             for (; i + TILE_LANES <= end; i += TILE_LANES)
                 for (int lane = 0; lane < TILE_LANES; lane++) {
-                    const float shifted = of_row[i + lane] - base, weight = float_exp_of(shifted);
+                    const float shifted = of_row[i + lane] - base, weight = weight_of(shifted);
                     sums[lane] += weight;
-                    weighted[lane] += weight * (shifted < -104.0f ? 0.0f : shifted);
+                    weighted[lane] += weight * (shifted < -87.0f ? 0.0f : shifted);
                 }
             for (int lane = 0; lane < TILE_LANES; lane++) weights += sums[lane], tilts += weighted[lane];
             for (; i < end; i++) {
-                const float shifted = of_row[i] - base, weight = float_exp_of(shifted);
+                const float shifted = of_row[i] - base, weight = weight_of(shifted);
                 weights += weight;
-                tilts += weight * (shifted < -104.0f ? 0.0f : shifted);
+                tilts += weight * (shifted < -87.0f ? 0.0f : shifted);
             }
         }
         if (at >= 0) of_row[at] = top;
@@ -623,8 +650,8 @@ VECTORIZED static void tile_slopes(float *restrict logits, Py_ssize_t rows, Py_s
     for (Py_ssize_t row = 0; row < rows; row++) {
         const float base = maximum[row], c = constant[row], f = factor[row];
         for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) {
-            const float shifted = logits[i] - base, limited = shifted < -104.0f ? -104.0f : shifted;
-            logits[i] = float_exp_of(shifted) * (c + f * limited);
+            const float shifted = logits[i] - base, limited = shifted < -87.0f ? -87.0f : shifted;
+            logits[i] = weight_of(shifted) * (c + f * limited);
         }
     }
 }

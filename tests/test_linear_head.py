@@ -270,7 +270,7 @@ def test_errors_name_the_argument() -> None:
         ("p and q must have one shape", lambda: family.kl((hidden, weight), (hidden, weight[1:]))),
         ("temperature must be positive", lambda: family.entropy(hidden, weight, temperature=0.0)),
         ("temperature of shape", lambda: family.entropy(hidden, weight, temperature=torch.ones(3))),
-        ("softcap must be a positive number", lambda: family.entropy(hidden, weight, softcap=-1.0)),
+        ("softcap must be positive", lambda: family.entropy(hidden, weight, softcap=-1.0)),
         ("mask must have the shape", lambda: family.entropy(hidden, weight, mask=torch.ones(3, dtype=torch.bool))),
     ]
     for message, call in cases:

@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from functional_dists import bind, categorical, logits, masked_categorical, random
 from functional_dists import llm_masked_categorical as family
 from functional_dists.random import extension
-from functional_dists.special import chunks, tokens
+from functional_dists.special import chunks
+from functional_dists.special.adjustment import Adjustment
 
 KEY = random.key(5)
 BATCH, POSITIONS, TOKENS = 2, 5, 7
@@ -499,8 +500,13 @@ def test_no_chunk_casts_the_whole_of_the_logits(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(chunks, "CHUNK", 2 * TOKENS)
     table, mask, value = example("positions", torch.bfloat16)
     seen = []
-    of_chunk = tokens.full
-    monkeypatch.setattr(tokens, "full", lambda logits: seen.append(logits.numel()) or of_chunk(logits))
+    of_chunk = Adjustment.adjusted
+
+    def adjusted(own: Adjustment, logits: Tensor, mask: Tensor | None = None) -> Tensor:
+        seen.append(logits.numel())
+        return of_chunk(own, logits, mask)
+
+    monkeypatch.setattr(Adjustment, "adjusted", adjusted)
     monkeypatch.setattr(extension, "kernels", None)
     for verb in VERBS.values():
         verb(table, mask, value)
@@ -585,6 +591,7 @@ def large_results(call: Any, table: Tensor) -> list[str]:
 def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     table, mask, value = example(kind, dtype)
     other = (torch.zeros_like(table), mask)
+    options: Any = {"temperature": torch.linspace(0.5, 2.0, 10).reshape(SHAPE[:-1]).requires_grad_(), "softcap": 5.0}
     for size in (2 * TOKENS, POSITIONS * TOKENS):
         monkeypatch.setattr(chunks, "CHUNK", size)
         calls = {
@@ -595,6 +602,10 @@ def test_one_table_is_made_for_the_gradient(kind: str, dtype: torch.dtype, monke
             "both": lambda leaf: sum(family.log_prob_and_entropy(leaf, mask, value)),
             "kl to": lambda leaf: family.kl((leaf, mask), other),
             "kl from": lambda leaf: family.kl(other, (leaf, mask)),
+            "changed log_prob": lambda leaf: family.log_prob(leaf, mask, value, **options),
+            "changed pair": lambda leaf: family.sample_and_log_prob(KEY, leaf, mask, **options)[1],
+            "changed both": lambda leaf: sum(family.log_prob_and_entropy(leaf, mask, value, **options)),
+            "changed kl": lambda leaf: family.kl((leaf, mask), other, **options),
         }
         for name, call in calls.items():
             assert large_results(call, table) == ["aten.empty_like.default"], name

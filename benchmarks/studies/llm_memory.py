@@ -13,6 +13,7 @@ pass, and what its backward pass adds, are all counted.
 """
 
 import argparse
+import math
 import subprocess
 import sys
 import time
@@ -32,6 +33,9 @@ CALLS: dict[str, Callable[[Tensor, dict[str, Tensor]], Tensor]] = {
     ),
     "log_prob, positions": lambda logits, data: family.log_prob(logits, data["positions"], data["tokens"]),
     "log_prob, tokens": lambda logits, data: family.log_prob(logits, data["allowed"], data["tokens"]),
+    "log_prob, changed": lambda logits, data: family.log_prob(
+        logits, data["positions"], data["tokens"], temperature=data["temperature"], softcap=30.0
+    ),
     "entropy, positions": lambda logits, data: family.entropy(logits, data["positions"]),
     "entropy, tokens": lambda logits, data: family.entropy(logits, data["allowed"]),
     "kl, positions": lambda logits, data: family.kl((logits, data["positions"]), (data["other"], data["positions"])),
@@ -53,6 +57,7 @@ def inputs(call: str, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tenso
     data = {
         "tokens": torch.randint(shape[-1], shape[:-1]),
         "positions": torch.rand(shape[:-1]) < 0.9,
+        "temperature": torch.linspace(0.5, 2.0, math.prod(shape[:-1])).reshape(shape[:-1]),
         "allowed": torch.zeros(shape if "tokens" in call else (), dtype=torch.bool).bernoulli_(0.9),
         "other": torch.empty(shape if "kl" in call else (), dtype=dtype).normal_(),
     }

@@ -28,7 +28,8 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 from functional_dists.discrete.kept import Kept
-from functional_dists.discrete.linear_rows import Rows, Temperature
+from functional_dists.discrete.linear_rows import Rows
+from functional_dists.discrete.token_options import DESCRIBED, Temperature
 from functional_dists.family import Index, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
@@ -49,7 +50,7 @@ class Params(NamedTuple):
     bias: Real = 0.0
 
 
-verb = define(Params, takes_dtype=True)
+verb = define(Params, takes_dtype=True, **DESCRIBED)
 
 
 def _fit(hidden: torch.Size, weight: torch.Size, bias: torch.Size) -> torch.Size:

@@ -8,15 +8,12 @@ from torch import Tensor
 
 from functional_dists.discrete import kept
 from functional_dists.discrete.kept import Kept
+from functional_dists.discrete.token_options import Temperature, check_softcap, row_temperature
 from functional_dists.family import require
-from functional_dists.family.options import POSITIVE, per_row
 from functional_dists.special import linear_choice, linear_kept, linear_kl, linear_score
 from functional_dists.special.linear_head import Head
-from functional_dists.special.temperature import positive
 
-__all__ = ["Rows", "Temperature"]
-
-Temperature = Tensor | float
+__all__ = ["Rows"]
 
 
 class Rows:
@@ -37,12 +34,12 @@ class Rows:
         count = math.prod(self.batch)
         self.mask = mask if mask is None else _checked_mask(function, mask, self.batch)
         bias = bias.expand(weight.shape[0])
-        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), _cap(function, softcap))
-        if isinstance(temperature, Tensor) or temperature != 1:
-            options = {"dtype": torch.float64, "device": hidden.device, "within": POSITIVE}
-            divisor = positive(per_row(function, "temperature", temperature, self.batch, **options), head.dtype)
-            head = head._replace(temperature=divisor.expand(*self.batch, 1).reshape(count))
-        self.head = head
+        if softcap is not None:
+            check_softcap(function, softcap)
+        cap = 0.0 if softcap is None else float(softcap)
+        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), cap)
+        divisor = row_temperature(function, temperature, self.batch, head.dtype, hidden.device)
+        self.head = head if divisor is None else head._replace(temperature=divisor.reshape(count))
         self.index = None if support is None else _listed(function, support, self.batch, weight.shape[0])
 
     # The results of rows ``(N, ...)``: over all tokens, or over the kept ones.
@@ -111,15 +108,6 @@ def _checked_mask(function: str, mask: Any, batch: torch.Size) -> Tensor:
     if mask.shape != batch:
         raise ValueError(f"{function}: mask must have the shape {tuple(batch)} of the batch, got {tuple(mask.shape)}")
     return mask
-
-
-def _cap(function: str, softcap: float | None) -> float:
-    """Return the soft cap as a float, 0 for none."""
-    if softcap is None:
-        return 0.0
-    if isinstance(softcap, (Tensor, bool)) or not 0 < softcap < math.inf:
-        raise ValueError(f"{function}: softcap must be a positive number or None, got {softcap!r}")
-    return float(softcap)
 
 
 def _listed(function: str, support: Kept, batch: torch.Size, num_tokens: int) -> Tensor:

@@ -18,11 +18,12 @@ from torch import Tensor
 
 import functional_dists.random as random
 from functional_dists.discrete.kept import Kept, as_mask
-from functional_dists.discrete.token_options import adjusted, check_softcap
+from functional_dists.discrete.token_options import check_softcap
 from functional_dists.discrete.truncation import at_least, first_k, keep, keep_min_p, keep_top_k, keep_top_p, option
 from functional_dists.family.options import NOT_NEGATIVE, fixed
 from functional_dists.random import Shape, Source
 from functional_dists.special import softmax
+from functional_dists.special.adjustment import Adjustment
 from functional_dists.special.chunks import by_chunks
 from functional_dists.special.elementary import softplus
 from functional_dists.special.temperature import positive, tempered
@@ -113,7 +114,7 @@ def softcap(logits: Tensor, cap: float) -> Tensor:
     tensor([ 0.9996, 28.9208,    -inf])
     """
     check_softcap("logits.softcap", cap)
-    return adjusted(logits, cap, None).to(logits.dtype)
+    return Adjustment(softcap=cap).adjusted(logits).to(logits.dtype)
 
 
 def top_k(logits: Tensor, k: Tensor | int) -> Tensor:

@@ -3,14 +3,27 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from functional_dists.discrete.kept import Kept, as_mask
-from functional_dists.family.options import NOT_NEGATIVE, POSITIVE, fixed, per_row
-from functional_dists.special.temperature import positive, tempered
+from functional_dists.family.options import POSITIVE, fixed, per_row
+from functional_dists.special.adjustment import Adjustment
+from functional_dists.special.temperature import positive
 
-__all__ = ["adjusted", "as_mask", "check_softcap", "restricted", "row_temperature"]
+__all__ = ["DESCRIBED", "Temperature", "adjustment_of", "check_softcap", "restricted", "row_temperature"]
+
+Temperature = Tensor | float
+_NUMBERS = (int, float, np.integer, np.floating, torch.SymInt, torch.SymFloat)
+
+#: The options, for docstrings.
+DESCRIBED = {
+    "temperature": "What the logits are divided by, after the soft cap: a positive number, or a tensor that broadcasts "
+    "to the batch. 1 changes nothing. 0 is refused: `mode` is the greedy choice.",
+    "softcap": "Logits become softcap tanh(logits / softcap): a positive number, or None.",
+    "support": "A kept set, in any form of the module `kept`: other tokens are masked too. None for all tokens.",
+}
 
 
 def check_softcap(function: str, cap: Any) -> None:
@@ -21,39 +34,39 @@ def check_softcap(function: str, cap: Any) -> None:
     ...
     ValueError: f: softcap must be positive and finite, got -1.0
     """
-    if isinstance(cap, torch.SymFloat):
-        return
-    if isinstance(cap, (Tensor, bool, complex, str)) or not hasattr(cap, "__float__"):
+    if isinstance(cap, bool) or not isinstance(cap, _NUMBERS):
         raise TypeError(f"{function}: softcap must be a number, got {cap!r}")
     if not 0 < cap < math.inf:
         raise ValueError(f"{function}: softcap must be {POSITIVE.text}, got {cap}")
 
 
-def row_temperature(function: str, temperature: Any, logits: Tensor) -> Tensor | float | None:
-    """Return a temperature as a number that eager code divides by, or as a tensor ``(*B, 1)``; None stays None."""
-    if temperature is None:
-        return None
-    full = torch.promote_types(logits.dtype, torch.float32)
-    batch, device = logits.shape[:-1], logits.device
-    given = per_row(
-        function, "temperature", temperature, batch, dtype=torch.float64, device=device, within=NOT_NEGATIVE
-    )
-    number = fixed(temperature)
-    return positive(given, full).expand(*batch, 1) if number is None else number
+def row_temperature(
+    function: str, temperature: Any, batch: torch.Size, dtype: torch.dtype, device: torch.device
+) -> Tensor | None:
+    """Return a temperature of rows ``(*B)`` as a tensor ``(*B, 1)``; None for the number 1, which changes nothing.
 
-
-def adjusted(logits: Tensor, softcap: float | None, temperature: Tensor | float | None) -> Tensor:
-    """Return softcap tanh(logits / softcap) / temperature of a tile of logits, in float32 at least; -inf stays -inf.
-
-    >>> adjusted(torch.tensor([1.0, 60.0, -math.inf]), 30.0, 0.5)
-    tensor([ 1.9993, 57.8417,    -inf])
+    >>> row_temperature("f", 0.0, torch.Size([2]), torch.float32, torch.device("cpu"))
+    Traceback (most recent call last):
+    ...
+    ValueError: f: temperature must be positive and finite, got 0.0
     """
-    if softcap is None and temperature is None:
-        return logits
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if type(temperature) in (float, int) and temperature == 1:
+        return None
+    given = per_row(function, "temperature", temperature, batch, dtype=torch.float64, device=device, within=POSITIVE)
+    return positive(given, dtype).expand(*batch, 1)
+
+
+def adjustment_of(function: str, logits: Tensor, temperature: Any, softcap: Any) -> Adjustment:
+    """Return the checked options `temperature` and `softcap`, for logits ``(*B, V)``.
+
+    >>> adjustment_of("f", torch.zeros(2, 3), 0.5, None)
+    Adjustment(temperature=0.5, softcap=None)
+    """
     if softcap is not None:
-        logits = torch.where(logits == -math.inf, logits.detach(), softcap * torch.tanh(logits / softcap))
-    return logits if temperature is None else tempered(logits, temperature, logits.dtype)
+        check_softcap(function, softcap)
+    full = torch.promote_types(logits.dtype, torch.float32)
+    divisor = row_temperature(function, temperature, logits.shape[:-1], full, logits.device)
+    return Adjustment(divisor if divisor is None else fixed(temperature) or divisor, softcap)
 
 
 def restricted(logits: Tensor, mask: Tensor, support: Kept | None) -> Tensor:

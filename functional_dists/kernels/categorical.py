@@ -10,6 +10,7 @@ import functional_dists.random as random
 import functional_dists.random.extension as extension
 from functional_dists.kernels import gradients, operands
 from functional_dists.kernels.operands import address, is_readable, layouts, new
+from functional_dists.kernels.tokens import change_logits
 from functional_dists.random import Source
 from functional_dists.special.choice import unit_of
 
@@ -97,10 +98,12 @@ def kl(*tables: Any, dtype: torch.dtype | None = None) -> Any:
     return _cast(divergence, dtype)
 
 
-def tokens(key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...] = (), ignore_index: int = -100) -> Any:
+def tokens(
+    key: Source, logits: Any, mask: Any, *, sample_shape: tuple[int, ...] = (), ignore_index: int = -100, **options: Any
+) -> Any:
     """Do what `llm_masked_categorical.sample` does."""
     mask = _token_mask(logits, mask)
-    if mask is None:
+    if mask is None or change_logits(**options):
         return NotImplemented
     is_position_mask = mask.shape != logits.shape
     drawn = draw(False, key, logits, *[mask] * (not is_position_mask), sample_shape=sample_shape)

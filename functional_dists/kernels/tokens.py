@@ -19,26 +19,43 @@ _LEAST = 2**18  # logits for which a thread pays
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def log_prob(logits: Any, mask: Any, value: Any, *, ignore_index: int = -100, dtype: torch.dtype | None = None) -> Any:
+def log_prob(
+    logits: Any, mask: Any, value: Any, *, ignore_index: int = -100, dtype: torch.dtype | None = None, **options: Any
+) -> Any:
     """Do what `llm_masked_categorical.log_prob` does."""
+    if change_logits(**options):
+        return NotImplemented
     scored = _scored(logits, mask, value, ignore_index, has_entropy=False)
     return NotImplemented if scored is None else cast(Tensor, scored[0]).to(dtype or logits.dtype)
 
 
-def entropy(logits: Any, mask: Any, *, dtype: torch.dtype | None = None) -> Any:
+def entropy(logits: Any, mask: Any, *, dtype: torch.dtype | None = None, **options: Any) -> Any:
     """Do what `llm_masked_categorical.entropy` does."""
+    if change_logits(**options):
+        return NotImplemented
     scored = _scored(logits, mask, None, 0, has_entropy=True)
     return NotImplemented if scored is None else cast(Tensor, scored[1]).to(dtype or logits.dtype)
 
 
 def log_prob_and_entropy(
-    logits: Any, mask: Any, value: Any, *, ignore_index: int = -100, dtype: torch.dtype | None = None
+    logits: Any, mask: Any, value: Any, *, ignore_index: int = -100, dtype: torch.dtype | None = None, **options: Any
 ) -> Any:
     """Do what `llm_masked_categorical.log_prob_and_entropy` does."""
+    if change_logits(**options):
+        return NotImplemented
     scored = _scored(logits, mask, value, ignore_index, has_entropy=True)
     if scored is None:
         return NotImplemented
     return tuple(cast(Tensor, part).to(dtype or logits.dtype) for part in scored)
+
+
+def change_logits(temperature: Any = 1.0, softcap: Any = None, support: Any = None) -> bool:
+    """Say whether options change the logits or their mask; the kernels do not know such options.
+
+    >>> change_logits(), change_logits(temperature=0.5)
+    (False, True)
+    """
+    return type(temperature) not in (float, int) or temperature != 1 or softcap is not None or support is not None
 
 
 class Table(NamedTuple):
