@@ -16,15 +16,15 @@ from tests.public_names import MODULES
 
 def public_modules() -> Iterator[tuple[str, ModuleType]]:
     """Yield the modules that a user reaches by public names, and the rooms that `import` alone reaches."""
-    rooms = [functional_dists] + [importlib.import_module(f"functional_dists.{name}") for name in MODULES]
-    rooms += [importlib.import_module(f"functional_dists.{name}") for name in ("continuous", "discrete", "kernels")]
+    found = (*{*MODULES} - {*functional_dists.__all__}, "continuous", "discrete", "kernels")
+    rooms = [functional_dists] + [importlib.import_module(f"functional_dists.{name}") for name in found]
     seen: dict[str, ModuleType] = {}
     while rooms:
         module = rooms.pop()
         if module.__name__ not in seen:
             seen[module.__name__] = module
-            found = [getattr(module, name) for name in getattr(module, "__all__", ())]
-            rooms += [value for value in found if inspect.ismodule(value)]
+            values = [getattr(module, name) for name in getattr(module, "__all__", ())]
+            rooms += [value for value in values if inspect.ismodule(value)]
     yield from sorted(seen.items())
 
 

@@ -26,4 +26,4 @@ __all__ = [
 ]
 __dir__ = __all__.copy  # what tab completion shows
 
-hide_imports(categorical, llm_masked_categorical, masked_categorical, ordinal, sparse_categorical)
+hide_imports(categorical, linear_categorical, llm_masked_categorical, masked_categorical, ordinal, sparse_categorical)

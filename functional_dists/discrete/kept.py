@@ -21,6 +21,7 @@ from functional_dists.family import require
 from functional_dists.special.constant import has_values
 
 __all__ = ["Kept", "KeptTokens", "as_indices", "as_mask", "as_tokens", "check"]
+__dir__ = __all__.copy  # what tab completion shows
 
 
 class KeptTokens(NamedTuple):

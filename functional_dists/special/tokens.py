@@ -13,6 +13,18 @@ from torch import Tensor
 from functional_dists.special import softmax
 from functional_dists.special.adjustment import Adjustment
 
+__all__ = [
+    "entropy",
+    "kl",
+    "log_prob",
+    "log_prob_and_entropy",
+    "position_mask",
+    "samples_first",
+    "samples_last",
+    "where_counted",
+]
+__dir__ = __all__.copy  # what tab completion shows
+
 _NONE = Adjustment()
 
 
