@@ -113,7 +113,7 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
     """Convert a distribution of PyTorch or TorchRL to one of a family; return None where no family equals it.
 
     >>> as_family(Independent(Normal(torch.zeros(2, 3), 1.0), 1))
-    FamilyDistribution(loc: (2, 3), scale: (2, 3))
+    FamilyDistribution(normal, loc: (2, 3), scale: (2, 3))
     """
     if isinstance(dist, FamilyDistribution):
         return dist

@@ -52,6 +52,7 @@ def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, *
     Raises:
         TypeError: an argument has no annotation of its kind.
 
+    >>> import torch
     >>> from functional_dists.family import Real
     >>> class Params(NamedTuple):
     ...     rate: Real

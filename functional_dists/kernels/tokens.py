@@ -124,9 +124,9 @@ def _scored(
     is_tracked = operands.are_tracked(logits)
     if is_tracked and not operands.can_be_saved(logits, mask, token):
         return None
-    log_prob = None if token is None else torch.empty(token.shape)
-    entropy = torch.empty(batch) if has_entropy else None
-    sums = torch.empty((table.rows, 3), dtype=torch.float64)
+    log_prob = None if token is None else torch.empty(token.shape, dtype=torch.float32, device="cpu")
+    entropy = torch.empty(batch, dtype=torch.float32, device="cpu") if has_entropy else None
+    sums = torch.empty((table.rows, 3), dtype=torch.float64, device="cpu")
     samples = 1 if token is None else token.numel() // table.rows
     scores, kernels = (samples, address(token), ignore_index), cast(Any, extension.kernels)
     table.call(kernels.token_scores, *scores, address(log_prob), address(entropy), sums.data_ptr())
