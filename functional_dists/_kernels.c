@@ -714,7 +714,7 @@ INLINE void weigh_row(Row *row, const Operand *logits_of, const Operand *mask_of
     row->rest = sum_of(weights, count) - (largest == -INFINITY ? 0.0 : 1.0);
 }
 
-/* KL(p || q) of every row, with the terms of softmax.kl. Each array of `p`, `q` and `terms` has room for a row. */
+/* KL(p || q) of every row, with the terms of softmax_kl. Each array of `p`, `q` and `terms` has room for a row. */
 VECTORIZED static void divergences(const Operand *p_logits, const Operand *p_mask, const Operand *q_logits,
                                    const Operand *q_mask, Py_ssize_t rows, Py_ssize_t count, float *divergence, Row p,
                                    Row q, double *restrict terms) {

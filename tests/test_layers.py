@@ -55,3 +55,9 @@ def test_imports_run_downwards_and_never_from_the_root(module: str) -> None:
     higher = [path[1] for path in own if RANKS[path[1]] > RANKS[room] or (room, path[1]) in NEVER]
     assert not higher, f"{room} imports from {higher}, which is higher"
     assert not [path for path in own if len(path) == 2], "from the root"
+
+
+def test_modules_are_short() -> None:
+    lines = sorted(len((PACKAGE / f"{module}.py").read_text().splitlines()) for module in MODULES)
+    assert lines[-1] <= 400
+    assert lines[len(lines) // 2] <= 150

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 import functional_dists.random as random
 from functional_dists.family import Index, Real, broadcast_shape, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import choose_and_score, choose_by_logits, softmax
+from functional_dists.special import choose_and_score, choose_by_logits, softmax, softmax_kl
 from functional_dists.special import support as supports
 
 
@@ -167,7 +167,7 @@ def kl(p: Params, q: Params) -> Tensor:
     >>> kl(Params(torch.zeros(2)), Params(torch.tensor([0.0, 1.0])))
     tensor(0.1201)
     """
-    return softmax.kl(p.logits, None, q.logits, None)
+    return softmax_kl(p.logits, None, q.logits, None)
 
 
 @verb

@@ -15,7 +15,7 @@ import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
 from functional_dists.family import Index, Mask, Real, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import softmax
+from functional_dists.special import softmax, softmax_kl
 from functional_dists.special import support as supports
 
 
@@ -146,7 +146,7 @@ def kl(p: Params, q: Params) -> Tensor:
     >>> kl(Params(torch.zeros(3), every), Params(torch.zeros(3), some))
     tensor(inf)
     """
-    return softmax.kl(p.logits, p.mask, q.logits, q.mask)
+    return softmax_kl(p.logits, p.mask, q.logits, q.mask)
 
 
 @verb

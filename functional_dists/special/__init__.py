@@ -39,6 +39,7 @@ from functional_dists.special.interval import (
     unsquash,
 )
 from functional_dists.special.quadrature import fine_normal_rule, half_line_rule, normal_rule
+from functional_dists.special.softmax_divergence import softmax_kl
 
 __all__ = [
     "HALF_LOG_2PI",
@@ -75,6 +76,7 @@ __all__ = [
     "root",
     "sech2",
     "softmax",
+    "softmax_kl",
     "softplus",
     "squash",
     "strictly_inside",

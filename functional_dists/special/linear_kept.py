@@ -16,6 +16,7 @@ from functional_dists.special import linear_head, softmax
 from functional_dists.special.choice import choose_by_logits
 from functional_dists.special.constant import is_forward_mode
 from functional_dists.special.linear_head import Head, lanes
+from functional_dists.special.softmax_divergence import softmax_kl
 
 _TILE, _TILE_ELSEWHERE = 2**19, 2**22  # products at a time
 
@@ -62,7 +63,7 @@ def mode(head: Head, index: Tensor) -> Tensor:
 
 def kl(p: Head, q: Head, index: Tensor) -> Tensor:
     """Return the divergence KL(p || q) of two heads on the listed tokens of each row."""
-    return softmax.kl(logits(p, index), index >= 0, logits(q, index), index >= 0)
+    return softmax_kl(logits(p, index), index >= 0, logits(q, index), index >= 0)
 
 
 # ------------------------------------------------------------------------------------------------------------- products

@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from functional_dists.special import softmax
 from functional_dists.special.constant import is_forward_mode
 from functional_dists.special.elementary import expm1_minus
 from functional_dists.special.linear_head import (
@@ -30,6 +29,7 @@ from functional_dists.special.linear_head import (
     token_ranges,
 )
 from functional_dists.special.linear_score import terms
+from functional_dists.special.softmax_divergence import softmax_kl
 
 
 def kl(p: Head, q: Head, counted: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def kl(p: Head, q: Head, counted: Tensor) -> Tensor:
 
 def _of_tables(p: Head, q: Head, counted: Tensor) -> Tensor:
     """Return the divergence by whole tables, with all derivatives."""
-    divergence = softmax.kl(logits(p, counted), None, logits(q, counted), None)
+    divergence = softmax_kl(logits(p, counted), None, logits(q, counted), None)
     return torch.where(counted, divergence, 0.0) if counted.numel() else divergence
 
 
