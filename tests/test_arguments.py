@@ -64,7 +64,9 @@ def test_a_value_has_all_axes_of_the_parameters(name: str, verb: str) -> None:
         return function(*tensors[:place], value, *tensors[place + 1 :])
 
     wanted = score(value)
-    assert same(score(value.expand(5, *value.shape).clone()), wanted.expand(5, *wanted.shape))
+    of_value, *others = wanted if isinstance(wanted, tuple) else (wanted,)  # an entropy has no axes of the value
+    expanded = of_value.expand(5, *of_value.shape)
+    assert same(score(value.expand(5, *value.shape).clone()), (expanded, *others) if others else expanded)
     misfits = [value[0], value[:, :1], value[:1], value[..., None], torch.cat([value, value])]
     if value.ndim > len(BATCH):
         misfits += [value[..., :1], value[0, 0], torch.cat([value, value], -1)]
@@ -257,7 +259,7 @@ def test_a_listed_outcome_that_does_not_exist_is_named_with_the_cure(family: Any
     logits, indices = torch.zeros(2, 5), torch.tensor([[0, 2], [1, -1]])
     params, value = family.Params(logits, indices), family.mode(logits, indices.clamp(min=0))
     for name, verb in verbs(family).items():
-        rest = (torch.zeros(2, 5),) if name == "log_prob_relaxed" else (value,) if name == "log_prob" else ()
+        rest = (torch.zeros(2, 5),) if name == "log_prob_relaxed" else (value,) if name.startswith("log_prob") else ()
         arguments = (params, params) if name == "kl" else ((KEY,) if "sample" in name else ()) + (*params, *rest)
         if name in ("check", "support"):
             continue

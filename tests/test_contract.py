@@ -39,10 +39,11 @@ SUMS_EVENTS = [(name, verb) for name, verb in VERBS if verb in SUMMED and name n
 # Options of single families.
 OWN = ("gradient", "temperature", "padding_value", "ignore_index", "atol", "rtol", "softcap", "mask", "support")
 LOG_PROBS = ("log_prob", "entropy", "kl", "normalized_logits", "log_cdf", "log_survival")
-OF_LOG_PROBS = [(n, v) for n, v in VERBS if n in DISCRETE and (v.startswith(LOG_PROBS) or v in SUMMED)]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 # The tests of transformations know no shapes, so that they also run over the families with other examples.
 TRANSFORMED = [*VERBS, *COMBINED_VERBS]
+OF_CATEGORIES = [(name, verb) for name, verb in TRANSFORMED if name in (*DISCRETE, *SHARED)]
+OF_LOG_PROBS = [(name, verb) for name, verb in OF_CATEGORIES if verb.startswith(LOG_PROBS) or verb in SUMMED]
 BATCHED = [(name, verb) for name, verb in TRANSFORMED if name not in SHARED]
 KEYED = [(name, verb) for name, verb in TRANSFORMED if "sample" in verb]
 DERIVED = [(name, verb) for name, verb in TRANSFORMED if is_differentiable(name, verb)]

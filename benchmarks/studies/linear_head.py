@@ -1,18 +1,17 @@
 """Measure the memory and the time of linear_categorical, beside the table of logits and loops over chunks of rows.
 
-Found on 2026-11-30, float32, one thread, on a machine under load: log_prob_and_entropy at (4096, 256, 131072) takes
-3 MB forward, and 5 MB beyond its gradients of 138 MB backward and in func.grad; the logits are 2147 MB.
-At (4096, 256, 8192)
-the forward pass takes 1.5 to 1.7 times its product, the table 3.7 to 4.2 times, linear_cross_entropy 2.3 to 2.5 times.
+2026-11-30, float32, one thread, on a machine under load. Found: log_prob_and_entropy at (4096, 256, 131072) takes 3 MB
+forward, and 5 MB beyond its gradients of 138 MB backward and in func.grad; the logits are 2147 MB. At (4096, 256, 8192)
+the forward pass takes 1.4 to 1.7 times its product, the table 3.7 to 4.2 times, linear_cross_entropy 2.3 to 2.5 times.
 
     python -m benchmarks.studies.linear_head
 
 Every figure of memory comes from a fresh process: the peak of its resident memory during the call (Linux), less what
 was resident before it, in MB. With `backward` that includes the gradients of hidden and weight, whose size is printed.
 
-Times are medians of interleaved rounds of CPU time in one process,
-in multiples of the matrix products that the call needs: one for
-the forward pass; four with the backward pass, which multiplies again. These products write to memory that is there.
+Times are medians of interleaved rounds of CPU time in one process, in multiples of the matrix products that the call
+needs: one for the forward pass; four with the backward pass, which multiplies again. These products write to memory
+that is there.
 """
 
 import argparse
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.progress import say, steps
 from benchmarks.studies.llm_memory import resident
 from functional_dists import linear_categorical, random
 
@@ -113,7 +113,7 @@ def times(shape: tuple[int, int, int], rounds: int) -> dict[tuple[str, str], tup
     room = (torch.empty(shape[0], shape[2]), torch.empty_like(hidden.detach()), torch.empty_like(weight.detach()))
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for direction in ("forward", "backward"):
-        for turn in range(rounds + 1):
+        for turn in steps(range(rounds + 1), "rounds"):
             start = time.process_time()
             products(direction, hidden.detach(), weight.detach(), room)
             bare = time.process_time() - start
@@ -147,7 +147,7 @@ def main() -> None:
         f"gradients {4e-6 * size * (rows + count):.0f}\n"
     )
     print("| | forward | backward | func.grad |\n|---|---|---|---|")
-    for call in arguments.calls:
+    for call in steps(arguments.calls, "calls"):
         cells = []
         for direction in ("forward", "backward", "func.grad"):
             if direction != "forward" and (
@@ -158,7 +158,7 @@ def main() -> None:
             options = ["--one", call, direction, "--shape", *map(str, shape)]
             command = [sys.executable, "-m", "benchmarks.studies.linear_head", *options]
             cells.append(f"{float(subprocess.run(command, check=True, capture_output=True, text=True).stdout):.0f}")
-        print(f"| {call} |", " | ".join(cells), "|", flush=True)
+        say(" ".join([f"| {call} |", " | ".join(cells), "|"]))
     shape = tuple(arguments.time_shape)
     if arguments.rounds:
         print(f"\nTime at {shape}: seconds, and multiples of the products\n")

@@ -60,6 +60,9 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
         "logits": normal(),
         "scores": normal(),
         "param": normal(),
+        "hidden": normal(),
+        "weight": torch.randn((2 * width, width), generator=source),
+        "bias": torch.randn(2 * width, generator=source),
         "mask": torch.rand(shape, generator=source) < 0.7,
         "indices": torch.randperm(width, generator=source)[: width // 2 + 1].expand(*shape[:-1], -1),
         "pre": normal(),
@@ -68,6 +71,7 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
     found["mask"][..., 0] = True
     parameters = {field: found[field] for field in family.Params._fields}
     other = {"loc": found["loc"] + 0.1, "scale": 0.9 * found["scale"], "logits": normal(), "scores": normal()}
+    other["hidden"] = normal()
     found["p"] = family.Params(**parameters)
     found["q"] = family.Params(**{**parameters, **{field: other[field] for field in parameters if field in other}})
     found["value"] = family.sample(random.key(3), *found["p"])
@@ -77,7 +81,8 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
 
 def arguments_of(name: str, verb: str, function: Callable[..., Any], found: Arguments) -> Arguments:
     """Return what a verb is called with, by the names in its signature."""
-    names = [each for each in inspect.signature(function).parameters if each in found]
+    signature = inspect.signature(function).parameters
+    names = [each for each in signature if each in found and signature[each].kind != inspect.Parameter.KEYWORD_ONLY]
     arguments = {each: found[each] for each in names}
     if verb == "icdf":
         is_row = found["value"].ndim < found["probability"].ndim

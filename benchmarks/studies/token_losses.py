@@ -1,6 +1,6 @@
 """Time log-probs, entropies and both, with their gradients, against the formulas of TRL, TorchRL and PyTorch.
 
-2026-11-30, on a busy machine. Found, eager, at (2, 32, 32000): log-prob, entropy and both take 6.3, 6.5 and 7.1 ms in
+2026-11-30, on a busy machine. Found: eager, at (2, 32, 32000), log-prob, entropy and both take 6.3, 6.5 and 7.1 ms in
 float32 and 5.5, 7.0 and 7.6 ms in bfloat16; TRL 16.4, 18.9 and 37.0 ms, and 10.4, 15.9 and 28.5 ms. The log-prob at
 (8, 32, 32000) takes 18.5 ms, TorchRL's 40.4 ms. Compiled, the entropy of categories at (64, 32000) takes 8.4 ms and
 the naive formula 11.0 ms, where it took 54 ms before; the log-prob 9.9 and 9.6 ms. At (256, 6) compiled code takes 1.4
@@ -24,6 +24,7 @@ import torch
 import torchrl.modules as theirs
 from torch import Tensor
 
+from benchmarks.progress import say, steps
 from functional_dists import categorical, llm_masked_categorical, masked_categorical, random
 
 Call = Callable[..., Tensor]
@@ -161,7 +162,7 @@ def main() -> None:
     columns = ["ours", "ours, compiled", "naive", "naive, compiled", "TorchRL", "TorchRL, compiled", "TRL"]
     print("| " + " | ".join(["with gradient, us", *columns]) + " |\n|" + "---|" * (len(columns) + 1))
     cells = [(kind, shape, "float32") for kind, shape in SMALL] + [("tokens", *cell) for cell in TOKENS]
-    for kind, shape, dtype in cells:
+    for kind, shape, dtype in steps(cells, "cells"):
         for word in WORDS:
             row = f"{kind} {word} {shape} {dtype}"
             if options.only not in row:
@@ -171,7 +172,7 @@ def main() -> None:
             size = torch.Size(shape).numel()
             found = medians(calls, options.rounds, max(1, min(200, 2**20 // size)))
             texts = [f"{found[name]:,.0f}" if name in found else "-" for name in columns]
-            print("| " + " | ".join([row, *texts]) + " |", flush=True)
+            say("| " + " | ".join([row, *texts]) + " |")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def _without_wrappers(tensor: Tensor) -> Tensor:
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _NOT_THE_USER = (_PACKAGE, *(os.path.dirname(str(module.__file__)) + os.sep for module in (torch, optree)))
-_WRAPPER = "functional_dists.family.definition"
+_WRAPPER = "functional_dists.family.wrapper"
 _GLUE = ("functional_dists.family.", "functional_dists.random.reuse")
 
 
