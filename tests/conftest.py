@@ -5,6 +5,8 @@ from hypothesis import settings
 
 from functional_dists.random import extension
 
+collect_ignore = ["typing"]  # a program for type checkers alone
+
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("reproducible")
 
