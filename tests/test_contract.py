@@ -68,9 +68,14 @@ def distinct_first(pairs: list[tuple[str, str]], *, seen_elsewhere: Any = lambda
 
 
 def is_derived_elsewhere(name: str, verb: str) -> bool:
-    """Whether another verb's derivatives contain those of this one."""
-    wider = {"rsample": "rsample_and_log_prob", "median": "icdf", "stddev": "variance"}
-    return (name, wider.get(verb)) in DIFFERENTIABLE
+    """Whether the derivatives of other verbs contain those of this one."""
+    others = {
+        "rsample": "rsample_and_log_prob",
+        "median": "icdf",
+        "stddev": "variance",
+        "log_prob_and_entropy": "entropy",
+    }
+    return (name, others.get(verb)) in DIFFERENTIABLE
 
 
 def goes_through_inductor_elsewhere(name: str, verb: str) -> bool:
