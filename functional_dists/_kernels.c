@@ -180,22 +180,17 @@ INLINE float float_exp_of(float x) {
 /* exp(x) for -87 < x < 87 in float, right to an ulp, twice as fast as `float_exp_of`; NaN for NaN. */
 INLINE float float_exp_of_normal(float x) {
     /* x = k log 2 + r, where k times the first 15 bits of log 2 is exact. */
-    const float shifted = x * 1.44269504f + 12582912.0f, k = shifted - 12582912.0f;
-    const float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;
-    float p = 1.0f / 5040;
-    uint32_t bits, power;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
+    const float shifted = x * (float)(1.0 / LOG_2) + FLOAT_INTEGER_SHIFT, k = shifted - FLOAT_INTEGER_SHIFT;
+    const float r = (x - k * 0.693145751953125f) - k * 1.428606765330187e-6f;
+    float p = (float)(1.0 / 5040);
+    p = p * r + (float)(1.0 / 720);
+    p = p * r + (float)(1.0 / 120);
+    p = p * r + (float)(1.0 / 24);
+    p = p * r + (float)(1.0 / 6);
     p = p * r + 0.5f;
     p = p * r * r + r;
     p = p + 1.0f;
-    memcpy(&bits, &p, sizeof bits);
-    memcpy(&power, &shifted, sizeof power);
-    bits += power << 23;
-    memcpy(&p, &bits, sizeof p);
-    return p + (x - x);
+    return float_of_bits(bits_of_float(p) + (bits_of_float(shifted) << 23)) + (x - x);
 }
 
 INLINE float float_of_half(uint16_t bits) { return float_of_bits((uint32_t)bits << 16); }

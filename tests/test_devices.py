@@ -40,6 +40,7 @@ from tests.families import COMBINED_VERBS, SHARED, call_of, is_differentiable, k
 from tests.families import VERBS as FAMILIES_VERBS
 from tests.test_constants import forget
 
+# Those in SHARED select rows by their mask, for which they wait for the device: their docstring says so.
 VERBS = [*FAMILIES_VERBS, *(pair for pair in COMBINED_VERBS if pair[0] not in SHARED)]
 DRAWS = [(name, verb) for name, verb in VERBS if "sample" in verb]
 DIFFERENTIABLE = [(name, verb) for name, verb in VERBS if is_differentiable(name, verb)]

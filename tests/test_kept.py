@@ -175,12 +175,12 @@ def test_one_row_and_a_number_for_each_of_many() -> None:
     assert logits.keep(row).all()
     assert not logits.keep(torch.full((3,), -INF), top_k=2, top_p=0.5, min_p=0.5).any()
     with pytest.raises(ValueError, match='order must be "sequential" or "joint", got '):
-        logits.keep(row, order="both")  # type: ignore[arg-type]
+        logits.keep(row, order="both")
     for option, wrong in (("top_k", 0), ("top_p", 1.5), ("min_p", -0.5)):
         with pytest.raises(ValueError, match=rf"^logits\.keep: {option} must be"):
             logits.keep(row, **{option: wrong})
     with pytest.raises(TypeError, match=r"^logits\.keep_top_k: k must be an integer"):
-        logits.keep_top_k(row, 0.5)  # type: ignore[arg-type]
+        logits.keep_top_k(row, 0.5)
 
 
 def test_the_orders_differ_as_their_sources_say() -> None:
@@ -265,7 +265,7 @@ def test_what_does_not_fit_raises() -> None:
             function()
     for form in (torch.zeros(2), kept.KeptTokens(ids.float(), offsets), [1, 2], torch.tensor(1)):
         with pytest.raises(TypeError):
-            kept.as_mask(form, 4)  # type: ignore[arg-type]
+            kept.as_mask(form, 4)
     with pytest.raises(RuntimeError, match="depends on the data"):
         vmap(kept.as_tokens)(MASK)
     kept.check(MASK[:1], 4)
@@ -370,7 +370,7 @@ def test_softcap() -> None:
     assert torch.equal(vmap(lambda x: logits.softcap(x, 2.0))(table[:, None])[:5, 0], got[:5])
     for wrong in (None, "1", torch.tensor(1.0), True):
         with pytest.raises(TypeError, match=r"logits\.softcap: softcap must be a number"):
-            logits.softcap(table, wrong)  # type: ignore[arg-type]
+            logits.softcap(table, wrong)
     for wrong in (0.0, -1.0, INF, NAN):
         with pytest.raises(ValueError, match=r"logits\.softcap: softcap must be positive"):
             logits.softcap(table, wrong)

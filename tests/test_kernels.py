@@ -21,6 +21,7 @@ from functional_dists import (
     distributions,
     independent_normal,
     kernels,
+    linear_categorical,
     llm_masked_categorical,
     masked_categorical,
     normal,
@@ -801,3 +802,29 @@ def test_bounds_that_may_differ_are_integrated(monkeypatch: pytest.MonkeyPatch) 
         p, q = tanh_normal.Params(LOC, SCALE, p_low, 3.0), tanh_normal.Params(0.0, 1.0, q_low, 3.0)
         assert tanh_normal.kl(p, q).isfinite().all()
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 37])
+@pytest.mark.parametrize("is_biased", [True, False])
+def test_tiles_of_a_head(rows: int, is_biased: bool, counted: Counted) -> None:
+    """What a network returns: a chunk of its output, not contiguous, and the weight of a linear layer."""
+    network, head = torch.nn.Linear(5, 16), torch.nn.Linear(8, 1500, bias=is_biased)  # two tiles of tokens
+    for number, parameter in enumerate((*network.parameters(), *head.parameters())):
+        torch.nn.init.uniform_(parameter, -1, 1, generator=torch.Generator().manual_seed(number))
+    inputs, value = table(rows, 5), torch.arange(rows) * 40
+    value[0] = 1499
+    parameters = [*network.parameters(), *head.parameters()]
+
+    def scores() -> tuple[Tensor, Tensor]:
+        hidden = network(inputs).chunk(2, -1)[0]
+        bias = head.bias if is_biased else 0.0
+        return linear_categorical.log_prob_and_entropy(hidden, head.weight, bias, value)
+
+    def with_slopes() -> tuple[Tensor, ...]:
+        log_prob, entropy = scores()
+        return log_prob, entropy, *torch.autograd.grad((log_prob + entropy).sum(), parameters)
+
+    assert counted.during(scores) == {"add_terms": 2}
+    assert counted.during(with_slopes) == {"add_terms": 2, "tile_slopes": 2}
+    for got, expected in zip(with_slopes(), without_kernels(with_slopes)(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * rows)

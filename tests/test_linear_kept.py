@@ -192,3 +192,26 @@ def test_bad_supports(head: Params, mask: Tensor) -> None:
     for wrong in (mask.double(), "top-p", 3):
         with pytest.raises(TypeError, match="kept"):
             linear_categorical.entropy(head, support=wrong)
+
+
+def test_check_names_a_row_that_keeps_nothing(head: Params, mask: Tensor) -> None:
+    linear_categorical.check(*head, support=mask)
+    mask = mask.clone()
+    mask[2] = False
+    for support in forms(mask):
+        with pytest.raises(ValueError, match=r"support must keep a token in every row that counts; .*position \(2,\)"):
+            linear_categorical.check(*head, support=support)
+        linear_categorical.check(*head, support=support, mask=torch.arange(ROWS) != 2)
+
+
+@pytest.mark.parametrize("support", [None, "mask"])
+def test_every_row_draws_from_its_own_key(head: Params, mask: Tensor, support: str | None) -> None:
+    keys, kept_set = random.split(random.key(7), ROWS), mask if support else None
+    drawn = linear_categorical.sample(keys, head, support=kept_set)
+    alone = [
+        linear_categorical.sample(
+            key, head._replace(hidden=hidden), support=None if kept_set is None else kept_set[row]
+        )
+        for row, (key, hidden) in enumerate(zip(keys, head.hidden, strict=True))
+    ]
+    assert torch.equal(drawn, torch.stack(alone))

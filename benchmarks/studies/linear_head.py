@@ -83,7 +83,7 @@ def run(call: str, direction: str, hidden: Tensor, weight: Tensor, token: Tensor
             hidden.detach(), weight.detach()
         )
     else:
-        sum(r.sum() for r in CALLS[call](hidden, weight, token)).backward()  # type: ignore[union-attr]
+        sum(r.sum() for r in CALLS[call](hidden, weight, token)).backward()
 
 
 def peak(call: str, direction: str, shape: tuple[int, int, int]) -> float:
@@ -125,7 +125,7 @@ def times(shape: tuple[int, int, int], rounds: int) -> dict[tuple[str, str], tup
                 seconds = time.process_time() - start
                 if turn:
                     found.setdefault((call, direction), []).append((seconds, seconds / bare))
-    return {key: tuple(map(statistics.median, zip(*pairs, strict=True))) for key, pairs in found.items()}  # type: ignore[misc]
+    return {key: tuple(map(statistics.median, zip(*pairs, strict=True))) for key, pairs in found.items()}
 
 
 def main() -> None:

@@ -9,6 +9,10 @@ Their sample and mode are `ignore_index`; their log-prob, entropy and KL are 0. 
 `log_prob` does not multiply its rows either. Elsewhere than on the CPU this selection waits for the device.
 A row whose tokens are all excluded is invalid, but does not affect other rows, as in `categorical`.
 
+`support` is a kept set in any form of the module `kept`, such as the tokens of top-p that a rollout drew from. Only the
+kept rows of the weight are multiplied. In eager code all forms give the same bits. Compiled code multiplies the whole
+weight for a mask, and needs padded indices in place of `KeptTokens`, whose number of slots depends on the data.
+
 Memory: beside inputs, results and gradients there is one tile of 512 rows and 1024 tokens, in the forward and in the
 backward pass, in eager code, in `torch.func.grad` and in compiled code. Each backward pass multiplies the tiles again.
 Half precision is computed in float32, a tile of weights at a time. `kl` holds a few tiles in float64. Second
@@ -84,12 +88,15 @@ def check(
     ...
     ValueError: bias must hold numbers below infinity; it is not at position (1,)
     """
-    head = Rows("check", Params(hidden, weight, bias), temperature, softcap, mask, support)
-    is_counted = True if head.mask is None else head.mask[..., None]
-    require(hidden.isfinite() | ~torch.as_tensor(is_counted), "hidden", "must be finite")
+    rows = Rows("check", Params(hidden, weight, bias), temperature, softcap, mask, support)
+    is_counted = torch.ones(rows.batch, dtype=torch.bool, device=hidden.device) if mask is None else mask
+    require(hidden.isfinite() | ~is_counted[..., None], "hidden", "must be finite")
     require(weight.isfinite().all(-1), "weight", "must be finite")
     require(bias < math.inf, "bias", "must hold numbers below infinity")
     require((bias > -math.inf).any(), "bias", "must leave a token")
+    if rows.index is not None:
+        keeps = (rows.index >= 0).any(-1).reshape(rows.batch)
+        require(keeps | ~is_counted, "support", "must keep a token in every row that counts")
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
@@ -129,7 +136,6 @@ def sample_and_log_prob(
     ignore_index: int = -100,
     mask: Tensor | None = None,
     support: Kept | None = None,
-    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
@@ -138,7 +144,7 @@ def sample_and_log_prob(
     """
     rows = Rows("sample_and_log_prob", Params(hidden, weight, bias), temperature, softcap, mask, support)
     value = _draw(key, rows, sample_shape, ignore_index)
-    return value, _as_dtype(_score(rows, value, ignore_index), dtype)
+    return value, _score(rows, value, ignore_index)
 
 
 def _draw(key: Source, rows: Rows, sample_shape: Shape, ignore_index: int) -> Tensor:
@@ -161,7 +167,6 @@ def log_prob(
     ignore_index: int = -100,
     mask: Tensor | None = None,
     support: Kept | None = None,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the log-probability of every token; -inf for one that is excluded or does not exist.
 
@@ -169,7 +174,7 @@ def log_prob(
     tensor([-1.3863,    -inf,  0.0000])
     """
     rows = Rows("log_prob", Params(hidden, weight, bias), temperature, softcap, mask, support)
-    return _as_dtype(_score(rows, value, ignore_index), dtype)
+    return _score(rows, value, ignore_index)
 
 
 @_verb
@@ -182,7 +187,6 @@ def entropy(
     softcap: float | None = None,
     mask: Tensor | None = None,
     support: Kept | None = None,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the entropy in nats.
 
@@ -191,8 +195,7 @@ def entropy(
     """
     rows = Rows("entropy", Params(hidden, weight, bias), temperature, softcap, mask, support)
     no_value = torch.empty((rows.head.hidden.shape[0], 0), dtype=torch.int64, device=hidden.device)
-    result = rows.score(no_value, rows.counted())[1]
-    return _as_dtype(result.reshape(rows.batch), dtype)
+    return rows.score(no_value, rows.counted())[1].reshape(rows.batch)
 
 
 @_verb
@@ -207,7 +210,6 @@ def log_prob_and_entropy(
     ignore_index: int = -100,
     mask: Tensor | None = None,
     support: Kept | None = None,
-    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return what `log_prob` and `entropy` return, from one pass over the tiles.
 
@@ -218,7 +220,7 @@ def log_prob_and_entropy(
     columns, is_token = rows.tokens(value, ignore_index)
     scores, result = rows.score(columns, rows.counted())
     log_prob = torch.where(is_token, rows.from_columns(scores, is_token.shape), 0.0)
-    return _as_dtype(log_prob, dtype), _as_dtype(result.reshape(rows.batch), dtype)
+    return log_prob, result.reshape(rows.batch)
 
 
 def _score(rows: Rows, value: Tensor, ignore_index: int) -> Tensor:
@@ -237,7 +239,6 @@ def kl(
     softcap: float | None = None,
     mask: Tensor | None = None,
     support: Kept | None = None,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p has a token that q excludes.
 
@@ -248,7 +249,7 @@ def kl(
     tensor(0.1201)
     """
     of_p, of_q = (Rows("kl", params, temperature, softcap, mask, support) for params in (p, q))
-    return _as_dtype(of_p.kl(of_q).reshape(of_p.batch), dtype)
+    return of_p.kl(of_q).reshape(of_p.batch)
 
 
 @_verb
@@ -269,8 +270,7 @@ def mode(
     tensor(1)
     """
     rows = Rows("mode", Params(hidden, weight, bias), temperature, softcap, mask, support)
-    token = rows.mode()
-    return rows.where_counted(token.reshape(rows.batch), ignore_index)
+    return rows.where_counted(rows.mode().reshape(rows.batch), ignore_index)
 
 
 deterministic = verb.deterministic(mode)
@@ -295,7 +295,3 @@ def support(
     """
     rows = Rows("support", Params(hidden, weight, bias), temperature, softcap, mask, support)
     return supports.scored(lambda value: _score(rows, value, ignore_index), weight.shape[0])
-
-
-def _as_dtype(result: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return result if dtype is None else result.to(dtype)
