@@ -25,10 +25,12 @@ PARAMETERS = {
     "one_hot_categorical": ("logits",),
     "ordinal": ("scores",),
     "llm_masked_categorical": ("logits", "mask"),
+    "linear_categorical": ("hidden", "weight"),
 }
 CONTINUOUS = ("independent_normal", "tanh_normal", "truncated_normal")
 BOUNDED = ("tanh_normal", "truncated_normal")
 LOGITS = "llm_masked_categorical"
+HEAD = "linear_categorical"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Case:
 
 
 COPY = Case("memory", "copy", (2**26,))  # larger than any cache
+HEADS = tuple(Case(HEAD, verb, (512, 256, 32_768)) for verb in ("sample", "log_prob", "entropy"))
 PIPELINES = (
     *(
         Case(f"{PIPELINE}tanh_normal", verb, shape)
@@ -93,6 +96,7 @@ def work(device: str) -> list[Case]:
         cases += [Case(LOGITS, verb, (8, 32, size), dtype) for size in (32_000, 128_256) for verb in VERBS]
     if on_gpu:
         cases.append(Case("masked_categorical", "sample_log_prob_entropy", (4096, 128_256), "bfloat16"))
+    cases += HEADS
     cases += [Case("random", verb, shape) for verb in ("uniform", "normal") for shape in ((8,), (256, 6), (2**20,))]
     cases += [Case("random", "split", (num,)) for num in (2, 1024)]
     return [*cases, *ENSEMBLES, *PIPELINES]
@@ -137,6 +141,8 @@ def inputs(case: Case) -> Arrays:
         return _ensemble(source, case.shape[0])
     if case.family not in PARAMETERS:
         return {}
+    if case.family == HEAD:
+        return _head(source, case)
     arrays = _continuous(source, case) if case.family in CONTINUOUS else _discrete(source, case)
     if case.dtype == "bfloat16":
         arrays = {name: _rounded(array) if array.dtype == np.float32 else array for name, array in arrays.items()}
@@ -167,6 +173,13 @@ def _discrete(source: np.random.Generator, case: Case) -> Arrays:
         index, value = value[..., None], np.zeros(case.shape, np.int64)
         np.put_along_axis(value, index, 1, -1)
     return {**arrays, "value": value}
+
+
+def _head(source: np.random.Generator, case: Case) -> Arrays:
+    rows, size, count = case.shape
+    hidden, q_hidden = (source.standard_normal((rows, size), dtype=np.float32) for _ in range(2))
+    weight = source.standard_normal((count, size), dtype=np.float32) / np.float32(size**0.5)
+    return {"hidden": hidden, "q_hidden": q_hidden, "weight": weight, "value": source.integers(count, size=rows)}
 
 
 def _pipeline(source: np.random.Generator, case: Case) -> Arrays:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.cases import ENSEMBLES, LOGITS, PIPELINE, PIPELINES, Case
-from benchmarks.contenders import CONTIGUOUS
+from benchmarks.cases import ENSEMBLES, HEADS, LOGITS, PIPELINE, PIPELINES, Case
+from benchmarks.contenders import CONTIGUOUS, PRODUCTS
 
 Medians = Mapping[str, float]  # seconds by contender
 
@@ -91,6 +91,7 @@ def _goals() -> list[Goal | Excess]:
     goals += _both(_pair("masked_categorical", (256, 32_000)), COMPILED, 6, 6)
     goals += _both(Case(LOGITS, "sample", LLM), OURS, 8, 4)
     goals += _both(Case(LOGITS, "log_prob", LLM), OURS, 1.2, 1.5)
+    goals += [Goal(case, EAGER, (PRODUCTS,), 1 / 1.2) for case in HEADS if case.verb != "sample"]
     goals += [Goal(ENSEMBLES[-1], COMPILED, loop, 50) for loop in (TORCHRL_EAGER, EAGER)]
     goals.append(Excess(_pair("tanh_normal", SIZES[0]), *KEY, *EAGER, 150e-6))
     goals += [Goal(_pair("tanh_normal", shape), KEY, EAGER, 1 / 3) for shape in SIZES[1:]]

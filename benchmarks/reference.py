@@ -9,6 +9,7 @@ from scipy import special, stats
 from benchmarks.cases import (
     ACTION,
     CONTINUOUS,
+    HEAD,
     HIGH,
     IGNORE_INDEX,
     LOGITS,
@@ -37,8 +38,11 @@ def verdict(case: Case, arrays: Arrays, result: tuple[np.ndarray, ...]) -> str:
         return _of_draws(case, result[0])
     if case.family == "ensemble":
         return _of_update(arrays, *result)
-    rows = max(1, MOST_ELEMENTS // max(1, case.size // case.shape[0]))
-    few = {name: _wide(array[:rows]) for name, array in arrays.items()}
+    if case.family == HEAD and result[0].shape == (case.shape[0], case.shape[-1]):
+        return "" if np.allclose(result[0][0], arrays["hidden"][0] @ arrays["weight"].T, atol=1e-3) else "not a product"
+    of_row = case.shape[-1] if case.family == HEAD else case.size // case.shape[0]
+    rows = max(1, MOST_ELEMENTS // max(1, of_row))
+    few = {name: _wide(array if name == "weight" else array[:rows]) for name, array in arrays.items()}
     return _of_verb(case, few, tuple(part[:rows] if part.ndim else part for part in result))
 
 
@@ -120,7 +124,7 @@ def _uniform(u: np.ndarray) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- formulas
 def _first(arrays: Arrays) -> str:
-    return next(name for name in ("loc", "logits", "scores") if name in arrays)
+    return next(name for name in ("loc", "logits", "scores", "hidden") if name in arrays)
 
 
 class _Window:
@@ -155,6 +159,8 @@ def _window(arrays: Arrays) -> _Window:
 def _logits(case: Case, arrays: Arrays, prefix: str = "") -> np.ndarray:
     if case.family == "ordinal":
         return arrays[f"{prefix}scores"].cumsum(-1)
+    if case.family == HEAD:
+        return arrays[f"{prefix}hidden"] @ arrays["weight"].T
     logits = arrays[f"{prefix}logits"]
     return np.where(arrays["mask"], logits, -np.inf) if case.family == "masked_categorical" else logits
 

@@ -177,7 +177,7 @@ INLINE float float_exp_of(float x) {
     return vanishes ? 0.0f : p;
 }
 
-/* exp(x) for -87 < x < 87 in float, right to an ulp, twice as fast as `float_exp_of`; NaN for NaN. */
+/* exp(x) for -87 <= x < 87 in float, right to an ulp, twice as fast as `float_exp_of`; any number for NaN. */
 INLINE float float_exp_of_normal(float x) {
     /* x = k log 2 + r, where k times the first 15 bits of log 2 is exact. */
     const float shifted = x * (float)(1.0 / LOG_2) + FLOAT_INTEGER_SHIFT, k = shifted - FLOAT_INTEGER_SHIFT;
@@ -190,7 +190,7 @@ INLINE float float_exp_of_normal(float x) {
     p = p * r + 0.5f;
     p = p * r * r + r;
     p = p + 1.0f;
-    return float_of_bits(bits_of_float(p) + (bits_of_float(shifted) << 23)) + (x - x);
+    return float_of_bits(bits_of_float(p) + (bits_of_float(shifted) << 23));
 }
 
 INLINE float float_of_half(uint16_t bits) { return float_of_bits((uint32_t)bits << 16); }
@@ -574,15 +574,18 @@ INLINE float largest_of_many(const float *row, Py_ssize_t count) {
 }
 
 /* ----------------------------------------------------------------------------------------------- tiles of linear heads
-   Sums of a few weights in float are added up in double. A weight below exp(-87) counts as 0. */
+   Sums of a few weights in float are added up in double. A weight of at most exp(-87) counts as 0. */
 
 #define TILE_LANES 32 /* lanes: two of the widest vectors of floats */
 #define RUN 256 /* logits whose weights are summed in float */
 
-INLINE float weight_of(float shifted) {
-    const int vanishes = shifted < -87.0f;
-    const float weight = float_exp_of_normal(vanishes ? 0.0f : shifted);
-    return vanishes ? 0.0f : weight;
+/* A logit less the maximum, at least -87; NaN stays. */
+INLINE float limited_of(float shifted) { return -87.0f > shifted ? -87.0f : shifted; }
+
+/* exp(x) of what `limited_of` returns; 0 for NaN. */
+INLINE float weight_of(float limited) {
+    const float weight = float_exp_of_normal(limited);
+    return limited > -87.0f ? weight : 0.0f;
 }
 
 INLINE Py_ssize_t first_nan(const float *row, Py_ssize_t count) {
@@ -591,9 +594,35 @@ INLINE Py_ssize_t first_nan(const float *row, Py_ssize_t count) {
     return i;
 }
 
-/* linear_head.add_terms: join the terms of every row of a tile, whose first token is `first`, with those before. */
+/* Add the sums of exp(x) and of exp(x) x, x = logit - maximum; the second is NaN if a logit is. */
+INLINE void add_weights(const float *row, Py_ssize_t count, float maximum, double *weights, double *tilts) {
+    double weight_lanes[TILE_LANES] = {0.0}, tilt_lanes[TILE_LANES] = {0.0};
+    Py_ssize_t i = 0;
+    while (i + TILE_LANES <= count) {
+        float sums[TILE_LANES] = {0.0f}, weighted[TILE_LANES] = {0.0f};
+        const Py_ssize_t end = i + RUN < count ? i + RUN : count;
+        for (; i + TILE_LANES <= end; i += TILE_LANES)
+            for (int lane = 0; lane < TILE_LANES; lane++) {
+                const float limited = limited_of(row[i + lane] - maximum), weight = weight_of(limited);
+                sums[lane] += weight;
+                weighted[lane] += weight * limited;
+            }
+        for (int lane = 0; lane < TILE_LANES; lane++) weight_lanes[lane] += sums[lane];
+        for (int lane = 0; lane < TILE_LANES; lane++) tilt_lanes[lane] += weighted[lane];
+    }
+    for (int lane = 0; lane < TILE_LANES; lane++) *weights += weight_lanes[lane], *tilts += tilt_lanes[lane];
+    for (; i < count; i++) {
+        const float limited = limited_of(row[i] - maximum), weight = weight_of(limited);
+        *weights += weight;
+        *tilts += weight * limited;
+    }
+}
+
+/* linear_head.add_terms: join the terms of every row of a tile, whose first token is `first`, with those before, and
+   pick the logits of the tokens (rows, picks) that are in the tile. */
 VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t count, int64_t first, float *maximum,
-                                 int64_t *index, double *rest, double *tilt) {
+                                 int64_t *index, double *rest, double *tilt, const int64_t *tokens, Py_ssize_t picks,
+                                 float *picked) {
     for (Py_ssize_t row = 0; row < rows; row++) {
         float *of_row = logits + row * count;
         const float top = largest_of_many(of_row, count);
@@ -609,33 +638,16 @@ VECTORIZED static void add_terms(float *logits, Py_ssize_t rows, Py_ssize_t coun
             index[row] = first + at;
             of_row[at] = -INFINITY; /* the maximum is no part of the rest */
         }
-        const float base = maximum[row];
-        double weights = 0.0, tilts = 0.0;
-        for (Py_ssize_t i = 0; i < count;) {
-            float sums[TILE_LANES] = {0.0f}, weighted[TILE_LANES] = {0.0f};
-            const Py_ssize_t end = i + RUN < count ? i + RUN : count;
-            for (; i + TILE_LANES <= end; i += TILE_LANES)
-                for (int lane = 0; lane < TILE_LANES; lane++) {
-                    const float shifted = of_row[i + lane] - base, weight = weight_of(shifted);
-                    sums[lane] += weight;
-                    weighted[lane] += weight * (shifted < -87.0f ? 0.0f : shifted);
-                }
-            for (int lane = 0; lane < TILE_LANES; lane++) weights += sums[lane], tilts += weighted[lane];
-            for (; i < end; i++) {
-                const float shifted = of_row[i] - base, weight = weight_of(shifted);
-                weights += weight;
-                tilts += weight * (shifted < -87.0f ? 0.0f : shifted);
-            }
-        }
+        add_weights(of_row, count, maximum[row], rest + row, tilt + row);
         if (at >= 0) of_row[at] = top;
-        rest[row] += weights;
-        tilt[row] += tilts;
-        if (top == INFINITY) rest[row] = tilt[row] = NAN;
-        if (isnan(rest[row])) { /* here or in an earlier tile */
+        if (top == INFINITY) tilt[row] = NAN;
+        if (isnan(tilt[row])) { /* here or in an earlier tile */
             const Py_ssize_t nan = first_nan(of_row, count);
             if (!isnan(maximum[row]) && nan < count) index[row] = first + nan;
-            maximum[row] = NAN;
+            rest[row] = tilt[row] = maximum[row] = NAN;
         }
+        for (Py_ssize_t i = row * picks; i < (row + 1) * picks; i++)
+            if (tokens[i] >= first && tokens[i] < first + count) picked[i] = of_row[tokens[i] - first];
     }
 }
 
@@ -645,8 +657,8 @@ VECTORIZED static void tile_slopes(float *restrict logits, Py_ssize_t rows, Py_s
     for (Py_ssize_t row = 0; row < rows; row++) {
         const float base = maximum[row], c = constant[row], f = factor[row];
         for (Py_ssize_t i = row * count; i < (row + 1) * count; i++) {
-            const float shifted = logits[i] - base, limited = shifted < -87.0f ? -87.0f : shifted;
-            logits[i] = weight_of(shifted) * (c + f * limited);
+            const float limited = limited_of(logits[i] - base);
+            logits[i] = weight_of(limited) * (c + f * limited);
         }
     }
 }
@@ -1596,15 +1608,18 @@ static PyObject *call_log_density_slopes(PyObject *module, Arguments given, Py_s
 }
 
 static PyObject *call_add_terms(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 8)) return NULL;
+    if (!has(num, 11)) return NULL;
     float *logits = address(given[0]);
     const Py_ssize_t rows = size(given[1]), count = size(given[2]), first = PyLong_AsSsize_t(given[3]);
     float *maximum = address(given[4]);
     int64_t *index = address(given[5]);
     double *rest = address(given[6]), *tilt = address(given[7]);
+    const int64_t *tokens = address_or_null(given[8]);
+    const Py_ssize_t picks = PyLong_AsSsize_t(given[9]);
+    float *picked = address_or_null(given[10]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    add_terms(logits, rows, count, first, maximum, index, rest, tilt);
+    add_terms(logits, rows, count, first, maximum, index, rest, tilt, tokens, picks, picked);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }

@@ -115,6 +115,17 @@ def log_density_slopes(
     /,
 ) -> None: ...
 def add_terms(
-    logits: int, rows: int, count: int, first: int, maximum: int, index: int, rest: int, tilt: int, /
+    logits: int,
+    rows: int,
+    count: int,
+    first: int,
+    maximum: int,
+    index: int,
+    rest: int,
+    tilt: int,
+    tokens: int,
+    picks: int,
+    picked: int,
+    /,
 ) -> None: ...
 def tile_slopes(logits: int, rows: int, count: int, maximum: int, constant: int, factor: int, /) -> None: ...

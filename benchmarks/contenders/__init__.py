@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 FORMS = {
     "ours": ("eager", "key", "compiled", "contiguous"),
     "torchrl": ("eager", "compiled"),
-    "torch": ("eager",),
+    "torch": ("eager", "products"),
     "jax": ("jit",),
 }
 CONTIGUOUS = "ours/contiguous"  # of pipelines: eager too, on contiguous arrays with bounds as floats
+PRODUCTS = "torch/products"  # of heads: the matrix products alone that the verb needs
 CONTENDERS = tuple(f"{framework}/{form}" for framework, forms in FORMS.items() for form in forms)
 
 

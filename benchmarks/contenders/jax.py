@@ -13,6 +13,7 @@ from jax.scipy.stats import truncnorm
 from benchmarks.cases import (
     CONTINUOUS,
     DRAWING,
+    HEAD,
     HIGH,
     IGNORE_INDEX,
     LOW,
@@ -87,6 +88,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "masked_categorical": _masked_categorical,
     "one_hot_categorical": lambda logits: distrax.OneHotCategorical(logits=logits),
     "llm_masked_categorical": _Tokens,
+    "linear_categorical": lambda hidden, weight: distrax.Categorical(logits=hidden @ weight.T),
 }
 
 
@@ -134,7 +136,7 @@ def _function(case: Case) -> Callable[..., Any]:
 
 
 def _with_gradient(case: Case) -> Callable[..., Any]:
-    make, leaves = MAKERS[case.family], (0, 1) if case.family in CONTINUOUS else (0,)
+    make, leaves = MAKERS[case.family], (0, 1) if case.family in (*CONTINUOUS, HEAD) else (0,)
 
     def total(*arguments: jax.Array) -> tuple[jax.Array, jax.Array]:
         scores = make(*arguments[:-1]).log_prob(arguments[-1])

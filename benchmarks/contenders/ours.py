@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import functional_dists
-from benchmarks.cases import ACTORS, BOUNDED, DRAWING, HIGH, LOW, PARAMETERS, RATE, TARGET, TEMPERATURE, Arrays, Case
+from benchmarks.cases import ACTORS, BOUNDED, DRAWING, HEAD, HIGH, LOW, PARAMETERS, RATE, TARGET, TEMPERATURE, Arrays, Case
 from benchmarks.contenders import Prepared, pipelines, tensors
 from benchmarks.contenders.tensors import release, time_calls, to_numpy
 from functional_dists import bind, parameters, policy, random, tanh_normal
@@ -53,31 +53,34 @@ def _call(form: str, function: Callable[..., Any], *arguments: Any) -> Prepared:
     return Prepared(lambda: function(*arguments), inputs)
 
 
-def _bounds(case: Case) -> tuple[float, ...]:
-    return (LOW, HIGH) if case.family in BOUNDED else ()
+def _constants(case: Case) -> tuple[float, ...]:
+    """Return the parameters that are numbers: bounds, or the bias of a head."""
+    if case.family in BOUNDED:
+        return LOW, HIGH
+    return (0.0,) if case.family == HEAD else ()
 
 
 def _drawing(case: Case) -> Callable[..., Any]:
-    family, bounds = getattr(functional_dists, case.family), _bounds(case)
+    family, constants = getattr(functional_dists, case.family), _constants(case)
     if case.verb == "sample_log_prob_entropy":
-        return lambda source, *p: (*family.sample_and_log_prob(source, *p, *bounds), family.entropy(*p, *bounds))
+        return lambda source, *p: (*family.sample_and_log_prob(source, *p, *constants), family.entropy(*p, *constants))
     draw = getattr(family, case.verb)
-    return lambda source, *p: draw(source, *p, *bounds)
+    return lambda source, *p: draw(source, *p, *constants)
 
 
 def _describing(case: Case) -> Callable[..., Any]:
-    family, bounds = getattr(functional_dists, case.family), _bounds(case)
+    family, constants = getattr(functional_dists, case.family), _constants(case)
     if case.verb == "entropy":
-        return lambda *p: family.entropy(*p, *bounds)
+        return lambda *p: family.entropy(*p, *constants)
     num = len(PARAMETERS[case.family])
     return lambda *both: family.kl(
-        family.Params(*both[:num], *bounds),
-        family.Params(*both[num:], *bounds),
+        family.Params(*both[:num], *constants),
+        family.Params(*both[num:], *constants),
     )
 
 
 def _scored(form: str, case: Case, data: dict[str, Tensor]) -> Prepared:
-    family, bounds = getattr(functional_dists, case.family), _bounds(case)
+    family, constants = getattr(functional_dists, case.family), _constants(case)
     inputs = [data[name] for name in PARAMETERS[case.family]]
     leaves = [tensor for tensor in inputs if tensor.is_floating_point()]
     rest = [*inputs[len(leaves) :], data["value"]]
@@ -85,7 +88,7 @@ def _scored(form: str, case: Case, data: dict[str, Tensor]) -> Prepared:
 
     def log_prob(*arguments: Tensor) -> Tensor:
         *parameters, value = arguments
-        return family.log_prob(*parameters, *bounds, value)
+        return family.log_prob(*parameters, *constants, value)
 
     if form == "eager":
         return tensors.with_gradient(log_prob, leaves, *rest)

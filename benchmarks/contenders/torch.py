@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch import distributions as theirs
 
-from benchmarks.cases import IGNORE_INDEX, Arrays, Case
+from benchmarks.cases import HEAD, IGNORE_INDEX, Arrays, Case
 from benchmarks.contenders import Prepared, tensors
 from benchmarks.contenders.tensors import release, time_calls, to_numpy
 
@@ -58,6 +58,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "masked_categorical": _masked_categorical,
     "one_hot_categorical": lambda logits: theirs.OneHotCategorical(logits=logits),
     "llm_masked_categorical": _Tokens,
+    "linear_categorical": lambda hidden, weight: theirs.Categorical(logits=hidden @ weight.T),
 }
 
 
@@ -66,7 +67,25 @@ def prepare(form: str, case: Case, arrays: Arrays, device: str) -> Prepared | No
     if case.family == "random":
         return _draw(case, device)
     data = tensors.from_numpy(arrays, case, device)
+    if form == "products":
+        return _products(case, data) if case.family == HEAD else None
     return tensors.of_objects(MAKERS[case.family], form, case, data) if case.family in MAKERS else None
+
+
+def _products(case: Case, data: dict[str, Tensor]) -> Prepared:
+    """Return the products of a head: of its logits, which are computed twice where a gradient is, and of that."""
+    hidden, weight = data["hidden"], data["weight"]
+    logits, by_hidden, by_weight = hidden @ weight.T, torch.empty_like(hidden), torch.empty_like(weight)
+
+    def call() -> Tensor:
+        torch.mm(hidden, weight.T, out=logits)
+        if case.verb == "log_prob":
+            torch.mm(hidden, weight.T, out=logits)
+            torch.mm(logits, weight, out=by_hidden)
+            torch.mm(logits.T, hidden, out=by_weight)
+        return logits
+
+    return Prepared(call, [hidden, weight])
 
 
 def _draw(case: Case, device: str) -> Prepared | None:

@@ -33,7 +33,10 @@ class Rows:
         self.batch = hidden.shape[:-1]
         count = math.prod(self.batch)
         self.mask = mask if mask is None else _checked_mask(function, mask, self.batch)
-        bias = bias.expand(weight.shape[0])
+        if bias.ndim == 0 and softcap is None:  # one number for all tokens cancels, unless it is NaN or infinite
+            hidden, bias = hidden + 0.0 * bias, bias.new_empty(0)
+        else:
+            bias = bias.expand(weight.shape[0])
         if softcap is not None:
             check_softcap(function, softcap)
         cap = 0.0 if softcap is None else float(softcap)

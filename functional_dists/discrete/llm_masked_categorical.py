@@ -346,14 +346,14 @@ def mode(
     adjustment = adjustment_of("llm_masked_categorical.mode", logits, temperature, softcap).detached()
     allowed = restricted(logits, mask, support)
     if allowed.ndim < logits.ndim and adjustment == Adjustment():
-        return _where_counted(logits, mask, logits.argmax(-1), ignore_index)
+        return _where_counted(logits, mask, softmax.mode(logits, None), ignore_index)
     tops = adjustment.by_chunks(_first_largest, logits.detach(), allowed)
     return _where_counted(logits, mask, tops, ignore_index)
 
 
 def _first_largest(adjustment: Adjustment, logits: Tensor, mask: Tensor) -> Tensor:
     allowed = mask if mask.ndim == logits.ndim else None
-    return adjustment.adjusted(softmax.masked(logits, allowed), allowed).argmax(-1)
+    return softmax.mode(adjustment.adjusted(softmax.masked(logits, allowed), allowed), None)
 
 
 deterministic = verb.deterministic(mode)

@@ -15,7 +15,7 @@ from functional_dists.family.typed import Decorator, Derive, P, R, Verb
 from functional_dists.family.wrapper import wrap
 from functional_dists.special.elementary import root
 
-__all__ = ["Definition", "define", "register", "specification_of"]
+__all__ = ["Definition", "define", "register", "specification_of", "sums_events"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -275,6 +275,18 @@ def specification_of(verb: Any) -> Specification | None:
     """
     found = _find_verb(verb)
     return None if found is None else found.specification
+
+
+@functools.cache
+def sums_events(params: Any) -> bool:
+    """Return whether the verbs of the family with these `Params` sum over events, instead of a last axis of outcomes.
+
+    >>> from functional_dists import categorical, normal
+    >>> sums_events(normal.Params), sums_events(categorical.Params)
+    (True, False)
+    """
+    specifications = [found.specification for found in list(_VERBS.values())]
+    return any(spec.params is params and spec.event_dims is not None for spec in specifications)
 
 
 def register(verb: Callable[..., Any], like: Callable[..., Any], event_dims: int | None) -> None:

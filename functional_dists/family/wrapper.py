@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import functional_dists.kernels as kernels
+from functional_dists.family import placement
 from functional_dists.family.arguments import (
     as_params,
     check_options,
@@ -60,6 +61,8 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
         return (confine(result[0], *limits), result[1]) if isinstance(result, tuple) else confine(result, *limits)
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        if placement.is_placed(arguments):
+            return placement.run(spec, on_leaf_of_tree, key, arguments, options)
         tensors, dtype = tensors_if_same_dtype(holds, arguments), None
         if tensors is None:
             tensors, dtype = to_one_dtype(spec, arguments)

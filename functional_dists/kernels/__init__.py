@@ -15,6 +15,7 @@ import torch
 
 import functional_dists.random.extension as extension
 from functional_dists.kernels import categorical, linear, normal, operands, tokens  # noqa: F401 (each registers its kernels)
+from functional_dists.special.axis import is_any_cut
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 
 __all__ = ["are_known_equal", "can_be_used", "find"]
@@ -66,8 +67,8 @@ def find(verb: str, module: str) -> Callable[..., Any] | None:
 
 
 def can_be_used() -> bool:
-    """Say whether kernels are built, and this is eager code outside of every transform, tracer and mode."""
-    return is_plain() and extension.kernels is not None
+    """Say whether kernels are built, and this is eager code outside of every transform, tracer, mode and cut."""
+    return is_plain() and extension.kernels is not None and not is_any_cut()
 
 
 def are_known_equal(a: Any, b: Any) -> bool:

@@ -11,14 +11,15 @@ def _can_run(logits: Tensor) -> bool:
     return extension.kernels is not None and logits.dtype == torch.float32 and logits.is_contiguous()
 
 
-def _add_terms(logits: Tensor, first: int, maximum: Tensor, index: Tensor, rest: Tensor, tilt: Tensor) -> None:
+def _add_terms(logits: Tensor, first: int, *results: Tensor) -> None:
     if not _can_run(logits):
-        linear_head.add_terms_by_tensors(logits, first, maximum, index, rest, tilt)
+        linear_head.add_terms_by_tensors(logits, first, *results)
         return
     assert extension.kernels is not None
+    maximum, index, rest, tilt, tokens, picked = (t.data_ptr() for t in results)
     rows, count = logits.shape
-    results = (maximum.data_ptr(), index.data_ptr(), rest.data_ptr(), tilt.data_ptr())
-    extension.kernels.add_terms(logits.data_ptr(), rows, count, first, *results)
+    of_tokens = (tokens, results[4].shape[1], picked)
+    extension.kernels.add_terms(logits.data_ptr(), rows, count, first, maximum, index, rest, tilt, *of_tokens)
 
 
 def _weigh(logits: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) -> None:

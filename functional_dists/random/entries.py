@@ -13,6 +13,7 @@ from torch import Tensor
 
 from functional_dists.random.keys import Source, checked_generator, checked_key
 from functional_dists.random.reuse import consume
+from functional_dists.random.windows import Window, samples_first
 
 #: The shape of a draw: its length, or the sizes of its axes.
 Shape = int | Sequence[int]
@@ -54,15 +55,16 @@ def draw_entries(
     (torch.Size([5, 3, 2]), True)
     """
     samples = size_of(sample_shape)
+    if isinstance(key, Window):
+        return key.draw(draw, samples, (*batch, *event), options)
     if not isinstance(key, Tensor) or key.ndim == 1:
         return draw(key, (*samples, *batch, *event), **options)
     num_axes = len(checked_batch(key, batch))
     numbers: Any = draw(key, (*batch[:num_axes], *samples, *batch[num_axes:], *event), **options)
     if not samples:
         return numbers
-    if isinstance(numbers, tuple):
-        return tuple(_samples_first(part, num_axes, len(samples)) for part in numbers)  # type: ignore[return-value]
-    return _samples_first(numbers, num_axes, len(samples))  # type: ignore[return-value]
+    to_front = samples_first(num_axes, len(samples))
+    return tuple(map(to_front, numbers)) if isinstance(numbers, tuple) else to_front(numbers)  # type: ignore
 
 
 def consume_entries(key: Source, batch: Sequence[int]) -> None:
@@ -70,7 +72,7 @@ def consume_entries(key: Source, batch: Sequence[int]) -> None:
     if isinstance(key, Tensor):
         checked_batch(key, batch)
         consume(key)
-    else:
+    elif not isinstance(key, Window):
         checked_generator(key)
 
 
@@ -84,13 +86,6 @@ def checked_batch(key: Tensor, batch: Sequence[int]) -> tuple[int, ...]:
             f"{tuple(keys)}, or draw from one key with a sample_shape"
         )
     return keys
-
-
-def _samples_first(numbers: Tensor, num_axes: int, num_samples: int) -> Tensor:
-    """Move the axes of the samples in front of those of the keys."""
-    source = tuple(range(num_axes, num_axes + num_samples))
-    # Contiguous, as a draw from one key is: kernels take no other noise.
-    return numbers.movedim(source, tuple(range(num_samples))).contiguous()
 
 
 def size_of(shape: Shape | None, name: str = "shape") -> tuple[int, ...]:

@@ -5,6 +5,7 @@ chosen, and no weight is lost among millions of outcomes. A sum in blocks, in pa
 same choice.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from functional_dists.special import softmax
+from functional_dists.special import softmax, softmax_parts
+from functional_dists.special.axis import cuts_of
 
 # A row of more than `LONG` weights is summed in blocks of `BLOCK`; the cumulative sum runs over blocks, then in one.
 LONG, BLOCK = 1024, 256
@@ -30,6 +32,8 @@ def choose_by_logits(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> Te
     >>> choose_by_logits(torch.zeros(2), None, torch.tensor([0.2, 0.7], dtype=torch.float64))
     tensor([0, 1])
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.choose(logits, mask, uniform, cut)
     return choose(softmax.weights(logits, mask), uniform)
 
 
@@ -39,6 +43,8 @@ def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> tu
     >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
     (tensor(1), tensor(-0.6931))
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.choose_and_score(logits, mask, uniform, cut)
     parts, weights = softmax.log_prob_terms_and_weights(logits, mask)
     outcome = choose(weights, uniform)
     return outcome, softmax.log_prob_at(parts, outcome)
@@ -155,7 +161,8 @@ def _search(sums: Tensor, target: Tensor) -> Tensor:
     sums = sums.contiguous()  # `searchsorted` would copy them, and warn
     if target.shape == rows:
         return torch.searchsorted(sums, target[..., None].contiguous(), right=True).squeeze(-1) % count
-    searched = target.reshape(-1, *rows).movedim(0, -1).contiguous()
+    draws = math.prod(target.shape[: target.ndim - len(rows)])  # there may be no rows
+    searched = target.reshape(draws, *rows).movedim(0, -1).contiguous()
     found = torch.searchsorted(sums, searched, right=True)
     return found.movedim(-1, 0).reshape(target.shape) % count
 

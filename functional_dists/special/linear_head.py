@@ -21,11 +21,14 @@ _LOWEST_SHIFT = -1e4  # where exp(shift) is 0 in every dtype
 
 
 class Head(NamedTuple):
-    """What makes the logits of N rows; `temperature` is empty where it is 1, `softcap` is 0 where there is none."""
+    """What makes the logits of N rows.
+
+    `bias` is empty where it is 0, `temperature` is empty where it is 1, and `softcap` is 0 where there is none.
+    """
 
     hidden: Tensor  # (N, H)
     weight: Tensor  # (V, H)
-    bias: Tensor  # (V,)
+    bias: Tensor  # (V,) or (0,)
     temperature: Tensor  # (N,) or (0,)
     softcap: float
 
@@ -59,7 +62,8 @@ def logits(head: Head, counted: Tensor | None = None) -> Tensor:
     dtype = head.dtype
     tensors = (t.to(dtype) for t in (hidden, head.weight, head.bias, temperature))
     hidden, weight, bias, temperature = tensors
-    return finished(torch.addmm(bias, hidden, weight.t()), temperature, head.softcap)
+    table = torch.addmm(bias, hidden, weight.t()) if bias.numel() else hidden @ weight.t()
+    return finished(table, temperature, head.softcap)
 
 
 def finished(table: Tensor, temperature: Tensor, softcap: float) -> Tensor:
@@ -156,7 +160,10 @@ def tile_of(head: Head, rows: Rows, tokens: slice, room: Tensor) -> Tile:
     """Return a tile, whose logits may lie in the memory `room`."""
     weight = head.weight[tokens].to(head.dtype)
     table = room[: rows.hidden.shape[0] * weight.shape[0]].view(-1, weight.shape[0])
-    torch.addmm(head.bias[tokens].to(head.dtype), rows.hidden, weight.t(), out=table)
+    if head.bias.numel():
+        torch.addmm(head.bias[tokens].to(head.dtype), rows.hidden, weight.t(), out=table)
+    else:
+        torch.mm(rows.hidden, weight.t(), out=table)
     return Tile(tokens, weight, *_finished(table, rows.temperature, head.softcap))
 
 
@@ -248,12 +255,43 @@ def new_terms(count: int, like: Tensor) -> Terms:
 
 
 def add_terms_by_tensors(
-    logits: Tensor, first: int, maximum: Tensor, index: Tensor, rest: Tensor, tilt: Tensor
+    logits: Tensor,
+    first: int,
+    maximum: Tensor,
+    index: Tensor,
+    rest: Tensor,
+    tilt: Tensor,
+    tokens: Tensor,
+    picked: Tensor,
 ) -> None:
-    """Join the terms of a tile, whose first token is `first`, with those before, in place."""
+    """Join the terms of a tile, whose first token is `first`, with those before, and pick logits, in place.
+
+    Args:
+        logits: The tile, of shape (N, K).
+        first: Its first token.
+        maximum: The field of `Terms`, as the next three.
+        index: The field `argmax`.
+        rest: The same.
+        tilt: The same.
+        tokens: Tokens of any tile, of shape (N, S).
+        picked: The logits of those that are in this tile or one before, of shape (N, S).
+    """
     before = Terms(maximum, index, rest, tilt)
     for into, result in zip(before, joined(before, terms_of_tile(logits, first)), strict=True):
         into.copy_(result)
+    place, is_inside = places(tokens, slice(first, first + logits.shape[-1]))
+    picked.copy_(torch.where(is_inside, logits.gather(-1, place), picked))
+
+
+def places(token: Tensor, of_tile: slice) -> tuple[Tensor, Tensor]:
+    """Return the columns of tokens in a tile, and which tokens are in it.
+
+    >>> places(torch.tensor([3, 9]), slice(2, 6))
+    (tensor([1, 3]), tensor([ True, False]))
+    """
+    size = of_tile.stop - of_tile.start
+    place = token - of_tile.start
+    return place.clamp(0, size - 1), (place >= 0) & (place < size)
 
 
 def weigh_by_tensors(logits: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) -> None:
@@ -265,8 +303,8 @@ def weigh_by_tensors(logits: Tensor, maximum: Tensor, constant: Tensor, factor: 
 
 library = torch.library.Library("functional_dists", "FRAGMENT")
 library.define(
-    "linear_add_terms(Tensor logits, int first, Tensor(a!) maximum, Tensor(b!) index, Tensor(c!) rest, Tensor(d!) tilt)"
-    " -> ()"
+    "linear_add_terms(Tensor logits, int first, Tensor(a!) maximum, Tensor(b!) index, Tensor(c!) rest, "
+    "Tensor(d!) tilt, Tensor tokens, Tensor(e!) picked) -> ()"
 )
 library.define("linear_weigh(Tensor(a!) logits, Tensor maximum, Tensor constant, Tensor factor) -> ()")
 library.impl("linear_add_terms", add_terms_by_tensors, "CompositeExplicitAutograd")

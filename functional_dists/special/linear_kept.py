@@ -31,7 +31,9 @@ def logits(head: Head, index: Tensor) -> Tensor:
     dtype, token = head.dtype, index.clamp(min=0)
     if _is_plain_formula() and index.shape[1] >= head.weight.shape[0]:  # to gather would take more memory
         return linear_head.logits(head).gather(-1, token)
-    table = _products(head.hidden, head.weight, index, dtype) + head.bias.to(dtype)[token]
+    table = _products(head.hidden, head.weight, index, dtype)
+    if head.bias.numel():
+        table = table + head.bias.to(dtype)[token]
     return linear_head.finished(table, head.temperature.to(dtype), head.softcap)
 
 

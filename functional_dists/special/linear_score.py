@@ -26,6 +26,7 @@ from functional_dists.special.linear_head import (
     logits,
     new_slopes,
     new_terms,
+    places,
     room_of,
     row_blocks,
     tile_of,
@@ -182,16 +183,12 @@ def _terms_by_tiles(
     head = Head(hidden, weight, bias, temperature, softcap)
     results, room = _new_terms(head, value), room_of(head)
     for rows in row_blocks(head, counted):
-        tokens = rows.padded(value, -1)
+        tokens = rows.padded(value, -1).contiguous()
         logit = torch.full(tokens.shape, -torch.inf, dtype=head.dtype, device=hidden.device)
         total = new_terms(len(rows.hidden), logit)
         for of_tile in token_ranges(head):
             table = tile_of(head, rows, of_tile, room).logits
-            add_terms(table, of_tile.start, *total)
-            if not tokens.numel():
-                continue
-            place, is_inside = _places(tokens, of_tile)
-            logit = torch.where(is_inside, table.gather(-1, place), logit)
+            add_terms(table, of_tile.start, *total, tokens, logit)
         for result, part in zip(results, (*total, logit), strict=True):
             result[rows.chosen] = part[: rows.size]
     return results
@@ -202,13 +199,6 @@ def _new_terms(head: Head, value: Tensor) -> tuple[Tensor, ...]:
     kinds = (head.dtype, torch.int64, torch.float64, torch.float64)
     terms = (torch.zeros(count, dtype=dtype, device=value.device) for dtype in kinds)
     return *terms, torch.zeros(value.shape, dtype=head.dtype, device=value.device)
-
-
-def _places(token: Tensor, of_tile: slice) -> tuple[Tensor, Tensor]:
-    """Return the columns of tokens in a tile, and which tokens are in it."""
-    size = of_tile.stop - of_tile.start
-    place = token - of_tile.start
-    return place.clamp(0, size - 1), (place >= 0) & (place < size)
 
 
 def _slopes_by_tiles(
@@ -248,9 +238,9 @@ def _slopes_by_tiles(
             tile = tile_of(head, rows, of_tile, room)
             slope = tile.logits.clone() if needed[3] else tile.logits
             weigh(slope, rows.padded(maximum), rows.padded(constant), rows.padded(factor))
-            place, is_inside = _places(rows.padded(value, -1), of_tile)
+            place, is_inside = places(rows.padded(value, -1), of_tile)
             slope.scatter_add_(-1, place, torch.where(is_inside, rows.padded(by_other), 0.0))
-            place, is_inside = _places(rows.padded(index)[:, None], of_tile)
+            place, is_inside = places(rows.padded(index)[:, None], of_tile)
             top = torch.where(is_inside, rows.padded(at_top)[:, None], slope.gather(-1, place))
             slope.scatter_(-1, place, top)
             add_slopes(results, needed, rows, tile, maximum, slope)

@@ -13,6 +13,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+import functional_dists.special.softmax_parts as softmax_parts
+from functional_dists.special.axis import cuts_of
 from functional_dists.special.constant import is_constant
 from functional_dists.special.vectorized import argmax, entry_at, fast_mask, largest, materialize, positions
 
@@ -65,6 +67,8 @@ def terms(logits: Tensor, mask: Tensor | None) -> Terms:
     >>> terms(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).shifted
     tensor([-2.,  0.,  0.])
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.terms(logits, mask, cut)
     possible = logits != -math.inf
     support = possible if mask is None else fast_mask(mask) & possible
     logits = torch.where(support, logits, -math.inf)
@@ -74,7 +78,7 @@ def terms(logits: Tensor, mask: Tensor | None) -> Terms:
     others = support & ~is_max
     shifted = torch.where(others, logits - maximum, 0.0)
     weights = torch.exp(shifted) * others
-    rest = weights.sum(-1, keepdim=True) + _nan_or_zero(maximum)
+    rest = weights.sum(-1, keepdim=True, dtype=torch.float64).to(weights.dtype) + _nan_or_zero(maximum)
     return Terms(support, is_max, maximum, shifted, weights, rest)
 
 
@@ -261,6 +265,8 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     >>> log_prob(torch.zeros(2), None, torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.log_prob(logits, mask, index, cut)
     return _log_prob(log_prob_terms(logits, mask), index.long())
 
 
@@ -270,6 +276,8 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> 
     >>> log_prob_and_entropy(torch.zeros(2), None, torch.tensor([0, 2]))
     (tensor([-0.6931,    -inf]), tensor(0.6931))
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.log_prob_and_entropy(logits, mask, index, cut)
     logits, maximum, max_index = _largest(masked(logits, mask))
     shifted = _shifted(logits, maximum, max_index)
     weights = torch.exp(shifted)
@@ -320,6 +328,8 @@ def mode(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> mode(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     tensor(1)
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.mode(logits, mask, cut)
     return argmax(masked(logits, mask)).squeeze(-1)
 
 
@@ -339,6 +349,8 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> entropy(torch.zeros(3), torch.tensor([True, True, False]))
     tensor(0.6931)
     """
+    for cut in cuts_of([-1]):
+        return softmax_parts.entropy(logits, mask, cut)
     logits, maximum, max_index = _largest(masked(logits, mask))
     shifted = _shifted(logits, maximum, max_index)
     weights = torch.exp(shifted)

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from functional_dists.special.vectorized import argmax
+from functional_dists.special import softmax
+from functional_dists.special.axis import largest_of_rows, positions_in_rows
 
 
 def positive(temperature: Tensor, dtype: torch.dtype) -> Tensor:
@@ -42,7 +43,7 @@ def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) ->
     divisor = torch.where(is_greedy, 1.0, temperature)
     # At high temperatures the bound itself would overflow.
     bound = (below_overflow * divisor.detach()).clamp(max=torch.finfo(logits.dtype).max)
-    top = logits.detach().amax(-1, keepdim=True)
+    top = largest_of_rows(logits)
     relative = logits - _base(top, bound)
     is_low = relative < -bound
     quotient = torch.where(is_low, 0.0, relative) / divisor.detach()
@@ -51,7 +52,7 @@ def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) ->
     finite = torch.where(divisor < math.inf, divisor, 1.0)
     quotient = quotient / (finite / finite.detach())
     quotient = torch.where(is_low, torch.where(logits == -math.inf, logits.detach(), lowest), quotient)
-    is_first = torch.arange(logits.shape[-1], device=logits.device) == argmax(logits.detach())
+    is_first = positions_in_rows(logits) == softmax.mode(logits.detach(), None)[..., None]
     certain = torch.where(top > -math.inf, 0.0, top)  # keeps NaN, and -inf in a row without support
     return torch.where(is_greedy, torch.where(is_first, certain, -math.inf), quotient)
 
@@ -59,7 +60,7 @@ def tempered(logits: Tensor, temperature: Tensor | float, limit: torch.dtype) ->
 def _divided(logits: Tensor, temperature: float, below_overflow: float, lowest: float) -> Tensor:
     finite = torch.finfo(logits.dtype)
     divisor = torch.full((), min(max(temperature, finite.tiny), finite.max), dtype=logits.dtype, device=logits.device)
-    base = _base(logits.detach().amax(-1, keepdim=True), min(below_overflow * temperature, finite.max))
+    base = _base(largest_of_rows(logits), min(below_overflow * temperature, finite.max))
     quotient = ((logits - base) / divisor).clamp(min=lowest)
     return torch.where(logits == -math.inf, -math.inf, quotient)
 

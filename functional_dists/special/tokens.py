@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from functional_dists.special import softmax
+from functional_dists.special import softmax, softmax_parts
 from functional_dists.special.adjustment import Adjustment
+from functional_dists.special.axis import cuts_of
 
 __all__ = [
     "entropy",
@@ -114,6 +115,9 @@ def _log_prob_and_entropy_of(adjustment: Adjustment, logits: Tensor, mask: Tenso
 
 
 def _kl_of(adjustment: Adjustment, p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> Tensor:
+    for cut in cuts_of([-1]):
+        tables = _table(adjustment, p_logits, p_mask), _table(adjustment, q_logits, q_mask)
+        return softmax_parts.kl(*tables[0], *tables[1], cut)
     (log_p, p_counts), (log_q, q_counts) = (
         _log_softmax(adjustment, *table) for table in ((p_logits, p_mask), (q_logits, q_mask))
     )

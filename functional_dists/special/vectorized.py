@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from functional_dists.special.axis import cuts_of, summed
+
 __all__ = [
     "argmax",
     "entry_at",
@@ -147,6 +149,9 @@ def sum_event(per_element: Tensor, event_dims: int) -> Tensor:
     >>> sum_event(torch.ones(4, 3), 1)
     tensor([3., 3., 3., 3.])
     """
+    if event_dims and (cuts := cuts_of(range(-event_dims, 0))):
+        parts = per_element.sum(tuple(range(-event_dims, 0)), dtype=torch.float64)
+        return summed(parts, cuts).to(per_element.dtype)
     if event_dims == 1 and torch.compiler.is_compiling() and per_element.device.type == "cpu":
         return _sum_of_short_rows(per_element)
     return per_element.sum(tuple(range(-event_dims, 0))) if event_dims else per_element
