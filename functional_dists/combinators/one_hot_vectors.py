@@ -18,6 +18,7 @@ from functional_dists.random import Shape, Source, draw_entries, gumbel
 from functional_dists.special import one_hot as vectors
 from functional_dists.special import softmax
 from functional_dists.special import support as supports
+from functional_dists.special.axis import cuts_of, largest_of_rows, row_size, summed
 from functional_dists.special.temperature import positive
 
 __all__ = ["one_hot"]
@@ -53,11 +54,11 @@ def one_hot(family: Any) -> Definition:
         return family.normalized_logits(*params, **options), None
 
     def encoded(outcome: Tensor, params: Any) -> Tensor:
-        return vectors.encoded(outcome, params[0].shape[-1])
+        return vectors.encoded(outcome, params[0])
 
     def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor | None]:
         outcome, is_nan = vectors.decoded(value)
-        return torch.where(outcome < 0, params[0].shape[-1], outcome), is_nan  # an outcome that does not exist
+        return torch.where(outcome < 0, row_size(params[0]), outcome), is_nan  # an outcome that does not exist
 
     # ---------------------------------------------------------------------------------------------------------- draws
     @verb(passes_to=family.sample)
@@ -205,9 +206,11 @@ def _relaxed_log_draw(
 def _relaxed_score(logits: Tensor, mask: Tensor | None, value: Tensor, temperature: Tensor) -> Tensor:
     """Return the log-density of relaxed vectors; -inf outside the simplex of the support."""
     support = softmax.terms(logits, mask).support
-    is_outside = ((value < 0) | (~support & (value > 0))).any(-1) | ((value.sum(-1) - 1).abs() >= 1e-3)  # False for NaN
+    cuts = cuts_of([-1])
+    num_outside = summed(((value < 0) | (~support & (value > 0))).sum(-1).to(value.dtype), cuts)
+    is_outside = (num_outside > 0) | ((summed(value.sum(-1), cuts) - 1).abs() >= 1e-3)  # False for NaN
     smallest = torch.finfo(value.dtype).tiny
     density = vectors.relaxed_log_density(
         logits, support, torch.where(value <= smallest, smallest, value).log(), temperature
     )
-    return vectors.nan_where(value.detach().amax(-1).isnan(), torch.where(is_outside, -torch.inf, density))
+    return vectors.nan_where(largest_of_rows(value)[..., 0].isnan(), torch.where(is_outside, -torch.inf, density))

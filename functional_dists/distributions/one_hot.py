@@ -71,7 +71,7 @@ class _OneHot(Discrete):
 
 
 def _nearest(relaxed: Tensor) -> Tensor:
-    return one_hot.encoded(relaxed.argmax(-1), relaxed.shape[-1])
+    return one_hot.encoded(relaxed.argmax(-1), relaxed)
 
 
 class OneHotCategorical(_OneHot):

@@ -158,7 +158,7 @@ class Definition:
         def function(*tensors: Any, **options: Any) -> Any:
             return change(verb(*tensors, **options))
 
-        return self._register_like(verb, name or verb.__name__, function, doc)
+        return self._register_like(verb, name or verb.__name__, function, doc, maps_verb=True)
 
     def through(self, change: Callable[..., Any], replace: Mapping[str, str] | None = None) -> Derive:
         """Return a function that makes verbs of another family verbs of this one.
@@ -203,10 +203,12 @@ class Definition:
         function.__module__, function.__doc__ = module, doc
         return self._register_verb(function, spec, docs.complete(doc, spec, self.described), signature)
 
-    def _register_like(self, verb: F, name: str, function: Callable[..., Any], doc: str) -> F:
+    def _register_like(
+        self, verb: F, name: str, function: Callable[..., Any], doc: str, maps_verb: bool = False
+    ) -> F:
         """Make a function with the arguments of `verb` a verb."""
         spec = _require_verb(verb).specification
-        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}")
+        spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}", maps_verb=maps_verb)
         return cast(F, self._register_derived(function, spec, doc, inspect.signature(verb), verb.__module__))
 
     def sample(self, rsample: F) -> F:

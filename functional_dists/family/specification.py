@@ -50,6 +50,7 @@ class Specification(NamedTuple):
     keeps_dtypes: bool
     takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
     passes_dtype: bool  # the function has it too
+    maps_verb: bool = False  # the function calls another verb, which runs on DTensors by itself
 
     @property
     def names(self) -> tuple[str, ...]:

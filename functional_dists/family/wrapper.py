@@ -62,11 +62,15 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
 
     def on_leaf(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         if placement.is_placed(arguments):
-            return placement.run(spec, on_leaf_of_tree, key, arguments, options)
+            on_parts = on_leaf_of_placed if spec.maps_verb else on_leaf_of_tree
+            return placement.run(spec, on_parts, key, arguments, options)
         tensors, dtype = tensors_if_same_dtype(holds, arguments), None
         if tensors is None:
             tensors, dtype = to_one_dtype(spec, arguments)
         return on_tensors(key, tensors, dict(options), dtype)
+
+    def on_leaf_of_placed(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+        return function(*key, *arguments, **options)
 
     def on_leaf_of_tree(key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         result = kernel(*key, *arguments, **options) if kernel and kernels.can_be_used() else NotImplemented

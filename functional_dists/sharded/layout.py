@@ -38,20 +38,24 @@ class Layout(NamedTuple):
         return tuple(wanted), tuple(of_slope)
 
     def of_result(
-        self, ndim: int, samples: Sequence[int], num_reduced: int
+        self, local: Tensor, samples: Sequence[int], num_reduced: int
     ) -> tuple[tuple[Placement, ...], tuple[int, ...]]:
-        """Return the placements and the shape of a result.
+        """Return the placements and the shape of a result, of which this process has a part.
 
         It may lack the last axes, which the verb reduces, and the first ones, which only a value has.
         """
-        lacks = len(self.shape) + len(samples) - ndim
+        lacks = len(self.shape) + len(samples) - local.ndim
         end = len(self.shape) - min(lacks, num_reduced)
         begin = lacks - (len(self.shape) - end)
         placements: list[Placement] = []
         for axis in self.cut:
             own = -1 if axis is None else axis + len(self.shape)
             placements.append(Shard(len(samples) + own - begin) if begin <= own < end else Replicate())
-        return tuple(placements), (*samples, *self.shape[begin:end])
+        shape = list(local.shape)
+        for placement in placements:
+            if isinstance(placement, Shard):
+                shape[placement.dim] = self.shape[placement.dim - len(samples) + begin]
+        return tuple(placements), tuple(shape)
 
     def without_cut_of(self, axis: int) -> "Layout":
         """Return the layout in which every process has the whole of an axis."""

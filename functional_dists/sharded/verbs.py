@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor import DTensor, Partial, Replicate
+from torch.distributions.constraints import Constraint
 
 from functional_dists.family.definition import sums_events
 from functional_dists.family.shapes import checked_shape
@@ -16,11 +17,17 @@ from functional_dists.random.keys import checked_key
 from functional_dists.random.windows import Window
 from functional_dists.sharded.layout import Axes, Layout, layout_of, mesh_of
 from functional_dists.sharded.passing import local_part, placed
-from functional_dists.special.axis import cut
+from functional_dists.special.axis import Cut, cut, reduced
 
 __all__ = ["run"]
 
-_OF_CUT_ROWS = ("categorical", "masked_categorical", "llm_masked_categorical")
+_OF_CUT_ROWS = (
+    "categorical",
+    "masked_categorical",
+    "llm_masked_categorical",
+    "one_hot(categorical)",
+    "one_hot(masked_categorical)",
+)
 _OF_ROWS = ("temperature", "mask")  # options with one number a row
 
 
@@ -47,15 +54,22 @@ def run(
         ValueError: The meshes of two arguments differ.
         TypeError: The source is a Generator.
     """
+    if spec.maps_verb:
+        return _settled(on_local(key, arguments, options))
     mesh = mesh_of(spec.name, arguments)
     checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
     axes_of = [_axes(spec, number, arguments) for number in range(len(arguments))]
     layout = layout_of(mesh, arguments, axes_of)
+    if spec.name.endswith(".support"):
+        return _support(spec, on_local, layout, arguments, axes_of, options)
     if not sums_events(spec.params) and not _knows_cut_rows(spec):
         layout = layout.without_cut_of(-1)
     local = [_local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)]
     key = tuple(_window(spec, k, layout) for k in key)
+    given_options = options
     options = {name: _local_option(layout, name, option) for name, option in options.items()}
+    if spec.name.endswith(".check"):
+        return _check(on_local, layout, local, options, arguments, given_options)
     num_reduced = _num_reduced(spec, layout, options)
     cuts = {axis: one for axis, one in layout.cuts().items() if axis >= -num_reduced}
     with cut(cuts) if cuts else contextlib.nullcontext():
@@ -64,6 +78,71 @@ def run(
     if isinstance(result, tuple):
         return tuple(_placed(layout, part, samples, num_reduced) for part in result)
     return _placed(layout, result, samples, num_reduced)
+
+
+def _check(
+    on_local: Callable[..., Any],
+    layout: Layout,
+    local: Sequence[Any],
+    options: dict[str, Any],
+    arguments: Sequence[Any],
+    given_options: dict[str, Any],
+) -> None:
+    """Check the parts; if a process finds a fault, all gather the arguments and report its position in the whole."""
+    try:
+        on_local((), local, options)
+        found = torch.zeros((), device=layout.mesh.device_type)
+    except ValueError:
+        found = torch.ones((), device=layout.mesh.device_type)
+    mesh = layout.mesh
+    everyone = Cut(tuple(mesh.get_group(dim).group_name for dim in range(mesh.ndim)), tuple(mesh.shape), 0, 0, 0)
+    if reduced(found, "max", [everyone]) > 0:
+        whole = [a.full_tensor() if isinstance(a, DTensor) else a for a in arguments]
+        on_local((), whole, {n: o.full_tensor() if isinstance(o, DTensor) else o for n, o in given_options.items()})
+
+
+def _support(
+    spec: Specification,
+    on_local: Callable[..., Any],
+    layout: Layout,
+    arguments: Sequence[Any],
+    axes_of: Sequence[Axes],
+    options: dict[str, Any],
+) -> Constraint:
+    """Return the support of the parts; every process has whole events and rows."""
+    num_reduced = _num_reduced(spec, layout, options)
+    for axis in range(-num_reduced, 0):
+        layout = layout.without_cut_of(axis)
+    local = [_local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)]
+    of_parts = on_local((), local, {name: _local_option(layout, name, option) for name, option in options.items()})
+    return _Support(of_parts, layout, is_per_row=num_reduced > 0 and of_parts.event_dim == 0, num_reduced=num_reduced)
+
+
+class _Support(Constraint):
+    """The support of a distribution whose parameters are DTensors; it checks DTensors, and values all hold alike."""
+
+    def __init__(self, of_parts: Constraint, layout: Layout, *, is_per_row: bool, num_reduced: int) -> None:
+        self.of_parts, self.layout, self.is_per_row, self.num_reduced = of_parts, layout, is_per_row, num_reduced
+        self.is_discrete, self.event_dim = of_parts.is_discrete, of_parts.event_dim
+
+    def check(self, value: Tensor) -> Tensor:
+        axes = range(-value.ndim - self.is_per_row, -self.is_per_row)
+        samples = value.shape[: max(0, value.ndim + self.is_per_row - len(self.layout.shape))]
+        local = local_part(value, self.layout.mesh, *self.layout.placements(value, axes))
+        return cast(Tensor, _placed(self.layout, self.of_parts.check(local), samples, self.num_reduced))
+
+    def __repr__(self) -> str:
+        return f"Support({self.of_parts})"
+
+
+def _settled(result: Any) -> Any:
+    """Return results without parts that are still to be added up, which `DTensor.to_local` would return as they are."""
+    if isinstance(result, tuple):
+        return tuple(map(_settled, result))
+    if not isinstance(result, DTensor) or not any(isinstance(p, Partial) for p in result.placements):
+        return result
+    whole = [Replicate() if isinstance(p, Partial) else p for p in result.placements]
+    return result.redistribute(result.device_mesh, whole)
 
 
 def _axes(spec: Specification, number: int, arguments: Sequence[Any]) -> Axes:
@@ -117,5 +196,5 @@ def _window(spec: Specification, key: Source, layout: Layout) -> Any:
 def _placed(layout: Layout, result: Any, samples: Sequence[int], num_reduced: int) -> Any:
     if not isinstance(result, Tensor):
         return result
-    placements, shape = layout.of_result(result.ndim, samples, num_reduced)
+    placements, shape = layout.of_result(result, samples, num_reduced)
     return placed(result, layout.mesh, placements, shape)

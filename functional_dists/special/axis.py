@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-__all__ = ["Cut", "cut", "cuts_of", "gathered", "is_any_cut", "largest_of_rows", "positions_in_rows", "reduced", "shared", "summed"]
+__all__ = ["Cut", "cut", "cuts_of", "gathered", "is_any_cut", "largest_of_rows", "positions_in_rows", "reduced", "row_size", "shared", "summed"]
 
 
 class Cut(NamedTuple):
@@ -131,6 +131,16 @@ def largest_of_rows(table: Tensor) -> Tensor:
     table = table.detach()
     part = table.amax(-1, keepdim=True) if table.shape[-1] else table.new_full((*table.shape[:-1], 1), -torch.inf)
     return reduced(part, "max", cuts_of([-1]))
+
+
+def row_size(table: Tensor) -> int:
+    """Return the number of entries of a whole row.
+
+    >>> row_size(torch.zeros(2, 3))
+    3
+    """
+    cuts = cuts_of([-1])
+    return cuts[0].count if cuts else table.shape[-1]
 
 
 def positions_in_rows(table: Tensor) -> Tensor:

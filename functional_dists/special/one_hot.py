@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import softmax
+from functional_dists.special.axis import Cut, cuts_of, gathered, largest_of_rows, positions_in_rows, shared, summed
 from functional_dists.special.temperature import tempered
 
 __all__ = [
@@ -20,14 +21,14 @@ __all__ = [
 __dir__ = __all__.copy  # what tab completion shows
 
 
-def encoded(index: Tensor, count: int) -> Tensor:
-    """Return outcomes ``(*S, *B)`` as one-hot vectors ``(*S, *B, N)``, int64.
+def encoded(index: Tensor, like: Tensor) -> Tensor:
+    """Return outcomes ``(*S, *B)`` as one-hot vectors ``(*S, *B, N)``, int64, as long as the rows of `like`.
 
-    >>> encoded(torch.tensor([2, 0]), 3)
+    >>> encoded(torch.tensor([2, 0]), torch.zeros(3))
     tensor([[0, 0, 1],
             [1, 0, 0]])
     """
-    return (torch.arange(count, device=index.device) == index[..., None]).long()
+    return (positions_in_rows(like) == index[..., None]).long()
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, vector: Tensor) -> Tensor:
@@ -48,6 +49,8 @@ def decoded(vector: Tensor) -> tuple[Tensor, Tensor | None]:
     >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
     (tensor([ 1, -1, -1]), None)
     """
+    for cut in cuts_of([-1]):
+        return _decoded_of_parts(vector, cut)
     is_one, is_zero = vector == 1, vector == 0
     is_one_hot = (is_one | is_zero).all(-1) & (is_one.sum(-1) == 1)
     first_nonzero = is_zero.long().argmin(-1)
@@ -55,6 +58,21 @@ def decoded(vector: Tensor) -> tuple[Tensor, Tensor | None]:
         return torch.where(is_one_hot, first_nonzero, -1), None
     is_nan = vector.detach().amax(-1).isnan()
     return torch.where(is_one_hot | is_nan, first_nonzero, -1), is_nan
+
+
+def _decoded_of_parts(vector: Tensor, cut: Cut) -> tuple[Tensor, Tensor | None]:
+    """Return what `decoded` returns, from the parts of vectors."""
+    is_one, is_zero = vector == 1, vector == 0
+    first = torch.where(is_zero, math.inf, positions_in_rows(vector).double())
+    padding = (*vector.shape[:-1], 1)  # a process may have no part
+    first = torch.cat([first, first.new_full(padding, math.inf)], -1).amin(-1)
+    numbers = [is_one.sum(-1), (~(is_one | is_zero)).sum(-1), vector.isnan().sum(-1)]
+    of_parts = gathered(torch.stack([*(n.double() for n in numbers), first]), cut)
+    ones, others, nans = of_parts[:, :3].sum(0)
+    is_one_hot, is_nan = (others == 0) & (ones == 1), nans > 0
+    index = of_parts[:, 3].amin(0).nan_to_num(0.0, 0.0, 0.0).long()
+    outcome = torch.where(is_one_hot | is_nan, index, -1)
+    return outcome, is_nan if vector.is_floating_point() else None
 
 
 def nan_where(is_nan: Tensor | None, score: Tensor) -> Tensor:
@@ -89,9 +107,9 @@ def relaxed(logits: Tensor, support: Tensor, gumbel: Tensor, temperature: Tensor
     """
     perturbed = torch.where(support, torch.where(support, logits, 0.0) + gumbel, -math.inf)
     quotient = tempered(perturbed, temperature, perturbed.dtype)
-    largest = quotient.detach().amax(-1, keepdim=True)
-    shifted = torch.where(support, quotient - largest, 0.0)
-    total = torch.where(support, shifted.exp(), 0.0).sum(-1, keepdim=True)
+    shifted = torch.where(support, quotient - largest_of_rows(quotient), 0.0)
+    cuts = cuts_of([-1])
+    total = shared(summed(torch.where(support, shifted.exp(), 0.0).sum(-1, keepdim=True), cuts), cuts)
     return torch.where(support, shifted - torch.where(total == 0, 1.0, total).log(), -math.inf)
 
 
@@ -107,12 +125,15 @@ def relaxed_log_density(logits: Tensor, support: Tensor, log_value: Tensor, temp
     >>> relaxed_log_density(torch.zeros(2), torch.tensor([True, True]), torch.tensor([0.3, 0.7]).log(), torch.ones(1))
     tensor(0.)
     """
-    count = support.sum(-1).to(logits.dtype)
+    cuts = cuts_of([-1])
+    count = summed(support.sum(-1).to(logits.dtype), cuts)
     logits, log_value = torch.where(support, logits, 0.0), torch.where(support, log_value, 0.0)
     perturbed = logits - temperature * log_value
-    largest = torch.where(support, perturbed.detach(), -math.inf).amax(-1, keepdim=True)
+    largest = largest_of_rows(torch.where(support, perturbed.detach(), -math.inf))
     shifted = torch.where(support, perturbed - largest, 0.0)
-    total = torch.where(support, shifted.exp(), 0.0).sum(-1)
+    total = summed(torch.where(support, shifted.exp(), 0.0).sum(-1), cuts)
     spread = (count - 1) * temperature.log().squeeze(-1)
-    own = torch.lgamma(count) + spread - count * torch.where(total == 0, 1.0, total).log()
-    return torch.where(count > 0, own + (shifted - log_value).sum(-1), -math.inf)
+    if any(cut.rank for cut in cuts):
+        spread = 0.0 * spread  # one process has it, since slopes by the temperature are added up
+    of_row = torch.lgamma(count) - count * torch.where(total == 0, 1.0, total).log()
+    return torch.where(count > 0, of_row + summed(spread + (shifted - log_value).sum(-1), cuts), -math.inf)
