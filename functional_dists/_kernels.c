@@ -663,6 +663,125 @@ VECTORIZED static void tile_slopes(float *restrict logits, Py_ssize_t rows, Py_s
     }
 }
 
+/* ------------------------------------------------------------------------------------------------------ parts of rows
+   special/row_parts.py: rows whose other parts other processes have, so that the largest logit is given. Weights are
+   those of whole rows, to the bit. */
+
+/* row_parts.tops: the largest logit of each row, NaN if there is one, and its first position. */
+VECTORIZED static void part_tops(const float *logits, Py_ssize_t rows, Py_ssize_t count, float *maximum,
+                                 int64_t *index) {
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        const float *of_row = logits + row * count, top = largest_of_many(of_row, count);
+        Py_ssize_t at = 0, nans = 0;
+        for (Py_ssize_t i = 0; i < count; i++) nans += of_row[i] != of_row[i];
+        if (nans > 0)
+            at = first_nan(of_row, count);
+        else
+            while (of_row[at] != top) at++;
+        maximum[row] = of_row[at];
+        index[row] = at;
+    }
+}
+
+/* exp(logit - top) of a few logits. */
+INLINE void weigh_part(const float *restrict logits, Py_ssize_t count, float top, float *restrict weights) {
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const float shifted = logits[i] - top;
+        const int vanishes = shifted < -104.0f;
+        const float weight = (float)exp_of(vanishes ? 0.0f : shifted);
+        weights[i] = vanishes ? 0.0f : weight;
+    }
+}
+
+/* row_parts.sums: the sums of exp(x) and exp(x) x, x = logit - maximum, without one position of each row. */
+VECTORIZED static void part_sums(const float *logits, Py_ssize_t rows, Py_ssize_t count, const float *maximum,
+                                 const int64_t *without, double *rest, double *tilt) {
+    float weights[SHORT_PIECE];
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        double lanes[LANES] = {0.0}, tilts[LANES] = {0.0}, sum = 0.0, tilted = 0.0;
+        for (Py_ssize_t first = 0; first < count; first += SHORT_PIECE) {
+            const Py_ssize_t size = count - first < SHORT_PIECE ? count - first : SHORT_PIECE;
+            const float *of_piece = logits + row * count + first;
+            Py_ssize_t i = 0;
+            weigh_part(of_piece, size, maximum[row], weights);
+            if (without[row] >= first && without[row] < first + size) weights[without[row] - first] *= 0.0f;
+            for (; i + LANES <= size; i += LANES)
+                for (int lane = 0; lane < LANES; lane++) {
+                    const float shifted = of_piece[i + lane] - maximum[row];
+                    lanes[lane] += weights[i + lane];
+                    tilts[lane] += (double)weights[i + lane] * (shifted < -104.0f ? -104.0f : shifted);
+                }
+            for (; i < size; i++) {
+                const float shifted = of_piece[i] - maximum[row];
+                sum += weights[i];
+                tilted += (double)weights[i] * (shifted < -104.0f ? -104.0f : shifted);
+            }
+        }
+        for (int lane = 0; lane < LANES; lane++) sum += lanes[lane], tilted += tilts[lane];
+        rest[row] = sum;
+        tilt[row] = tilted;
+    }
+}
+
+/* The integer weights of a few logits. If the largest logit is NaN, NaN and infinity count as 1, all others as 0. */
+INLINE void units_of_part(const float *restrict logits, Py_ssize_t count, float top, float unit,
+                          float *restrict units) {
+    if (top != top) {
+        for (Py_ssize_t i = 0; i < count; i++) units[i] = logits[i] != logits[i] || logits[i] == INFINITY ? unit : 0.0f;
+        return;
+    }
+    weigh_part(logits, count, top, units);
+    for (Py_ssize_t i = 0; i < count; i++) units[i] = floorf(units[i] * unit);
+}
+
+/* row_parts.units: the sums of the integer weights of each row. */
+VECTORIZED static void part_units(const float *logits, Py_ssize_t rows, Py_ssize_t count, const float *maximum,
+                                  float unit, double *total) {
+    float units[SHORT_PIECE];
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        double lanes[LANES] = {0.0}, sum = 0.0;
+        for (Py_ssize_t first = 0; first < count; first += SHORT_PIECE) {
+            const Py_ssize_t size = count - first < SHORT_PIECE ? count - first : SHORT_PIECE;
+            Py_ssize_t i = 0;
+            units_of_part(logits + row * count + first, size, maximum[row], unit, units);
+            for (; i + LANES <= size; i += LANES)
+                for (int lane = 0; lane < LANES; lane++) lanes[lane] += units[i + lane];
+            for (; i < size; i++) sum += units[i];
+        }
+        for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+        total[row] = sum;
+    }
+}
+
+/* row_parts.place: the first position where the sum of integer weights exceeds a target (rows, picks), 0 for targets
+   below 0, and if none does. */
+VECTORIZED static void part_places(const float *logits, Py_ssize_t rows, Py_ssize_t count, const float *maximum,
+                                   float unit, const double *target, Py_ssize_t picks, int64_t *place) {
+    float units[SHORT_PIECE];
+    for (Py_ssize_t pick = 0; pick < rows * picks; pick++) {
+        const Py_ssize_t row = pick / picks;
+        double below = 0.0;
+        place[pick] = 0;
+        if (!(target[pick] >= 0.0)) continue;
+        for (Py_ssize_t first = 0; first < count; first += SHORT_PIECE) {
+            const Py_ssize_t size = count - first < SHORT_PIECE ? count - first : SHORT_PIECE;
+            double lanes[LANES] = {0.0}, sum = 0.0;
+            Py_ssize_t i = 0;
+            units_of_part(logits + row * count + first, size, maximum[row], unit, units);
+            for (; i + LANES <= size; i += LANES)
+                for (int lane = 0; lane < LANES; lane++) lanes[lane] += units[i + lane];
+            for (; i < size; i++) sum += units[i];
+            for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+            if (below + sum > target[pick]) {
+                for (i = 0; below + units[i] <= target[pick]; i++) below += units[i];
+                place[pick] = first + i;
+                break;
+            }
+            below += sum;
+        }
+    }
+}
+
 /* exp(-x) - 1 + x without cancellation near 0, for |x| < 1/2: x^2 times a series. */
 INLINE double expm1_minus_of(double x) {
     double p = 1.0 / 87178291200;
@@ -1636,6 +1755,59 @@ static PyObject *call_tile_slopes(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+static PyObject *call_part_tops(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 5)) return NULL;
+    const float *logits = address(given[0]);
+    const Py_ssize_t rows = size(given[1]), count = size(given[2]);
+    float *maximum = address(given[3]);
+    int64_t *index = address(given[4]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    part_tops(logits, rows, count, maximum, index);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_part_sums(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 7)) return NULL;
+    const float *logits = address(given[0]), *maximum = address(given[3]);
+    const Py_ssize_t rows = size(given[1]), count = size(given[2]);
+    const int64_t *without = address(given[4]);
+    double *rest = address(given[5]), *tilt = address(given[6]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    part_sums(logits, rows, count, maximum, without, rest, tilt);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_part_units(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 6)) return NULL;
+    const float *logits = address(given[0]), *maximum = address(given[3]);
+    const Py_ssize_t rows = size(given[1]), count = size(given[2]);
+    const float unit = (float)PyFloat_AsDouble(given[4]);
+    double *total = address(given[5]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    part_units(logits, rows, count, maximum, unit, total);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_part_places(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    const float *logits = address(given[0]), *maximum = address(given[3]);
+    const Py_ssize_t rows = size(given[1]), count = size(given[2]), picks = size(given[6]);
+    const float unit = (float)PyFloat_AsDouble(given[4]);
+    const double *target = address(given[5]);
+    int64_t *place = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    part_places(logits, rows, count, maximum, unit, target, picks, place);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
     METHOD(philox_words),
@@ -1655,6 +1827,10 @@ static PyMethodDef methods[] = {
     METHOD(log_density_slopes),
     METHOD(add_terms),
     METHOD(tile_slopes),
+    METHOD(part_tops),
+    METHOD(part_sums),
+    METHOD(part_units),
+    METHOD(part_places),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

@@ -32,6 +32,18 @@ def by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     return _joined(function, size, tensors)
 
 
+def by_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Apply such a function without derivatives, also to parts of rows: it must not ask other processes.
+
+    >>> by_rows(lambda table: table.logsumexp(-1), torch.zeros(2, 3))
+    tensor([1.0986, 1.0986])
+    """
+    size = CHUNK if tensors[0].device.type == "cpu" else CHUNK_ELSEWHERE
+    if torch.compiler.is_compiling() or tensors[0].numel() <= size:
+        return function(*tensors)
+    return _joined(function, size, tensors)
+
+
 def _is_chunk(logits: Tensor, size: int) -> bool:
     return logits.numel() <= size or logits.shape[:-1].numel() == 1
 

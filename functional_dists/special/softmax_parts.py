@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from functional_dists.special import softmax
+from functional_dists.special import row_parts, softmax
 from functional_dists.special.axis import Cut, gathered, reduced, shared, summed
-from functional_dists.special.choice import first_above, integers_of
 from functional_dists.special.elementary import expm1_minus
+from functional_dists.special.row_parts import lifted, shifted
 
 __all__ = ["Top", "choose", "choose_and_score", "entropy", "kl", "log_prob", "log_prob_and_entropy", "mode", "terms"]
-
-_LOWEST_SHIFT = -1e4  # where exp(shift) is 0 in every dtype
 
 
 class Top(NamedTuple):
@@ -84,9 +82,9 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     p, q = torch.broadcast_tensors(_part(p_logits, p_mask), _part(q_logits, q_mask))
     tops = gathered(torch.stack([_local_maximum(p), _local_maximum(q)]), cut)
     maxima = _finite_or_nan(tops.amax(0).to(p.dtype))
-    shifted = [_shifted(table.detach(), maximum).double() for table, maximum in zip((p, q), maxima, strict=True)]
-    totals = reduced(torch.stack([x.exp().sum(-1) for x in shifted]), "sum", [cut])
-    log_p, log_q = (x - total.log()[..., None] for x, total in zip(shifted, totals, strict=True))
+    differences = [shifted(table.detach(), maximum).double() for table, maximum in zip((p, q), maxima, strict=True)]
+    totals = reduced(torch.stack([x.exp().sum(-1) for x in differences]), "sum", [cut])
+    log_p, log_q = (x - total.log()[..., None] for x, total in zip(differences, totals, strict=True))
     ratio, in_both, in_q = _ratio(log_p, log_q)
     near, far = log_p.exp() * expm1_minus(-torch.where(ratio.abs() < 1, ratio, 0.0)), log_q.exp() - log_p.exp()
     inside = torch.where(ratio.abs() < 1, near, far + log_p.exp() * ratio)
@@ -121,16 +119,15 @@ def _chosen(
     table: Tensor, top: Top, uniform: Tensor, sums: Sequence[Tensor], cut: Cut
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return the choices, the totals of further sums of rows, and the logits of the choices."""
-    batch = table.shape[:-1]
-    weights = softmax.relative_weights(table, top.maximum[..., None])
-    integers = integers_of(weights, cut.count)
-    of_parts = gathered(torch.stack([integers.sum(-1, dtype=torch.float64), *sums]), cut)  # (world, 1 + sums, *B)
+    units = row_parts.units(table, top.maximum, cut.count)
+    of_parts = gathered(torch.stack([units, *sums]), cut)  # (world, 1 + sums, *B)
     ends = of_parts[:, 0].cumsum(0)
-    target = (uniform * ends[-1]).reshape(-1, *batch)
+    batch = math.prod(table.shape[:-1])
+    target = (uniform * ends[-1]).reshape(math.prod(uniform.shape) // max(batch, 1), *table.shape[:-1])
     before = ends[cut.rank - 1] if cut.rank else torch.zeros_like(ends[0])
     is_mine = (target >= before) & (target < ends[cut.rank])
-    inside = torch.where(is_mine, target - before, 0.0)
-    place = first_above(integers.cumsum(-1, dtype=torch.float64), inside)
+    inside = torch.where(is_mine, target - before, -1.0).movedim(0, -1)
+    place = row_parts.places(table, top.maximum, inside, cut.count).movedim(-1, 0)
     logit = _gather(table, place)
     found = torch.stack([torch.where(is_mine, place + cut.offset, 0).double(), torch.where(is_mine, logit, 0.0)])
     token, picked = reduced(found, "sum", [cut])
@@ -154,7 +151,7 @@ def _finite_or_nan(maximum: Tensor) -> Tensor:
 
 
 def _top(table: Tensor, cut: Cut) -> Top:
-    largest, place = table.detach().max(-1)
+    largest, place = row_parts.tops(table.detach())
     tops, places = gathered(torch.stack([largest.double(), (place + cut.offset).double()]), cut).unbind(1)
     maximum = tops.amax(0)
     is_top = (tops == maximum) | tops.isnan()
@@ -166,17 +163,10 @@ def _has_support(maximum: Tensor) -> Tensor:
     return maximum != torch.finfo(maximum.dtype).min
 
 
-def _shifted(table: Tensor, maximum: Tensor) -> Tensor:
-    return table - maximum[..., None]
-
-
-def _row_sums(table: Tensor, top: Top, cut: Cut) -> list[Tensor]:
+def _row_sums(table: Tensor, top: Top, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return this process's sums of exp(x) and exp(x) x, x = logit - maximum, without the largest logit."""
-    shifted = _shifted(table, top.maximum)
     place, is_mine = _places(top.index, table, cut)
-    weights = shifted.exp()
-    weights = weights.scatter(-1, place[..., None], torch.where(is_mine, 0.0, weights.gather(-1, place[..., None])[..., 0])[..., None])
-    return [weights.sum(-1, dtype=torch.float64), (weights * _lifted(shifted)).sum(-1, dtype=torch.float64)]
+    return row_parts.sums(table, top.maximum, torch.where(is_mine, place, -1))
 
 
 def _sums(table: Tensor, top: Top, index: Tensor, cut: Cut) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,10 +187,6 @@ def _places(index: Tensor, table: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
 def _gather(table: Tensor, place: Tensor) -> Tensor:
     """Return the entries of ``(*B, n)`` at ``(S, *B)``."""
     return table.gather(-1, place.movedim(0, -1)).movedim(-1, 0)
-
-
-def _lifted(shifted: Tensor) -> Tensor:
-    return shifted.clamp(min=_LOWEST_SHIFT)
 
 
 # --------------------------------------------------------------------------------------------------------- derivatives
@@ -261,13 +247,12 @@ class _ScoreSlope(torch.autograd.Function):
         by_mean = by_entropy * tilt * scale
         constant, factor = scale * (by_mean - by_total), -scale * by_entropy
         at_top = scale * (by_top * rest - (by_total - by_top) + by_mean)  # 1 - p would cancel
-        shifted = _shifted(table, maximum)
-        slope = shifted.exp() * (constant.to(dtype)[..., None] + factor.to(dtype)[..., None] * _lifted(shifted))
+        slope = row_parts.slopes(table, maximum, constant.to(dtype), factor.to(dtype))
         place, is_mine = _places(index, table, cut)
         by_others = torch.where(is_mine & ~is_top, by_log_prob, 0.0).to(dtype)
-        slope = slope.scatter_add(-1, place.movedim(0, -1), by_others.movedim(0, -1))
+        slope.scatter_add_(-1, place.movedim(0, -1), by_others.movedim(0, -1))
         place, is_mine = (t[..., None] for t in _places(argmax, table, cut))
-        return slope.scatter(-1, place, torch.where(is_mine, at_top.to(dtype)[..., None], slope.gather(-1, place)))
+        return slope.scatter_(-1, place, torch.where(is_mine, at_top.to(dtype)[..., None], slope.gather(-1, place)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -289,12 +274,12 @@ class _ScoreSlope(torch.autograd.Function):
 
 def _by_formula(table: Tensor, index: Tensor, maximum: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return log-probabilities and entropies with all derivatives; a collective for each sum, and for each slope."""
-    shifted = _shifted(table, maximum)
-    weights = shifted.exp()
+    differences = shifted(table, maximum)
+    weights = differences.exp()
     place, is_mine = _places(index.reshape(-1, *table.shape[:-1]), table, cut)
-    picked = torch.where(is_mine, _gather(_lifted(shifted), place), 0.0)
+    picked = torch.where(is_mine, _gather(lifted(differences), place), 0.0)
     total = summed(weights.sum(-1), [cut])
-    tilt, picked = summed((weights * _lifted(shifted)).sum(-1), [cut]), summed(picked, [cut])
+    tilt, picked = summed((weights * lifted(differences)).sum(-1), [cut]), summed(picked, [cut])
     total = torch.where(_has_support(maximum), total, 1.0)
     return picked.reshape(index.shape) - total.log(), total.log() - tilt / total
 
@@ -331,8 +316,8 @@ class _DivergenceSlopes(torch.autograd.Function):
         p_maximum, q_maximum, p_total, q_total = rows
         is_flat = ~(_has_support(p_maximum) & _has_support(q_maximum)) | (divergence == math.inf)
         slope = torch.where(is_flat, 0.0, slope.double())[..., None]
-        log_p = (_shifted(p, p_maximum) - p_total.log()[..., None]).double()
-        log_q = (_shifted(q, q_maximum) - q_total.log()[..., None]).double()
+        log_p = (shifted(p, p_maximum) - p_total.log()[..., None]).double()
+        log_q = (shifted(q, q_maximum) - q_total.log()[..., None]).double()
         ratio, in_both, in_q = _ratio(log_p, log_q)
         excess = ratio - torch.where(is_flat, 0.0, divergence)[..., None]
         by_p = torch.where(in_both, slope * log_p.exp() * excess, 0.0)
@@ -352,8 +337,8 @@ class _DivergenceSlopes(torch.autograd.Function):
 
         def divergence(p: Tensor, q: Tensor) -> Tensor:
             log_p, log_q = (
-                shifted - shared(summed(shifted.exp().sum(-1), [cut]).log(), [cut])[..., None]
-                for shifted in (_shifted(p, p_maximum), _shifted(q, q_maximum))
+                part - shared(summed(part.exp().sum(-1), [cut]).log(), [cut])[..., None]
+                for part in (shifted(p, p_maximum), shifted(q, q_maximum))
             )
             ratio, in_both, _ = _ratio(log_p, log_q)
             return summed(torch.where(in_both, log_p, -math.inf).exp().mul(ratio).sum(-1), [cut])
