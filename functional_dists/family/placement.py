@@ -1,6 +1,5 @@
 """Whether arguments are DTensors, whose verbs the room `sharded` runs; it is imported with the first of them."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +30,8 @@ def is_placed(arguments: Sequence[Any]) -> bool:
 
 def hidden_dtensor(argument: Any) -> Any:
     """Return the DTensor that an argument is, or that `torch.func` wraps, or None."""
+    if torch.compiler.is_compiling():
+        return argument if type(argument).__name__ == "DTensor" else None
     functorch = torch._C._functorch
     while isinstance(argument, Tensor) and functorch.is_functorch_wrapped_tensor(argument):
         argument = functorch.get_unwrapped(argument)
@@ -45,5 +46,7 @@ def run(
     options: dict[str, Any],
 ) -> Any:
     """Run a verb on the parts of its arguments that this process holds; see `sharded.verbs.run`."""
-    # By name, since `sharded` is a higher room, and importing PyTorch's DTensor takes seconds.
-    return importlib.import_module("functional_dists.sharded").run(spec, on_local, key, arguments, options)
+    # Here, since `sharded` is a higher room, and importing PyTorch's DTensor takes seconds.
+    from functional_dists.sharded import verbs
+
+    return verbs.run(spec, on_local, key, arguments, options)
