@@ -40,7 +40,7 @@ IN_SCRIPT = "__file__" in globals()
 parser = argparse.ArgumentParser(description="Train a token policy on several processes, with the same draws.")
 parser.add_argument("--seed", type=int, default=0, help="everything random in the run follows from it")
 parser.add_argument("--updates", type=int, default=40)
-parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 4], help="numbers of processes")
+parser.add_argument("--worlds", type=int, nargs="+", help="numbers of processes; default: 1 2 4, with --smoke 1 2")
 parser.add_argument("--smoke", action="store_true", help="three updates only, to see that everything runs")
 parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for the plot and the tokens")
 args = parser.parse_args() if IN_SCRIPT else parser.parse_args([])
@@ -48,6 +48,7 @@ args = parser.parse_args() if IN_SCRIPT else parser.parse_args([])
 DIGITS, VOCABULARY, LENGTH, WIDTH = 10, 101, 3, 32  # no number of processes divides this vocabulary
 PROMPTS, GROUP, EPOCHS = 16, 16, 2
 UPDATES = 3 if args.smoke else args.updates
+WORLDS = args.worlds or ([1, 2] if args.smoke else [1, 2, 4])
 LEARNING_RATE, CLIP = 1e-2, 0.2
 BATCH = PROMPTS * GROUP
 
@@ -178,9 +179,9 @@ if IN_SCRIPT and "RANK" in os.environ:  # started by torchrun
 # ## All runs, and their curves
 
 # %%
-script = Path(__file__ if IN_SCRIPT else "notebooks/many_devices.py").resolve()
+script = Path(__file__ if IN_SCRIPT else "many_devices.py").resolve()
 options = ["--seed", args.seed, "--updates", args.updates, "--output", args.output, *["--smoke"] * args.smoke]
-for world in args.worlds:
+for world in WORLDS:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", script]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([str(word) for word in (*launch, *options)], check=True, env=environment)
@@ -191,16 +192,16 @@ if IN_SCRIPT:
     matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-runs = {world: json.loads(results_file(world).read_text()) for world in args.worlds}
-first = runs[args.worlds[0]]
+runs = {world: json.loads(results_file(world).read_text()) for world in WORLDS}
+first = runs[WORLDS[0]]
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 for world, found in runs.items():
-    width = 6 - 2 * args.worlds.index(world)
+    width = 6 - 2 * WORLDS.index(world)
     axes.plot([100 * r for r in found["reward"]], linewidth=width, alpha=0.6, label=f"{world} processes")
     same = found["tokens"] == first["tokens"]
     distance = max(abs(a - b) for a, b in zip(found["loss"], first["loss"], strict=True))
     print(
-        f"{world} processes: {'the same' if same else 'other'} tokens in all {UPDATES} updates as {args.worlds[0]}; "
+        f"{world} processes: {'the same' if same else 'other'} tokens in all {UPDATES} updates as {WORLDS[0]}; "
         f"losses differ by at most {distance:.0e}; digits right at the end {found['reward'][-1]:.1%}"
     )
     assert same

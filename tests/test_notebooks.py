@@ -1,5 +1,6 @@
 """A short run of each notebook, end to end, in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,3 +95,15 @@ def test_grpo_tokens_runs_end_to_end(tmp_path: Path) -> None:
     assert (whole < 0.99).all()  # a policy that knows nothing spreads over the vocabulary, and top-p cuts a part
     torch.testing.assert_close(whole, mass)
     assert (tmp_path / "grpo_tokens.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_devices_draws_the_same_tokens_for_any_number_of_processes(tmp_path: Path) -> None:
+    printed = run_smoke("many_devices.py", tmp_path)
+    assert "2 processes: the same tokens in all 3 updates as 1" in printed
+
+    runs = [json.loads((tmp_path / f"many_devices_{world}.json").read_text()) for world in (1, 2)]
+    tokens = torch.tensor(runs[0]["tokens"])
+    assert tokens.shape == (3, 256, 3)
+    assert tokens.unique().numel() > 80  # of a vocabulary of 101
+    torch.testing.assert_close(torch.tensor(runs[0]["loss"]), torch.tensor(runs[1]["loss"]), rtol=0, atol=1e-6)
+    assert (tmp_path / "many_devices.png").read_bytes().startswith(b"\x89PNG")
