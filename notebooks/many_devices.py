@@ -39,7 +39,7 @@ from functional_dists import categorical, random
 IN_SCRIPT = "__file__" in globals()
 parser = argparse.ArgumentParser(description="Train a token policy on several processes, with the same draws.")
 parser.add_argument("--seed", type=int, default=0, help="everything random in the run follows from it")
-parser.add_argument("--updates", type=int, default=40)
+parser.add_argument("--updates", type=int, default=80)
 parser.add_argument("--worlds", type=int, nargs="+", help="numbers of processes; default: 1 2 4, with --smoke 1 2")
 parser.add_argument("--smoke", action="store_true", help="three updates only, to see that everything runs")
 parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for the plot and the tokens")
