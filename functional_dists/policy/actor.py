@@ -98,6 +98,8 @@ def actor(
     # By the path of the head, then the name of the parameter.
     from_data = leaves_as_written(data_keys or {}, lambda node: not isinstance(node, Mapping))
     extra_keys = map(keys.as_key, from_data.values())
+    if not isinstance(network, nn.Module) and not (isinstance(network, tuple | list) and len(network) == 2):
+        raise TypeError(f"network must be a torch.nn.Module, or parameters and a function, got {shown(network)}")
     weights, function = without_tensors(network) if isinstance(network, nn.Module) else network
     input_keys = keys.as_keys(in_keys)
     to_params = FunctionModule(
