@@ -209,5 +209,8 @@ def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dic
     if isinstance(output, Tensor):
         output = normal_params(output) if names == ["loc", "scale"] else (output,)
     if len(output) != len(names):
-        raise ValueError(f"the network must put out {names}, or a dict with names of parameters, got {len(output)}")
+        raise ValueError(
+            f"the network must put out {names}, or a dict with names of parameters, got {len(output)}; "
+            "`data_keys` names parameters that are in the data, such as a mask"
+        )
     return dict(zip(names, output, strict=True))

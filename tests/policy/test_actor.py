@@ -62,6 +62,9 @@ def test_outputs_are_the_parameters_in_their_order_or_by_name():
     params, act = actor((weight, lambda weight, x: (x, x, x)), tanh_normal, in_keys=["observation"])
     with pytest.raises(ValueError, match=r"must put out \['loc', 'scale'\], .* got 3"):
         act(params, KEY, DATA)
+    params, act = actor(linear(4), masked_categorical, in_keys=["observation"])
+    with pytest.raises(ValueError, match=r"'mask'\], .* got 1; `data_keys` names"):
+        act(params, KEY, DATA)
 
 
 def test_what_is_no_network():
