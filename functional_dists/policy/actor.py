@@ -79,7 +79,7 @@ def actor(
         The parameters, a tuple with an entry for each step; and the actor.
 
     Raises:
-        TypeError: an argument is not a family, a key or a spec.
+        TypeError: an argument is not a network, a family, a key or a spec.
         ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family.
 
     >>> import torch
