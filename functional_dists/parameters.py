@@ -33,6 +33,7 @@ def normal_params(
         (loc, scale, *rest), with loc and scale of shape (*batch, n).
 
     Raises:
+        TypeError: `raw` is not a tensor.
         ValueError: the last axis is odd, or no mapping has this name.
 
     >>> normal_params(torch.zeros(2, 2))
@@ -40,6 +41,8 @@ def normal_params(
             [0.]]), tensor([[1.],
             [1.]]))
     """
+    if not isinstance(raw, Tensor):
+        raise TypeError(f"raw must be one tensor, the loc and the raw scale side by side, got {type(raw).__name__}")
     if raw.ndim == 0 or raw.shape[-1] % 2:
         raise ValueError(f"the last axis of raw holds loc and scale, so its size must be even, got {tuple(raw.shape)}")
     loc, raw_scale = raw.chunk(2, -1)

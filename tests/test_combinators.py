@@ -100,6 +100,13 @@ def test_a_batch_with_too_few_axes_is_told() -> None:
         independent(categorical, -1)
 
 
+def test_what_is_no_family_or_not_discrete_is_told() -> None:
+    with pytest.raises(TypeError, match=r"one_hot: family must be a discrete family, .*got normal"):
+        one_hot(normal)
+    with pytest.raises(TypeError, match=r"independent: family must be a family, .*got 'categorical'"):
+        independent("categorical")
+
+
 # ------------------------------------------------------------------------------------------------------------- one-hot
 def test_one_hot_vectors_of_a_bound_family_keep_its_options() -> None:
     family = one_hot(bind(sparse_categorical, padding_value=-1))

@@ -213,7 +213,7 @@ def test_an_empty_row_is_defined_and_alone() -> None:
     gradient = torch.func.grad(scores)(logits)
     assert gradient.isfinite().all()
     assert (gradient[1] == 0).all()
-    with pytest.raises(ValueError, match=r"mask must allow an outcome in every row; it is not at position \(1,\)"):
+    with pytest.raises(ValueError, match=r"mask must allow an outcome in every row; this fails at position \(1,\)"):
         family.check(logits, mask)
     everything_left_out = torch.full((2, 3), -torch.inf)
     assert categorical.sample(KEY, everything_left_out).eq(0).all()

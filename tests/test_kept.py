@@ -257,7 +257,7 @@ def test_what_does_not_fit_raises() -> None:
         (lambda: kept.as_mask(TOKENS, 4, (2, 2)), "of 3 rows, which do not fit the batch"),
         (lambda: kept.as_indices(MASK, 2), "a row keeps 3 tokens, more than size=2"),
         (lambda: kept.as_indices(TOKENS, 2), "a row keeps 3 tokens, more than size=2"),
-        (lambda: kept.check(TOKENS, 4), r"must hold a token in every row; it is not at position \(1,\)"),
+        (lambda: kept.check(TOKENS, 4), r"must hold a token in every row; this fails at position \(1,\)"),
         (lambda: kept.check(torch.tensor([[1, 1]]), 4), "must hold distinct tokens in every row"),
     ]
     for function, message in wrong:

@@ -249,7 +249,7 @@ def test_a_position_without_tokens_is_defined_and_alone(kind: str) -> None:
     assert gradient.isfinite().all()
     assert (gradient[0, 0] == 0).all()
     with pytest.raises(
-        ValueError, match=r"must (allow|leave) a token at every position; it is not at position \(0, 0\)"
+        ValueError, match=r"must (allow|leave) a token at every position; this fails at position \(0, 0\)"
     ):
         family.check(table, mask)
 

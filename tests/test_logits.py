@@ -239,7 +239,7 @@ def test_an_infinite_temperature_is_uniform_over_the_support() -> None:
 def test_numbers_outside_the_range_raise_where_they_can_be_seen() -> None:
     table = random.normal(KEY, (2, 5))
     bad = {
-        "temperature": (logits.temperature, "t must be not negative", (-1.0, -1e-30, NAN, -INF)),
+        "temperature": (logits.temperature, "t must be at least 0", (-1.0, -1e-30, NAN, -INF)),
         "top_p": (logits.top_p, "p must be between 0 and 1", (-0.1, 1.5, NAN)),
         "min_p": (logits.min_p, "p must be between 0 and 1", (-0.1, 1.5, NAN)),
         "top_k": (logits.top_k, "k must be at least 1", (0, -3)),

@@ -134,7 +134,7 @@ def test_tolerances_of_points_are_of_elements() -> None:
             with pytest.raises(ValueError, match=rf"delta\.log_prob: {option} of shape .* the shape \(3, 2\)"):
                 family.log_prob(point, *rest, value, **{option: torch.ones(shape)})
         for wrong in (-1e-9, NAN, torch.tensor([0.1, -0.1]), torch.tensor(NAN)):
-            with pytest.raises(ValueError, match=r"delta\.log_prob: atol must be not negative, got"):
+            with pytest.raises(ValueError, match=r"delta\.log_prob: atol must be at least 0, got"):
                 family.log_prob(point, *rest, value, atol=wrong)
     assert vmap(lambda a: delta.log_prob(point, point, atol=a))(torch.tensor([NAN])).isnan().all()
 

@@ -156,7 +156,7 @@ def test_listed_outcomes_are_the_masked_ones() -> None:
     assert {*drawn[:, 1].tolist()} == {1, 2, 3}
     assert family.mode(logits, indices, **options).tolist() == [2, 2, -1]
     assert family.log_prob(logits, indices, torch.tensor(-1), **options).eq(-math.inf).all()
-    with pytest.raises(ValueError, match=r"indices must list an outcome in every row; it is not at position \(2,\)"):
+    with pytest.raises(ValueError, match=r"indices must list an outcome in every row; this fails at position \(2,\)"):
         family.check(logits, indices, **options)
     with pytest.raises(ValueError, match="indices must lie between 0 and N - 1"):
         family.check(logits, indices)
@@ -165,7 +165,7 @@ def test_listed_outcomes_are_the_masked_ones() -> None:
 def test_lists_that_repeat_an_outcome_are_reported() -> None:
     twice = torch.tensor([[3, 0, -1, -1], [2, 1, 2, -1]])
     for family in (sparse_categorical, sparse_one_hot_categorical):
-        with pytest.raises(ValueError, match=r"indices must be distinct in every row; it is not at position \(1,\)"):
+        with pytest.raises(ValueError, match=r"indices must be distinct in every row; this fails at position \(1,\)"):
             family.check(LOGITS, twice, padding_value=-1)
         family.check(LOGITS, twice[:1], padding_value=-1)
         family.check(LOGITS, twice[1, 1:3])

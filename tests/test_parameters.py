@@ -57,6 +57,8 @@ def test_normal_params_is_the_extractor_of_tensordict(name: str) -> None:
 def test_normal_params_takes_a_function_and_refuses_an_odd_axis() -> None:
     _, scale = parameters.normal_params(torch.ones(2, 4), scale_mapping=torch.square, scale_lb=2.0)
     assert (scale == 2).all()
+    with pytest.raises(TypeError, match=r"raw must be one tensor, .*got tuple"):
+        parameters.normal_params((torch.zeros(2), torch.zeros(2)))
     with pytest.raises(ValueError, match=r"even, got \(2, 3\)"):
         parameters.normal_params(torch.ones(2, 3))
 

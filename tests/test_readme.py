@@ -76,8 +76,7 @@ def test_the_page_on_adding_a_family_runs(tmp_path: Path, monkeypatch: pytest.Mo
     module.write_text(blocks[0])
     assert len(blocks[0].splitlines()) < 60
     monkeypatch.syspath_prepend(tmp_path)
-    names = "from exponential import *\nfrom exponential import Real, Source, Tensor, random, torch"
-    namespace = run(ADDING, [names, *blocks[1:]])
+    namespace = run(ADDING, blocks[1:])
     assert namespace["exponential"].stddev(torch.tensor([0.5])).item() == 2.0
     torch.testing.assert_close(namespace["debt"].log_prob(torch.ones(()), -0.5), torch.tensor(-0.5))
 

@@ -134,6 +134,16 @@ def test_independent_normal_sums_its_last_axis() -> None:
     [
         (lambda: normal.log_prob(LOC, 1.0), TypeError, r"normal.log_prob misses \['value'\]"),
         (lambda: normal.log_prob(LOC, 1.0, LOC, LOC), TypeError, "normal.log_prob takes 3 positional arguments"),
+        (lambda: normal.sample(KEY, LOC, 1.0, (5,)), TypeError, r"got 4; options go by name: .*'sample_shape'"),
+        (
+            lambda: normal.sample(LOC, 1.0),
+            TypeError,
+            r"misses \['scale'\].*the first must be a key .*got Tensor\(shape=",
+        ),
+        (lambda: normal.sample(KEY, LOC, std=1.0), TypeError, r"misses \['scale'\].*none of the name 'std'"),
+        (lambda: normal.sample(KEY, (LOC, 1.0)), TypeError, r"misses \['scale'\].*pass Params"),
+        (lambda: normal.sample(KEY, {"loc": LOC, "scale": 1.0}), TypeError, r"misses \['scale'\].*Params\(\*\*dict\)"),
+        (lambda: normal.sample(LOC, 1.0, KEY), TypeError, "scale must be a floating point tensor.*a key goes first"),
         (lambda: normal.sample(KEY, 0.0, 1.0), TypeError, "must be a tensor, got only numbers"),
         (
             lambda: normal.sample(KEY, LOC.long(), 1.0),
@@ -142,8 +152,14 @@ def test_independent_normal_sums_its_last_axis() -> None:
         ),
         (lambda: normal.sample(KEY, LOC, "wide"), TypeError, "scale must hold tensors or numbers, got str"),
         (lambda: normal.sample(KEY, LOC, torch.ones(4)), ValueError, r"do not broadcast: loc \(3,\), scale \(4,\)"),
-        (lambda: normal.sample(KEY, {"a": LOC}, {"b": LOC}), ValueError, "structure of scale"),
+        (
+            lambda: normal.sample(KEY, {"a": LOC}, {"b": LOC}),
+            ValueError,
+            r"structure of scale, {'b': Tensor\(shape=\(3,\)",
+        ),
         (lambda: normal.log_prob(LOC, 1.0, torch.zeros(4)), ValueError, r"value of shape \(4,\) does not fit"),
+        (lambda: normal.log_prob(LOC, 1.0, LOC.unsqueeze(-1)), ValueError, r"call .squeeze\(-1\)"),
+        (lambda: normal.log_prob(LOC, 1.0, LOC[:1]), ValueError, "expand it"),
         (lambda: normal.log_prob(LOC, 1.0, LOC, event_dims=-1), ValueError, "event_dims=-1"),
         (lambda: normal.check(torch.tensor([0.0, torch.inf]), 1.0), ValueError, r"loc must be finite.*\(1,\)"),
         (lambda: tanh_normal.check(LOC, 1.0, torch.tensor([0.0, 0.0, 5.0]), 1.0), ValueError, r"low .*\(2,\)"),

@@ -9,7 +9,7 @@ them clipped. The adapter below gives the policy a family of this library. Here 
 * Draws come from PyTorch's global generator, given by name, since Stable-Baselines3 seeds that one.
 * The entropy is exact. Stable-Baselines3 estimates it by -log_prob where a distribution has none.
 
-Stable-Baselines3 is optional. Install it beside this library: `pip install -c constraints.txt stable-baselines3 rich`. (`rich` draws the progress bar.)
+Stable-Baselines3 is the extra `sb3`: `pip install "functional_dists[sb3]"`. The extra also has `rich`, which draws the progress bar.
 
 The program trains for 60,000 steps, and takes about a minute on one core. `--short` trains for 512 steps.
 """
@@ -30,7 +30,7 @@ try:
     from stable_baselines3.common.evaluation import evaluate_policy
     from stable_baselines3.common.policies import ActorCriticPolicy
 except ModuleNotFoundError as error:
-    sys.exit(f"{error}. Install it by: pip install -c constraints.txt stable-baselines3")
+    sys.exit(f'{error}. Install the extra: pip install "functional_dists[sb3]"')
 
 
 class FamilyDistribution(Distribution):

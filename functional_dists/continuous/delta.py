@@ -39,7 +39,7 @@ def check(param: Real) -> None:
     >>> check(torch.tensor([0.0, math.nan]))
     Traceback (most recent call last):
     ...
-    ValueError: param must be finite; it is not at position (1,)
+    ValueError: param must be finite; this fails at position (1,)
     """
     require(param.isfinite(), "param", "must be finite")
 

@@ -46,7 +46,7 @@ def check(loc: Real, scale: Real) -> None:
     >>> check(torch.zeros(2), torch.tensor([1.0, -1.0]))
     Traceback (most recent call last):
     ...
-    ValueError: scale must be positive and finite; it is not at position (1,)
+    ValueError: scale must be positive and finite; this fails at position (1,)
     """
     require(loc.isfinite(), "loc", "must be finite")
     require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")

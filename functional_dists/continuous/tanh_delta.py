@@ -38,7 +38,7 @@ def check(param: Real, low: Real, high: Real) -> None:
     >>> check(torch.tensor([0.0, torch.nan]), -2.0, 3.0)
     Traceback (most recent call last):
     ...
-    ValueError: param must be finite; it is not at position (1,)
+    ValueError: param must be finite; this fails at position (1,)
     """
     require(param.isfinite(), "param", "must be finite")
     require(low.isfinite(), "low", "must be finite")

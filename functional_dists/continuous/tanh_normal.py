@@ -54,7 +54,7 @@ def check(loc: Real, scale: Real, low: Real, high: Real) -> None:
     >>> check(torch.zeros(2), 1.0, torch.tensor([-1.0, 1.0]), 1.0)
     Traceback (most recent call last):
     ...
-    ValueError: low must leave a number between itself and high; it is not at position (1,)
+    ValueError: low must leave a number between itself and high; this fails at position (1,)
     """
     require(loc.isfinite(), "loc", "must be finite")
     require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")

@@ -39,7 +39,7 @@ def check(logits: Real) -> None:
     >>> check(torch.tensor([[0.0, 0.0], [-math.inf, -math.inf]]))
     Traceback (most recent call last):
     ...
-    ValueError: logits must leave a category in every row; it is not at position (1,)
+    ValueError: logits must leave a category in every row; this fails at position (1,)
     """
     check_logits(logits, torch.ones_like(logits, dtype=torch.bool))
 

@@ -171,7 +171,7 @@ def check(kept: Kept, num_tokens: int) -> None:
     >>> check(torch.tensor([[2, 0, -1], [-1, -1, -1]]), 4)
     Traceback (most recent call last):
     ...
-    ValueError: kept must hold a token in every row; it is not at position (1,)
+    ValueError: kept must hold a token in every row; this fails at position (1,)
     """
     mask = as_mask(kept, num_tokens)
     require(mask.any(-1), "kept", "must hold a token in every row")

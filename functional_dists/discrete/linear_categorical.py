@@ -86,7 +86,7 @@ def check(
     >>> check(torch.zeros(2), torch.zeros(3, 2), torch.tensor([0.0, math.nan, 0.0]))
     Traceback (most recent call last):
     ...
-    ValueError: bias must hold numbers below infinity; it is not at position (1,)
+    ValueError: bias must hold numbers below infinity; this fails at position (1,)
     """
     rows = Rows("check", Params(hidden, weight, bias), temperature, softcap, mask, support)
     is_counted = torch.ones(rows.batch, dtype=torch.bool, device=hidden.device) if mask is None else mask

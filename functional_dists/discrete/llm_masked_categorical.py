@@ -81,7 +81,7 @@ def check(
     >>> check(torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, False]]))
     Traceback (most recent call last):
     ...
-    ValueError: mask must allow a token at every position; it is not at position (1,)
+    ValueError: mask must allow a token at every position; this fails at position (1,)
     """
     adjustment_of("llm_masked_categorical.check", logits, temperature, softcap)
     position = tokens.position_mask(logits, mask)

@@ -42,7 +42,7 @@ def check(logits: Real, mask: Mask) -> None:
     >>> check(torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, False]]))
     Traceback (most recent call last):
     ...
-    ValueError: mask must allow an outcome in every row; it is not at position (1,)
+    ValueError: mask must allow an outcome in every row; this fails at position (1,)
     """
     require(mask.any(-1), "mask", "must allow an outcome in every row")
     check_logits(logits, mask)

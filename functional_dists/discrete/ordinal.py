@@ -39,7 +39,7 @@ def check(scores: Real) -> None:
     >>> check(torch.tensor([0.0, math.nan]))
     Traceback (most recent call last):
     ...
-    ValueError: scores must be numbers; it is not at position (1,)
+    ValueError: scores must be numbers; this fails at position (1,)
     """
     require(~scores.isnan(), "scores", "must be numbers")
 

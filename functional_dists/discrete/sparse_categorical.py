@@ -45,7 +45,7 @@ def check(logits: Real, indices: Index, *, padding_value: int | None = None) -> 
     >>> check(torch.zeros(3), torch.tensor([0, 3]))
     Traceback (most recent call last):
     ...
-    ValueError: indices must lie between 0 and N - 1; it is not at position (1,)
+    ValueError: indices must lie between 0 and N - 1; this fails at position (1,)
     """
     is_used = used_slots(indices, padding_value)
     exists = (indices >= 0) & (indices < logits.shape[-1])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.family.kinds import Kind
+from functional_dists.family.reprs import shown
 from functional_dists.family.specification import Specification
 from functional_dists.family.trees import is_tensordict
 from functional_dists.special.constant import tensor_of
@@ -62,17 +63,32 @@ def to_positional(
     elif type(params).__name__ == "Params" and isinstance(params, tuple):
         raise TypeError(f"{spec.name} takes Params of its own family, got {_fields_of(params)}")
     if len(arguments) > len(names):
-        raise TypeError(f"{spec.name} takes {len(names)} positional arguments {names}, got {len(arguments)}")
+        options_hint = f"; options go by name: {spec.options}" if spec.options else ""
+        raise TypeError(
+            f"{spec.name} takes {len(names)} positional arguments {names}, got {len(arguments)}{options_hint}"
+        )
     if doubled := [name for name in names[: len(arguments)] if name in options]:
         raise TypeError(f"{spec.name} got {doubled} by position and by name")
     rest = {**spec.defaults, **options}
     if missing := [name for name in names[len(arguments) :] if name not in rest]:
-        hint = (
-            "" if spec.arguments[-1].is_parameter else "; give it by name where parameters are left to their defaults"
-        )
-        raise TypeError(f"{spec.name} misses {missing}: its arguments are {names}{hint}")
+        raise TypeError(f"{spec.name} misses {missing}: its arguments are {names}{_cure(spec, arguments, options)}")
     arguments = arguments + tuple(rest[name] for name in names[len(arguments) :])
     return arguments, {name: option for name, option in options.items() if name not in names}
+
+
+def _cure(spec: Specification, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Return what to change in a call that misses arguments."""
+    known = ("key", *spec.names, *spec.options, "default_event_dims")
+    if unknown := [name for name in options if name not in known]:
+        return f"; it has none of the name {unknown[0]!r}"
+    source, rest = arguments[: int(spec.draws)], arguments[int(spec.draws) :]
+    if source and not isinstance(source[0], torch.Generator) and getattr(source[0], "dtype", None) != torch.uint64:
+        return f"; the first must be a key (see random.key) or a torch.Generator, got {shown(source[0])}"
+    if rest and spec.takes_all_parameters() and (isinstance(rest[0], tuple | Mapping) or is_tensordict(rest[0])):
+        return (
+            "; a Params stands for all parameters, a tuple or a mapping does not: pass Params(*tuple) or Params(**dict)"
+        )
+    return "" if spec.arguments[-1].is_parameter else "; give it by name where parameters are left to their defaults"
 
 
 def check_options(spec: Specification, options: Mapping[str, Any]) -> None:
@@ -177,4 +193,5 @@ def _check_kind(verb: str, name: str, kind: Kind, argument: Any, *, takes_intege
     else:
         is_right = not (dtype.is_floating_point or dtype in _NOT_INTEGERS)
     if not is_right:
-        raise TypeError(f"{verb}: {name} must be {_ARTICLES[holds]} {holds} tensor, got {dtype}; {_CURES[holds]}")
+        cure = _CURES[holds] if dtype != torch.uint64 else "a key goes first, and only to verbs that draw"
+        raise TypeError(f"{verb}: {name} must be {_ARTICLES[holds]} {holds} tensor, got {dtype}; {cure}")

@@ -20,7 +20,7 @@ class Range(NamedTuple):
     holds: Callable[[Any], Any]  # whether a number is in the set, or which elements of a tensor are
 
 
-NOT_NEGATIVE = Range("not negative", lambda x: x >= 0)
+NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
 POSITIVE = Range("positive and finite", lambda x: (x > 0) & (x < math.inf))
 UNIT_INTERVAL = Range("between 0 and 1", lambda x: (x >= 0) & (x <= 1))
 AT_LEAST_1 = Range("at least 1", lambda x: x >= 1)

@@ -29,11 +29,11 @@ def require(condition: Tensor, parameter: str, trouble: str) -> None:
     >>> require(torch.tensor([True, False]), "scale", "must be positive")
     Traceback (most recent call last):
     ...
-    ValueError: scale must be positive; it is not at position (1,)
+    ValueError: scale must be positive; this fails at position (1,)
     """
     if not condition.all():
         position = tuple((~condition).nonzero()[0].tolist())
-        raise ValueError(f"{parameter} {trouble}; it is not" + (f" at position {position}" if position else ""))
+        raise ValueError(f"{parameter} {trouble}" + (f"; this fails at position {position}" if position else ""))
 
 
 def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
@@ -72,11 +72,17 @@ def _listed(given: Sequence[tuple[str, str, Tensor]], shapes: Sequence[torch.Siz
 
 
 def _check_value_shape(spec: Specification, name: str, value: torch.Size, shape: torch.Size) -> None:
-    if len(value) < len(shape) or value[len(value) - len(shape) :] != shape:
+    if not _ends_with(value, shape):
+        has_column = value[-1:] == (1,) and _ends_with(value[:-1], shape)
+        cure = "call .squeeze(-1) on it" if has_column else "expand it"
         raise ValueError(
             f"{spec.name}: {name} of shape {tuple(value)} does not fit the parameters, whose values have "
-            f"shape {tuple(shape)}: it may only add leading axes, as a value does not broadcast; expand it"
+            f"shape {tuple(shape)}: it may only add leading axes, as a value does not broadcast; {cure}"
         )
+
+
+def _ends_with(shape: torch.Size, end: torch.Size) -> bool:
+    return len(shape) >= len(end) and shape[len(shape) - len(end) :] == end
 
 
 def resolved_event_dims(spec: Specification, given: int | None, default: int, shape: torch.Size) -> int:

@@ -9,6 +9,7 @@ import torch
 import torch.utils._cxx_pytree  # makes the leaves of a dict keep their order in optree, as `torch.compile` does
 from torch import Tensor
 
+from functional_dists.family.reprs import shown
 from functional_dists.family.specification import Specification
 from functional_dists.random import Source, keys, reuse, split
 
@@ -74,9 +75,11 @@ def _broadcast_prefix(spec: Specification, name: str, prefix: Any, tree: Any) ->
             tree,
             namespace="torch",
         )
-    except ValueError as error:
-        message = f"{spec.name}: the structure of {name} is not a prefix of the widest argument's: {error}"
-        raise ValueError(message) from None
+    except ValueError:
+        raise ValueError(
+            f"{spec.name}: the structure of {name}, {shown(prefix)}, is neither that of the widest argument, "
+            f"{shown(tree)}, nor a prefix of it"
+        ) from None
     return optree.tree_leaves(repeated, namespace="torch")
 
 

@@ -79,7 +79,7 @@ def actor(
         The parameters, a tuple with an entry for each step; and the actor.
 
     Raises:
-        TypeError: an argument is not a family, a key or a spec.
+        TypeError: an argument is not a network, a family, a key or a spec.
         ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family.
 
     >>> import torch
@@ -98,6 +98,8 @@ def actor(
     # By the path of the head, then the name of the parameter.
     from_data = leaves_as_written(data_keys or {}, lambda node: not isinstance(node, Mapping))
     extra_keys = map(keys.as_key, from_data.values())
+    if not isinstance(network, nn.Module) and not (isinstance(network, tuple | list) and len(network) == 2):
+        raise TypeError(f"network must be a torch.nn.Module, or parameters and a function, got {shown(network)}")
     weights, function = without_tensors(network) if isinstance(network, nn.Module) else network
     input_keys = keys.as_keys(in_keys)
     to_params = FunctionModule(
@@ -207,5 +209,8 @@ def _named_parameters(family: Any, output: Any, given: Mapping[str, Any]) -> dic
     if isinstance(output, Tensor):
         output = normal_params(output) if names == ["loc", "scale"] else (output,)
     if len(output) != len(names):
-        raise ValueError(f"the network must put out {names}, or a dict with names of parameters, got {len(output)}")
+        raise ValueError(
+            f"the network must put out {names}, or a dict with names of parameters, got {len(output)}; "
+            "`data_keys` names parameters that are in the data, such as a mask"
+        )
     return dict(zip(names, output, strict=True))

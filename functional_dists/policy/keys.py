@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 Key = str | tuple[str, ...]
 
 
@@ -37,9 +39,16 @@ def path_of(key: Key) -> tuple[str, ...]:
 def find(data: Any, key: Key) -> Any:
     """Return the entry of `data` at a key, or None.
 
+    Raises:
+        TypeError: `data` is a tensor.
+
     >>> find({"arm": {"loc": 1}}, ("arm", "loc"))
     1
     """
+    if isinstance(data, Tensor):
+        raise TypeError(
+            f"data must be a dict or a TensorDict with {key!r}, got a tensor; a step takes params, key and data"
+        )
     if isinstance(key, str):
         return data.get(key, None)
     for part in key:

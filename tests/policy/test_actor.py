@@ -62,6 +62,16 @@ def test_outputs_are_the_parameters_in_their_order_or_by_name():
     params, act = actor((weight, lambda weight, x: (x, x, x)), tanh_normal, in_keys=["observation"])
     with pytest.raises(ValueError, match=r"must put out \['loc', 'scale'\], .* got 3"):
         act(params, KEY, DATA)
+    params, act = actor(linear(4), masked_categorical, in_keys=["observation"])
+    with pytest.raises(ValueError, match=r"'mask'\], .* got 1; `data_keys` names"):
+        act(params, KEY, DATA)
+
+
+def test_what_is_no_network():
+    with pytest.raises(TypeError, match=r"network must be a torch.nn.Module, .*got bind\(tanh_normal"):
+        actor(TORQUE, linear(2), in_keys=["observation"])
+    with pytest.raises(TypeError, match=r"network must be a torch\.nn\.Module"):
+        actor(lambda obs: obs, TORQUE, in_keys=["observation"])
 
 
 def test_parameters_may_come_from_the_data():

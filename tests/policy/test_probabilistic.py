@@ -140,6 +140,8 @@ def test_missing_entries_are_named():
         step_of()((), KEY, {"loc": DATA["loc"]})
     with pytest.raises(KeyError, match="data have no 'action'"):
         step_of().log_prob((), DATA)
+    with pytest.raises(TypeError, match=r"data must be a dict or a TensorDict .*got a tensor"):
+        step_of()((), DATA, KEY)
 
 
 @CONTAINERS
