@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
+from functional_dists.discrete.kept import KeptTokens, as_indices
 from functional_dists.family.definition import sums_events
 from functional_dists.family.shapes import checked_shape
 from functional_dists.family.specification import Specification
@@ -20,7 +21,8 @@ from functional_dists.special.axis import cut
 
 __all__ = ["run"]
 
-_OF_CUT_ROWS = ("categorical", "masked_categorical", "llm_masked_categorical")
+_HEAD = "linear_categorical"
+_OF_CUT_ROWS = ("categorical", "masked_categorical", "llm_masked_categorical", _HEAD)
 _OF_ROWS = ("temperature", "mask")  # options with one number a row
 
 
@@ -48,16 +50,22 @@ def run(
         TypeError: The source is a Generator.
     """
     mesh = mesh_of(spec.name, arguments)
-    checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
+    shape = checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
     axes_of = [_axes(spec, number, arguments) for number in range(len(arguments))]
-    layout = layout_of(mesh, arguments, axes_of)
+    deciding = list(zip(arguments, axes_of, strict=True))
+    if _is_head(spec):  # to send hidden vectors costs less than to send the weight
+        deciding.sort(key=lambda one: -1 not in one[1])
+    layout = layout_of(mesh, [a for a, _ in deciding], [axes for _, axes in deciding])
     if not sums_events(spec.params) and not _knows_cut_rows(spec):
         layout = layout.without_cut_of(-1)
-    local = [_local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)]
+    local = [
+        _local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)
+    ]
     key = tuple(_window(spec, k, layout) for k in key)
-    options = {name: _local_option(layout, name, option) for name, option in options.items()}
+    options = {name: _local_option(layout, name, option, shape[:-1]) for name, option in options.items()}
     num_reduced = _num_reduced(spec, layout, options)
-    cuts = {axis: one for axis, one in layout.cuts().items() if axis >= -num_reduced}
+    joins_rows = _is_head(spec) and options.get("support") is not None  # the longest list of all decides
+    cuts = {axis: one for axis, one in layout.cuts().items() if axis >= -num_reduced or joins_rows}
     with cut(cuts) if cuts else contextlib.nullcontext():
         result = on_local(key, local, options)
     samples = options.get("sample_shape", ()) if spec.draws else ()
@@ -72,10 +80,21 @@ def _axes(spec: Specification, number: int, arguments: Sequence[Any]) -> Axes:
     ndim = given.ndim if isinstance(given, Tensor) else 0
     if argument.kind.layout == "per row":
         return [*range(-ndim, -1), None] if argument.is_parameter else range(-ndim - 1, -1)
+    if _is_head(spec):
+        return {"hidden": [*range(-ndim, -1), None], "weight": [-1, None], "bias": [-1] * ndim}[_field(argument.name)]
     if spec.fit is not None and argument.is_parameter:  # a mask of positions lacks the axis of outcomes
         most = max(a.ndim for a, one in zip(arguments, spec.arguments, strict=True) if one.is_parameter)
         return range(-most, ndim - most)
     return range(-ndim, 0)
+
+
+def _field(name: str) -> str:
+    return name.rpartition(".")[2]  # of "p.hidden"
+
+
+def _is_head(spec: Specification) -> bool:
+    """Return whether the parameters make logits: hidden vectors, a weight and a bias."""
+    return spec.name.partition(".")[0] == _HEAD and spec.params.__module__.startswith("functional_dists.")
 
 
 def _knows_cut_rows(spec: Specification) -> bool:
@@ -97,10 +116,23 @@ def _local(layout: Layout, argument: Tensor, axes: Axes) -> Tensor:
     return local_part(argument, layout.mesh, *layout.placements(argument, axes))
 
 
-def _local_option(layout: Layout, name: str, option: Any) -> Any:
+def _local_option(layout: Layout, name: str, option: Any, batch: torch.Size) -> Any:
+    if name == "support":
+        return _local_support(layout, option, batch)
     if not isinstance(option, Tensor):
         return option
     return _local(layout, option, range(-option.ndim - (name in _OF_ROWS), -(name in _OF_ROWS)))
+
+
+def _local_support(layout: Layout, kept: Any, batch: torch.Size) -> Any:
+    """Return the kept set of this process's rows: the columns of a mask that it has, or the lists of whole rows."""
+    if isinstance(kept, tuple):  # the rows of `KeptTokens` cannot be cut
+        whole: Layout = layout._replace(cut=(None,) * len(layout.cut))
+        index = as_indices(KeptTokens(*(_local(whole, part, [None]) for part in kept)))
+        kept = index.reshape(*batch, index.shape[-1])
+    if not isinstance(kept, Tensor) or kept.dtype == torch.bool:
+        return kept if kept is None else _local(layout, kept, range(-kept.ndim, 0))
+    return _local(layout, kept, [*range(-kept.ndim, -1), None])
 
 
 def _window(spec: Specification, key: Source, layout: Layout) -> Any:
