@@ -226,7 +226,7 @@ def log_prob_and_entropy(
 
 def _score(rows: Rows, value: Tensor, ignore_index: int) -> Tensor:
     columns, is_token = rows.tokens(value, ignore_index)
-    counted = rows.counted(is_token.reshape(-1, rows.head.hidden.shape[0]).any(0))
+    counted = rows.counted(rows.as_columns(is_token).any(-1))
     scores, _ = rows.score(columns, counted)
     return torch.where(is_token, rows.from_columns(scores, is_token.shape), 0.0)
 
