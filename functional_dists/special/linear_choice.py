@@ -44,10 +44,11 @@ def choose(head: Head, uniform: Tensor, counted: Tensor) -> Tensor:
     """
     tensors = (*(t.detach() for t in head[:4]), terms(head, counted).maximum)
     options = (head.softcap, *span_of(head.cut))
-    sums = _sums(*tensors, counted, *options)
     if head.cut is None:
-        return _choose(*tensors, sums, uniform * sums[:, -1:], counted, *options)
-    target, is_mine = linear_parts.own_target(sums[:, -1], uniform, head.cut)
+        no_sums = torch.empty(0, dtype=torch.float64, device=uniform.device)
+        return _choose(*tensors, no_sums, uniform, counted, *options)
+    sums = _sums(*tensors, counted, *options)
+    target, is_mine = linear_parts.own_target(functional.pad(sums, (1, 0))[:, -1], uniform, head.cut)
     token = _choose(*tensors, sums, target, is_mine.any(-1), *options)
     return linear_parts.joined_choices(token, is_mine, head.cut)
 
@@ -57,6 +58,7 @@ _library = torch.library.Library("functional_dists", "FRAGMENT")
 _HEAD = "Tensor hidden, Tensor weight, Tensor bias, Tensor temperature, Tensor maximum"
 _OPTIONS = "Tensor counted, float softcap, int offset, int count"
 _library.define(f"linear_sums({_HEAD}, {_OPTIONS}) -> Tensor")
+# The target is one of the sums, or of 1 if the sums are empty: then this operation makes them.
 _library.define(f"linear_choice({_HEAD}, Tensor sums, Tensor target, {_OPTIONS}) -> Tensor")
 
 
@@ -67,24 +69,27 @@ def _integers(head: Head, rows: Rows, tokens: slice, maximum: Tensor, room: Tens
         yield integers_of(softmax.relative_weights(logits, largest[:, None]), head.num_tokens)
 
 
+def _sums_of_rows(head: Head, rows: Rows, maximum: Tensor, room: Tensor) -> Tensor:
+    """Return the sums of the integer weights of a block of rows up to the end of each tile."""
+    sums_of_tiles = [
+        torch.cat([part.sum(-1, dtype=torch.float64) for part in _integers(head, rows, tokens, maximum, room)])
+        for tokens in token_ranges(head)
+    ]
+    return torch.stack(sums_of_tiles, -1).cumsum(-1)
+
+
 def _sums_by_tiles(*arguments: Any) -> Tensor:
-    """Return the sums of the integer weights of each row before each tile, and of all ``(N, 1 + tiles)``."""
+    """Return the sums of all rows ``(N, tiles)``."""
     *tensors, maximum, counted, softcap, offset, count = arguments
     head = head_of(tensors, softcap, span=(offset, count))
     sums, room = _new_sums(head), room_of(head)
-    for rows in row_blocks(head, counted):
-        largest = rows.padded(maximum)
-        sums_of_tiles = [
-            torch.cat([part.sum(-1, dtype=torch.float64) for part in _integers(head, rows, tokens, largest, room)])
-            for tokens in token_ranges(head)
-        ]
-        if sums_of_tiles:  # a process may have no tokens
-            sums[rows.chosen, 1:] = torch.stack(sums_of_tiles, -1).cumsum(-1)[: rows.size]
+    for rows in row_blocks(head, counted) if sums.numel() else ():  # a process may have no tokens
+        sums[rows.chosen] = _sums_of_rows(head, rows, rows.padded(maximum), room)[: rows.size]
     return sums
 
 
 def _new_sums(head: Head) -> Tensor:
-    size = (head.hidden.shape[0], 1 + num_tiles(head))
+    size = (head.hidden.shape[0], num_tiles(head))
     return torch.zeros(size, dtype=torch.float64, device=head.hidden.device)
 
 
@@ -94,9 +99,14 @@ def _choose_by_tiles(*arguments: Any) -> Tensor:
     chosen = torch.zeros(target_of_rows.shape, dtype=torch.int64, device=head.hidden.device)
     ranges, room = list(token_ranges(head)), room_of(head)
     for rows in row_blocks(head, counted) if ranges else ():
-        largest, sums, target = rows.padded(maximum), rows.padded(sums_of_rows), rows.padded(target_of_rows).T
-        block = first_above(sums[:, 1:], target)
-        below = sums.gather(-1, block.T).T
+        largest, target = rows.padded(maximum), rows.padded(target_of_rows).T  # (S, rows)
+        if sums_of_rows.ndim == 2:
+            sums = rows.padded(sums_of_rows)
+        else:
+            sums = _sums_of_rows(head, rows, largest, room)
+            target = target * sums[:, -1]
+        block = first_above(sums, target)
+        below = functional.pad(sums, (1, 0)).gather(-1, block.T).T
         token = torch.zeros_like(block)
         for number in block[:, : rows.size].unique().tolist():
             hits = (block[:, : rows.size] == number).any(0).nonzero().squeeze(1)
