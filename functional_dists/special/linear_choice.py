@@ -22,7 +22,6 @@ from functional_dists.special.linear_head import (
     Head,
     Rows,
     head_of,
-    in_whole,
     num_tiles,
     room_of,
     row_blocks,
@@ -116,7 +115,7 @@ def _choose_by_tiles(*arguments: Any) -> Tensor:
             cumulative = inside[: hits.shape[0]].cumsum(-1, dtype=torch.float64)
             # Where products of other shapes round differently, the sum may have changed.
             wanted = torch.minimum((target - below)[:, hits], cumulative[:, -1] - 1)
-            found = first_above(cumulative, wanted) + in_whole(head, ranges[number]).start
+            found = first_above(cumulative, wanted) + head.offset + ranges[number].start
             token[:, hits] = torch.where(block[:, hits] == number, found, token[:, hits])
         chosen[rows.chosen] = token.T[: rows.size]
     return chosen

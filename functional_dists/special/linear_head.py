@@ -195,7 +195,7 @@ def tile_of(head: Head, rows: Rows, tokens: slice, room: Tensor) -> Tile:
     weight, bias = head.weight[tokens].to(head.dtype), head.bias
     if bias.numel():
         bias = bias[tokens].to(head.dtype)
-    before, after = _tokens_of_others(head, tokens)
+    before, after = (0, 0) if head.cut is None else _tokens_of_others(head, tokens)
     if not before and not after:
         table = _product(rows, weight, bias, room)
     else:
@@ -214,8 +214,6 @@ def _product(rows: Rows, weight: Tensor, bias: Tensor, room: Tensor) -> Tensor:
 
 def _tokens_of_others(head: Head, tokens: slice) -> tuple[int, int]:
     """Return how many tokens of a tile other processes have, before and after those of this process."""
-    if head.cut is None:
-        return 0, 0
     place, size = in_whole(head, tokens), tokens_of_tile(head)
     first = place.start // size * size
     return place.start - first, min(first + size, head.num_tokens) - place.stop

@@ -64,9 +64,8 @@ def log_prob_and_entropy(head: Head, value: Tensor, counted: Tensor) -> tuple[Te
 
 def terms(head: Head, counted: Tensor) -> Terms:
     """Return the terms of a softmax of each row, without derivatives; 0 in a row that is not counted."""
-    hidden = head.hidden.detach()
-    value = torch.empty((hidden.shape[0], 0), dtype=torch.int64, device=hidden.device)
-    head = head._replace(hidden=hidden, **{name: getattr(head, name).detach() for name in head._fields[1:4]})
+    value = torch.empty((head.hidden.shape[0], 0), dtype=torch.int64, device=head.hidden.device)
+    head = head_of([t.detach() for t in head[:4]], head.softcap, head.cut)
     return Terms(*terms_and_logits([head], value, counted)[0][:4])
 
 
@@ -222,7 +221,7 @@ def _terms_by_tiles(
         total = new_terms(len(rows.hidden), logit)
         for of_tile in token_ranges(head):
             table = tile_of(head, rows, of_tile, room).logits
-            add_terms(table, in_whole(head, of_tile).start, *total, tokens, logit)
+            add_terms(table, head.offset + of_tile.start, *total, tokens, logit)
         for result, part in zip(results, (*total, logit), strict=True):
             result[rows.chosen] = part[: rows.size]
     return results
