@@ -37,6 +37,7 @@ from functional_dists.discrete.token_options import DESCRIBED, Temperature
 from functional_dists.family import Index, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
+from functional_dists.special.axis import cuts_of
 
 
 class Params(NamedTuple):
@@ -58,7 +59,7 @@ verb = define(Params, takes_dtype=True, **DESCRIBED)
 
 
 def _fit(hidden: torch.Size, weight: torch.Size, bias: torch.Size) -> torch.Size:
-    if len(hidden) == 0 or len(weight) != 2 or weight[0] == 0:
+    if len(hidden) == 0 or len(weight) != 2 or (weight[0] == 0 and not cuts_of([-1])):
         raise ValueError("hidden must have shape (*batch, H), and weight (V, H), and they do not broadcast")
     if hidden[-1] != weight[1]:
         raise ValueError("hidden and weight must have one size of their last axis, as they do not broadcast")
@@ -225,7 +226,7 @@ def log_prob_and_entropy(
 
 def _score(rows: Rows, value: Tensor, ignore_index: int) -> Tensor:
     columns, is_token = rows.tokens(value, ignore_index)
-    counted = rows.counted(is_token.reshape(-1, rows.head.hidden.shape[0]).any(0))
+    counted = rows.counted(rows.as_columns(is_token).any(-1))
     scores, _ = rows.score(columns, counted)
     return torch.where(is_token, rows.from_columns(scores, is_token.shape), 0.0)
 
@@ -294,4 +295,4 @@ def support(
     tensor([ True,  True, False])
     """
     rows = Rows("support", Params(hidden, weight, bias), temperature, softcap, mask, support)
-    return supports.scored(lambda value: _score(rows, value, ignore_index), weight.shape[0])
+    return supports.scored(lambda value: _score(rows, value, ignore_index), rows.head.num_tokens)

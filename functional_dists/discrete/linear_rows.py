@@ -1,16 +1,19 @@
 """The rows of a head with the options of `linear_categorical`, and their results over all tokens or the kept ones."""
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from functional_dists.discrete import kept
 from functional_dists.discrete.kept import Kept
 from functional_dists.discrete.token_options import Temperature, check_softcap, row_temperature
 from functional_dists.family import require
-from functional_dists.special import linear_choice, linear_kept, linear_kl, linear_score
+from functional_dists.special import linear_choice, linear_kept, linear_kl, linear_parts, linear_score
+from functional_dists.special.axis import cut, cuts_of, reduced
 from functional_dists.special.linear_head import Head
 
 __all__ = ["Rows"]
@@ -40,35 +43,42 @@ class Rows:
         if softcap is not None:
             check_softcap(function, softcap)
         cap = 0.0 if softcap is None else float(softcap)
-        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), cap)
+        of_tokens = next(iter(cuts_of([-1])), None)
+        head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), cap, of_tokens)
         divisor = row_temperature(function, temperature, self.batch, head.dtype, hidden.device)
         self.head = head if divisor is None else head._replace(temperature=divisor.reshape(count))
-        self.index = None if support is None else _listed(function, support, self.batch, weight.shape[0])
+        self.index = None if support is None else _listed(function, support, self.batch, head)
 
     # The results of rows ``(N, ...)``: over all tokens, or over the kept ones.
     def score(self, value: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
         """Return log-probabilities of tokens (N, S) and entropies (N,)."""
         if self.index is None:
             return linear_score.log_prob_and_entropy(self.head, value, counted)
-        return linear_kept.log_prob_and_entropy(self.head, value, self._index_of(counted))
+        return self._of_kept(linear_kept.log_prob_and_entropy, value, self._index_of(counted))
 
     def choose(self, uniform: Tensor) -> Tensor:
         """Return a token for each uniform number (N, S)."""
         if self.index is None:
             return linear_choice.choose(self.head, uniform, self.counted())
-        return linear_kept.choose(self.head, uniform, self._index_of(self.counted()))
+        return self._of_kept(linear_kept.choose, uniform, self._index_of(self.counted()))
 
     def kl(self, other: "Rows") -> Tensor:
         """Return the divergence from the rows of another head."""
         if self.index is None:
             return linear_kl.kl(self.head, other.head, self.counted())
-        return linear_kept.kl(self.head, other.head, self._index_of(self.counted()))
+        return self._of_kept(linear_kept.kl, other.head, self._index_of(self.counted()))
 
     def mode(self) -> Tensor:
         """Return the most probable tokens (N,)."""
         if self.index is None:
             return linear_score.terms(self.head, self.counted()).argmax
-        return linear_kept.mode(self.head, self._index_of(self.counted()))
+        return self._of_kept(linear_kept.mode, self._index_of(self.counted()))
+
+    def _of_kept(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self.head.cut is None:
+            return function(self.head, *arguments)
+        with cut({}):  # all processes have the table of kept tokens
+            return function(self.head, *arguments)
 
     def _index_of(self, counted: Tensor) -> Tensor:
         index = cast(Tensor, self.index)
@@ -113,9 +123,10 @@ def _checked_mask(function: str, mask: Any, batch: torch.Size) -> Tensor:
     return mask
 
 
-def _listed(function: str, support: Kept, batch: torch.Size, num_tokens: int) -> Tensor:
+def _listed(function: str, support: Kept, batch: torch.Size, head: Head) -> Tensor:
     """Return the kept tokens of N rows as a list ``(N, K)``, ascending in eager code, -1 in unused slots."""
-    count = math.prod(batch)
+    count, is_mask = math.prod(batch), isinstance(support, Tensor) and support.dtype == torch.bool
+    num_tokens = head.weight.shape[0] if is_mask else head.num_tokens
     try:
         if isinstance(support, Tensor) and support.shape[:-1] != batch:
             raise ValueError(f"support of shape {tuple(support.shape)} must have the batch {tuple(batch)} of hidden")
@@ -127,16 +138,33 @@ def _listed(function: str, support: Kept, batch: torch.Size, num_tokens: int) ->
                 raise ValueError(
                     f"offsets are of {offsets.shape[0] - 1} rows, which do not fit the batch {tuple(batch)}"
                 )
-            if isinstance(support, Tensor) and support.dtype == torch.bool and support.shape[-1] != num_tokens:
+            if isinstance(support, Tensor) and is_mask and support.shape[-1] != num_tokens:
                 raise ValueError(f"support of shape {tuple(support.shape)} must have {num_tokens} columns")
             require((tokens >= 0) & (tokens < num_tokens), "token_ids", "must be at least 0 and below the vocabulary")
             index = kept.as_indices(as_tokens)
-            last = torch.where(index < 0, num_tokens, index).sort(-1).values
-            return torch.where(last == num_tokens, -1, last)
-        if isinstance(support, Tensor) and support.dtype == torch.bool:
+            if is_mask and head.cut is not None:
+                index = linear_parts.joined_lists(torch.where(index < 0, -1, index + head.offset), head.cut)
+            last = torch.where(index < 0, head.num_tokens, index).sort(-1).values
+            return _of_common_size(torch.where(last == head.num_tokens, -1, last), head, batch)
+        if isinstance(support, Tensor) and is_mask:
+            if head.cut is not None:
+                raise ValueError(
+                    "compiled code does not know which tokens a mask keeps in the parts of other processes; "
+                    "give support as padded indices, kept.as_indices(mask, size)"
+                )
             every = torch.arange(num_tokens, device=support.device)
             return torch.where(support, every, -1).reshape(count, num_tokens)
         index = kept.as_indices(support) if not isinstance(support, Tensor) else support.long()
         return index.reshape(count, index.shape[-1])
     except (TypeError, ValueError) as error:
         raise type(error)(f"{function}: {error}") from None
+
+
+def _of_common_size(index: Tensor, head: Head, batch: torch.Size) -> Tensor:
+    """Return a list with as many slots as the longest row of all processes: draws depend on their number."""
+    cuts = cuts_of(range(-len(batch) - 1, -1))
+    if not cuts and head.cut is None:
+        return index
+    longest = (index >= 0).sum(-1).max() if len(index) else torch.tensor(0, device=index.device)
+    size = int(reduced(longest, "max", cuts))
+    return functional.pad(index, (0, max(0, size - index.shape[1])), value=-1)[:, :size]

@@ -60,7 +60,7 @@ def _draw_box(
     """Draw the box of each key, ``(*K, *part)``."""
     lanes = tuple(keys.shape[:-1])
     if math.prod(part) == 0 or math.prod(lanes) == 0:
-        return _each(lambda numbers: numbers.reshape(*lanes, *part), draw(keys, (*lanes, 0)))
+        return _each(lambda numbers: numbers.reshape((*lanes, *part)), draw(keys, (*lanes, 0)))
     run, outer, first = _runs(whole, firsts, part)
     beginnings = torch.zeros((1,), dtype=torch.int64, device=keys.device) + first
     for size, stride in outer:
@@ -69,11 +69,11 @@ def _draw_box(
     if all(stride % per_block == 0 for _, stride in outer):  # all runs begin at one place of a block
         place = first % per_block
         drawn = draw(_advanced(keys, beginnings // per_block), (*lanes, len(beginnings), place + run))
-        return _each(lambda numbers: numbers[..., place:].reshape(*lanes, *part), drawn)
+        return _each(lambda numbers: numbers[..., place:].reshape((*lanes, *part)), drawn)
     drawn = draw(_advanced(keys, beginnings // per_block), (*lanes, len(beginnings), run + per_block - 1))
     index = (beginnings % per_block)[:, None] + torch.arange(run, device=keys.device)
     index = index.expand(*lanes, *index.shape)
-    return _each(lambda numbers: numbers.gather(-1, index).reshape(*lanes, *part), drawn)
+    return _each(lambda numbers: numbers.gather(-1, index).reshape((*lanes, *part)), drawn)
 
 
 def _runs(

@@ -40,11 +40,11 @@ def cut(cuts: Mapping[int, Cut]) -> Iterator[None]:
     """Say which axes are cut, counted from the end: -1 is the last."""
     global _cuts_of_traced
     if torch.compiler.is_compiling():
-        _cuts_of_traced = cuts
+        before, _cuts_of_traced = _cuts_of_traced, cuts
         try:
             yield
         finally:
-            _cuts_of_traced = {}
+            _cuts_of_traced = before
         return
     before, _state.cuts = _state.cuts, cuts
     _active.append(None)

@@ -3,6 +3,9 @@
 A tile has `TOKENS` tokens, whatever the number of rows. It has `ROWS` rows, or fewer: the last rows are padded with
 zeros to a multiple of `UNIT`. So a product is one of few shapes, and its rounding does not depend on other rows as far
 as the matrix product of the platform allows.
+
+Where processes have parts of the vocabulary, tiles begin where those of the whole vocabulary do. A tile that belongs to
+several processes has zeros in place of the tokens of the others. So its products have the bits of those of one process.
 """
 
 import math
@@ -12,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from functional_dists.special.axis import Cut
 
 ROWS, TOKENS = 512, 1024  # 2 MiB of float32: smaller products are slower, larger tiles leave the cache
 ROWS_ELSEWHERE, TOKENS_ELSEWHERE = 4096, 4096  # on other devices kernel launches decide the cost
@@ -23,7 +28,8 @@ _LOWEST_SHIFT = -1e4  # where exp(shift) is 0 in every dtype
 class Head(NamedTuple):
     """What makes the logits of N rows.
 
-    `bias` is empty where it is 0, `temperature` is empty where it is 1, and `softcap` is 0 where there is none.
+    `bias` is empty where it is 0, `temperature` is empty where it is 1, and `softcap` is 0 where there is none. With a
+    cut, weight and bias are this process's part of those of the vocabulary.
     """
 
     hidden: Tensor  # (N, H)
@@ -31,6 +37,7 @@ class Head(NamedTuple):
     bias: Tensor  # (V,) or (0,)
     temperature: Tensor  # (N,) or (0,)
     softcap: float
+    cut: Cut | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -41,11 +48,27 @@ class Head(NamedTuple):
             result = torch.promote_types(result, dtype)
         return result
 
+    @property
+    def offset(self) -> int:
+        """The first token of this process."""
+        return 0 if self.cut is None else self.cut.offset
 
-def head_of(tensors: Sequence[Any], softcap: float) -> Head:
-    """Return the head of four tensors and a soft cap."""
+    @property
+    def num_tokens(self) -> int:
+        """The size of the whole vocabulary."""
+        return self.weight.shape[0] if self.cut is None else self.cut.count
+
+
+def span_of(cut: Cut | None) -> tuple[int, int]:
+    """Return what operations need of a cut: the first token and the size of the whole, which is 0 without a cut."""
+    return (0, 0) if cut is None else (cut.offset, cut.count)
+
+
+def head_of(tensors: Sequence[Any], softcap: float, cut: Cut | None = None, span: Sequence[int] = (0, 0)) -> Head:
+    """Return the head of four tensors and a soft cap, with a cut or the span of one."""
     hidden, weight, bias, temperature = tensors
-    return Head(hidden, weight, bias, temperature, softcap)
+    offset, count = span
+    return Head(hidden, weight, bias, temperature, softcap, Cut((), (), 0, offset, count) if count else cut)
 
 
 def logits(head: Head, counted: Tensor | None = None) -> Tensor:
@@ -138,10 +161,21 @@ def row_blocks(head: Head, counted: Tensor) -> Iterator[Rows]:
 
 
 def token_ranges(head: Head) -> Iterator[slice]:
-    """Yield the ranges of tokens of all tiles."""
+    """Yield the ranges of tokens of all tiles, in the part that this process has."""
     count, size = head.weight.shape[0], tokens_of_tile(head)
-    for first in range(0, count, size):
-        yield slice(first, min(first + size, count))
+    for first in range(-(head.offset % size), count, size) if count else ():
+        yield slice(max(first, 0), min(first + size, count))
+
+
+def num_tiles(head: Head) -> int:
+    """Return the number of tiles."""
+    count, size = head.weight.shape[0], tokens_of_tile(head)
+    return -(-(head.offset % size + count) // size) if count else 0
+
+
+def in_whole(head: Head, tokens: slice) -> slice:
+    """Return where tokens of this process lie in the whole vocabulary."""
+    return slice(tokens.start + head.offset, tokens.stop + head.offset)
 
 
 def tokens_of_tile(head: Head) -> int:
@@ -152,19 +186,37 @@ def tokens_of_tile(head: Head) -> int:
 def room_of(head: Head) -> Tensor:
     """Return memory for the products of tiles: to ask the system for a new megabyte takes as long as to fill it."""
     rows = ROWS if head.hidden.is_cpu else ROWS_ELSEWHERE
-    size = min(rows, head.hidden.shape[0] + UNIT) * min(tokens_of_tile(head), head.weight.shape[0])
+    size = min(rows, head.hidden.shape[0] + UNIT) * min(tokens_of_tile(head), head.num_tokens)
     return torch.empty(size, dtype=head.dtype, device=head.hidden.device)
 
 
 def tile_of(head: Head, rows: Rows, tokens: slice, room: Tensor) -> Tile:
     """Return a tile, whose logits may lie in the memory `room`."""
-    weight = head.weight[tokens].to(head.dtype)
-    table = room[: rows.hidden.shape[0] * weight.shape[0]].view(-1, weight.shape[0])
-    if head.bias.numel():
-        torch.addmm(head.bias[tokens].to(head.dtype), rows.hidden, weight.t(), out=table)
+    weight, bias = head.weight[tokens].to(head.dtype), head.bias
+    if bias.numel():
+        bias = bias[tokens].to(head.dtype)
+    before, after = (0, 0) if head.cut is None else _tokens_of_others(head, tokens)
+    if not before and not after:
+        table = _product(rows, weight, bias, room)
     else:
-        torch.mm(rows.hidden, weight.t(), out=table)
+        bias = functional.pad(bias, (before, after)) if bias.numel() else bias
+        table = _product(rows, functional.pad(weight, (0, 0, before, after)), bias, room)
+        table = table.narrow(1, before, weight.shape[0]).contiguous()
     return Tile(tokens, weight, *_finished(table, rows.temperature, head.softcap))
+
+
+def _product(rows: Rows, weight: Tensor, bias: Tensor, room: Tensor) -> Tensor:
+    table = room[: rows.hidden.shape[0] * weight.shape[0]].view(-1, weight.shape[0])
+    if bias.numel():
+        return torch.addmm(bias, rows.hidden, weight.t(), out=table)
+    return torch.mm(rows.hidden, weight.t(), out=table)
+
+
+def _tokens_of_others(head: Head, tokens: slice) -> tuple[int, int]:
+    """Return how many tokens of a tile other processes have, before and after those of this process."""
+    place, size = in_whole(head, tokens), tokens_of_tile(head)
+    first = place.start // size * size
+    return place.start - first, min(first + size, head.num_tokens) - place.stop
 
 
 def new_slopes(head: Head, needed: Sequence[bool]) -> tuple[Tensor, ...]:
@@ -311,58 +363,3 @@ library.impl("linear_add_terms", add_terms_by_tensors, "CompositeExplicitAutogra
 library.impl("linear_weigh", weigh_by_tensors, "CompositeExplicitAutograd")
 add_terms: Callable[..., None] = torch.ops.functional_dists.linear_add_terms.default
 weigh: Callable[..., None] = torch.ops.functional_dists.linear_weigh.default
-
-
-# ------------------------------------------------------------------------------------------------------------- batching
-def lanes(op: Callable[..., Any], shared: Sequence[int], flags: int | None = None) -> Callable[..., Any]:
-    """Return the rule of `vmap` for an operation on rows.
-
-    Lanes that share the head are more rows. Otherwise each lane runs by itself.
-
-    Args:
-        op: The operation.
-        shared: The positions of the arguments that have no axis of rows.
-        flags: The position of a list of bools, which say for each tensor of a head if its gradient is needed.
-    """
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
-        size = info.batch_size
-        shares = all(in_dims[i] is None for i in shared)
-        if shares and not (flags is not None and any(arguments[flags][i] for i in shared)):
-            rows = [
-                _as_rows(a, dim, size) if isinstance(a, Tensor) and i not in shared else a
-                for i, (a, dim) in enumerate(zip(arguments, in_dims, strict=True))
-            ]
-            results = op(*rows)
-            count = next(a for i, a in enumerate(rows) if isinstance(a, Tensor) and i not in shared).shape[0]
-            split = [
-                (r.unflatten(0, (size, count // size)), 0) if r.shape[:1] == (count,) else (r, None)
-                for r in (results if isinstance(results, tuple) else (results,))
-            ]
-        else:
-            runs = [
-                op(*(_lane(a, dim, lane) for a, dim in zip(arguments, in_dims, strict=True))) for lane in range(size)
-            ]
-            if not isinstance(runs[0], tuple):
-                return torch.stack(runs), 0
-            split = [(torch.stack(parts), 0) for parts in zip(*runs, strict=True)]
-            results = runs[0]
-        if not isinstance(results, tuple):
-            return split[0]
-        return tuple(part for part, _ in split), tuple(dim for _, dim in split)
-
-    return rule
-
-
-def _lane(argument: Any, dim: int | None, lane: int) -> Any:
-    return argument.select(dim, lane) if isinstance(argument, Tensor) and dim is not None else argument
-
-
-def _as_rows(tensor: Tensor, dim: int | None, size: int) -> Tensor:
-    if dim is None:
-        if tensor.shape == (0,):  # stands for no tensor
-            return tensor
-        tensor = tensor.expand(size, *tensor.shape)
-    else:
-        tensor = tensor.movedim(dim, 0)
-    return tensor.flatten(0, 1)

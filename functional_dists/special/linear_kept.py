@@ -4,6 +4,9 @@
 form a trilinear function of hidden vectors, weight and slopes, sum of slope_nk <hidden_n, weight_index_nk>. Each of
 its three derivatives is an operation here, so the gradients of all orders are the same three operations. Each holds one
 tile of products. Forward mode gathers all rows of the weight; so does compiled code, where the compiler fuses them.
+
+Where a process has a part of the vocabulary, it makes the logits of the listed tokens that it has. Their sum over the
+processes, one collective, is the table of all of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +16,11 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import linear_head, softmax
+from functional_dists.special.axis import summed
 from functional_dists.special.choice import choose_by_logits
 from functional_dists.special.constant import is_forward_mode
-from functional_dists.special.linear_head import Head, lanes
+from functional_dists.special.lanes import lanes
+from functional_dists.special.linear_head import Head
 from functional_dists.special.softmax_divergence import softmax_kl
 
 _TILE, _TILE_ELSEWHERE = 2**19, 2**22  # products at a time
@@ -28,6 +33,11 @@ def logits(head: Head, index: Tensor) -> Tensor:
     >>> logits(Head(hidden, weight, torch.zeros(2), torch.empty(0), 0.0), torch.tensor([[1, -1]]))[0, 0]
     tensor(8.)
     """
+    if head.cut is not None:
+        place = index - head.cut.offset
+        is_mine = (index >= 0) & (place >= 0) & (place < head.weight.shape[0])
+        table = logits(head._replace(cut=None), torch.where(is_mine, place, -1))
+        return summed(torch.where(is_mine, table, 0.0), [head.cut])
     dtype, token = head.dtype, index.clamp(min=0)
     if _is_plain_formula() and index.shape[1] >= head.weight.shape[0]:  # to gather would take more memory
         return linear_head.logits(head).gather(-1, token)

@@ -5,30 +5,34 @@ term is negative. The backward pass multiplies each tile again. Its slopes are p
 p (exp(-r) - 1) by one of q. Second derivatives and forward mode use the whole tables.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from functional_dists.special import softmax_parts
+from functional_dists.special.axis import Cut, reduced
 from functional_dists.special.constant import is_forward_mode
 from functional_dists.special.elementary import expm1_minus
+from functional_dists.special.lanes import lanes
 from functional_dists.special.linear_head import (
     Head,
     Rows,
+    Terms,
     Tile,
     add_slopes,
     has_support,
     head_of,
-    lanes,
     logits,
     new_slopes,
     room_of,
     row_blocks,
+    span_of,
     tile_of,
     token_ranges,
 )
-from functional_dists.special.linear_score import terms
+from functional_dists.special.linear_score import terms_and_logits
 from functional_dists.special.softmax_divergence import softmax_kl
 
 
@@ -51,15 +55,19 @@ def kl(p: Head, q: Head, counted: Tensor) -> Tensor:
 
 def _of_tables(p: Head, q: Head, counted: Tensor) -> Tensor:
     """Return the divergence by whole tables, with all derivatives."""
-    divergence = softmax_kl(logits(p, counted), None, logits(q, counted), None)
+    tables = logits(p, counted), logits(q, counted)
+    if p.cut is None:
+        divergence = softmax_kl(tables[0], None, tables[1], None)
+    else:
+        divergence = softmax_parts.kl(tables[0], None, tables[1], None, p.cut)
     return torch.where(counted, divergence, 0.0) if counted.numel() else divergence
 
 
 # ---------------------------------------------------------------------------------------------------------- derivatives
 def _apply(*arguments: Any) -> Tensor:
-    *of_p, p_softcap = arguments[:5]
-    *of_q, q_softcap = arguments[5:10]
-    return cast(Tensor, cast(Any, _Divergence).apply(*of_p, *of_q, arguments[-1], p_softcap, q_softcap)[0])
+    *of_p, p_softcap, cut = arguments[:6]
+    *of_q, q_softcap, _ = arguments[6:12]
+    return cast(Tensor, cast(Any, _Divergence).apply(*of_p, *of_q, arguments[-1], p_softcap, q_softcap, cut)[0])
 
 
 def _prepare_compiler() -> None:
@@ -69,8 +77,8 @@ def _prepare_compiler() -> None:
 _prepare_compiler._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def _heads(arguments: Any, softcaps: Any) -> tuple[Head, Head]:
-    return head_of(arguments[:4], softcaps[0]), head_of(arguments[4:8], softcaps[1])
+def _heads(arguments: Any, softcaps: Any, cut: Cut | None = None, span: Sequence[int] = (0, 0)) -> tuple[Head, Head]:
+    return head_of(arguments[:4], softcaps[0], cut, span), head_of(arguments[4:8], softcaps[1], cut, span)
 
 
 class _Divergence(torch.autograd.Function):
@@ -80,17 +88,19 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        *tensors, counted, p_softcap, q_softcap = arguments
-        p, q = _heads(tensors, (p_softcap, q_softcap))
-        of_p, of_q = terms(p, counted), terms(q, counted)
-        normalisers = (of_p.maximum, torch.log1p(of_p.rest), of_q.maximum, torch.log1p(of_q.rest))
-        divergence = _sums(*tensors, counted, *normalisers, p_softcap, q_softcap)
+        *tensors, counted, p_softcap, q_softcap, cut = arguments
+        p, q = _heads(tensors, (p_softcap, q_softcap), cut)
+        no_value = torch.empty((p.hidden.shape[0], 0), dtype=torch.int64, device=p.hidden.device)
+        of_both = (Terms(*results[:4]) for results in terms_and_logits([p, q], no_value, counted))
+        normalisers = tuple(t for terms in of_both for t in (terms.maximum, torch.log1p(terms.rest)))
+        divergence = _sums(*tensors, counted, *normalisers, p_softcap, q_softcap, *span_of(cut))
+        divergence = divergence if cut is None else reduced(divergence, "sum", [cut])
         dtype = torch.promote_types(p.dtype, q.dtype)
         return divergence.to(dtype, copy=True), divergence, *normalisers
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, p_softcap, q_softcap = inputs
+        *tensors, p_softcap, q_softcap, ctx.cut = inputs
         ctx.softcaps = (p_softcap, q_softcap)
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*tensors, *output[1:])
@@ -99,10 +109,10 @@ class _Divergence(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[:8]
         if is_forward_mode():
-            results = _slopes_of_tables(saved[:9], ctx.softcaps, slope)
+            results = _slopes_of_tables(saved[:9], ctx.softcaps, ctx.cut, slope)
         else:
-            results = cast(Any, _Slopes).apply(*saved, slope, *ctx.softcaps, needed)
-        return *(r if is_needed else None for r, is_needed in zip(results, needed, strict=True)), None, None, None
+            results = cast(Any, _Slopes).apply(*saved, slope, *ctx.softcaps, ctx.cut, needed)
+        return *(r if is_needed else None for r, is_needed in zip(results, needed, strict=True)), *[None] * 4
 
 
 class _Slopes(torch.autograd.Function):
@@ -112,12 +122,12 @@ class _Slopes(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        *tensors, needed = arguments
-        return cast(tuple[Tensor, ...], _slopes(*tensors, list(needed)))
+        *tensors, cut, needed = arguments
+        return cast(tuple[Tensor, ...], _slopes(*tensors, *span_of(cut), list(needed)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, p_softcap, q_softcap, ctx.needed = inputs
+        *tensors, p_softcap, q_softcap, ctx.cut, ctx.needed = inputs
         ctx.softcaps = (p_softcap, q_softcap)
         ctx.save_for_backward(*tensors[:9], tensors[-1])
 
@@ -126,17 +136,17 @@ class _Slopes(torch.autograd.Function):
         *inputs, slope = ctx.saved_tensors
 
         def function(*moving: Tensor) -> tuple[Tensor, ...]:
-            gradients = _slopes_of_tables((*moving[:8], inputs[8]), ctx.softcaps, moving[8])
+            gradients = _slopes_of_tables((*moving[:8], inputs[8]), ctx.softcaps, ctx.cut, moving[8])
             return tuple(g for g, is_needed in zip(gradients, ctx.needed, strict=True) if is_needed)
 
         pull = torch.func.vjp(function, *inputs[:8], slope)[1]
         results = pull(tuple(s for s, is_needed in zip(slopes, ctx.needed, strict=True) if is_needed))
-        return (*results[:8], *[None] * 6, results[8], None, None, None)
+        return (*results[:8], *[None] * 6, results[8], None, None, None, None)
 
 
-def _slopes_of_tables(tensors: Any, softcaps: Any, slope: Tensor) -> tuple[Tensor, ...]:
+def _slopes_of_tables(tensors: Any, softcaps: Any, cut: Cut | None, slope: Tensor) -> tuple[Tensor, ...]:
     """Return the gradients by whole tables."""
-    pull = torch.func.vjp(lambda *moving: _of_tables(*_heads(moving, softcaps), tensors[8]), *tensors[:8])[1]
+    pull = torch.func.vjp(lambda *moving: _of_tables(*_heads(moving, softcaps, cut), tensors[8]), *tensors[:8])[1]
     return cast(tuple[Tensor, ...], pull(slope))
 
 
@@ -144,10 +154,10 @@ def _slopes_of_tables(tensors: Any, softcaps: Any, slope: Tensor) -> tuple[Tenso
 _library = torch.library.Library("functional_dists", "FRAGMENT")
 _HEADS = ", ".join(f"Tensor {side}_{name}" for side in "pq" for name in ("hidden", "weight", "bias", "temperature"))
 _NORMALISERS = "Tensor p_maximum, Tensor p_log_total, Tensor q_maximum, Tensor q_log_total"
-_SOFTCAPS = "float p_softcap, float q_softcap"
-_library.define(f"linear_kl({_HEADS}, Tensor counted, {_NORMALISERS}, {_SOFTCAPS}) -> Tensor")
+_OPTIONS = "float p_softcap, float q_softcap, int offset, int count"
+_library.define(f"linear_kl({_HEADS}, Tensor counted, {_NORMALISERS}, {_OPTIONS}) -> Tensor")
 _library.define(
-    f"linear_kl_slopes({_HEADS}, Tensor counted, Tensor divergence, {_NORMALISERS}, Tensor slope, {_SOFTCAPS}, "
+    f"linear_kl_slopes({_HEADS}, Tensor counted, Tensor divergence, {_NORMALISERS}, Tensor slope, {_OPTIONS}, "
     f"bool[] needed) -> ({', '.join(['Tensor'] * 8)})"
 )
 
@@ -167,8 +177,8 @@ def _ratios(
 
 def _sums_by_tiles(*arguments: Any) -> Tensor:
     """Return the divergences of all rows in float64."""
-    *tensors, p_softcap, q_softcap = arguments
-    p, q = _heads(tensors, (p_softcap, q_softcap))
+    *tensors, p_softcap, q_softcap, offset, count = arguments
+    p, q = _heads(tensors, (p_softcap, q_softcap), span=(offset, count))
     counted, normalisers, rooms = tensors[8], tensors[9:], (room_of(p), room_of(q))
     divergence = torch.zeros(p.hidden.shape[:1], dtype=torch.float64, device=p.hidden.device)
     for p_rows, q_rows in zip(row_blocks(p, counted), row_blocks(q, counted), strict=True):
@@ -188,8 +198,8 @@ def _sums_by_tiles(*arguments: Any) -> Tensor:
 
 
 def _slopes_by_tiles(*arguments: Any) -> tuple[Tensor, ...]:
-    *tensors, slope, p_softcap, q_softcap, needed = arguments
-    p, q = _heads(tensors, (p_softcap, q_softcap))
+    *tensors, slope, p_softcap, q_softcap, offset, count, needed = arguments
+    p, q = _heads(tensors, (p_softcap, q_softcap), span=(offset, count))
     counted, divergence, normalisers, rooms = tensors[8], tensors[9], tensors[10:], (room_of(p), room_of(q))
     results = (*new_slopes(p, needed[:4]), *new_slopes(q, needed[4:]))
     is_flat = ~(has_support(normalisers[0]) & has_support(normalisers[2])) | (divergence == torch.inf)
@@ -225,7 +235,7 @@ _sums: Callable[..., Any] = torch.ops.functional_dists.linear_kl.default
 _slopes: Callable[..., Any] = torch.ops.functional_dists.linear_kl_slopes.default
 for _name, _op, _function, _fake, _flags in (
     ("linear_kl", _sums, _sums_by_tiles, _fake_sums, None),
-    ("linear_kl_slopes", _slopes, _slopes_by_tiles, _fake_slopes, 17),
+    ("linear_kl_slopes", _slopes, _slopes_by_tiles, _fake_slopes, 19),
 ):
     _library.impl(_name, _function, "CompositeExplicitAutograd")
     torch.library.register_fake(f"functional_dists::{_name}", _fake, lib=_library)

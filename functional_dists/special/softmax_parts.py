@@ -295,7 +295,7 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def forward(p: Tensor, q: Tensor, divergence: Tensor, *rows_and_cut: Any) -> Tensor:
-        return divergence.to(p.dtype)
+        return divergence.to(p.dtype, copy=True)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
