@@ -48,7 +48,7 @@ def placed(local: Tensor, mesh: DeviceMesh, placements: Placements, shape: Seque
     """Return a DTensor of the shape, of which this process holds the part `local`."""
     size = torch.Size(shape)
     stride = torch.empty(size, device="meta").stride()
-    if torch.compiler.is_compiling() or not local.is_floating_point():
+    if torch.compiler.is_compiling():
         return DTensor.from_local(local, mesh, placements, run_check=False, shape=size, stride=stride)
     return cast(Tensor, cast(Any, _FromLocal).apply(local, mesh, placements, size, stride))
 

@@ -92,7 +92,7 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     is_missed = ((log_p > -math.inf) & ~in_q).any(-1)
     divergence, missed = reduced(torch.stack([terms, is_missed.double()]), "sum", [cut])
     has_support = _has_support(maxima).all(0)
-    divergence = torch.where(missed > 0, math.inf, torch.where(has_support, divergence, 0.0)) + 0.0 * maxima.sum(0)
+    divergence = torch.where(missed > 0, math.inf, torch.where(has_support, divergence, 0.0)) + (0.0 * maxima).sum(0)
     return cast(Tensor, cast(Any, _Divergence).apply(p, q, divergence, *maxima, *totals, cut))
 
 
