@@ -191,8 +191,8 @@ A cell is the median, with the quartiles in brackets, of {rounds} rounds or of a
 - A ratio is the best time of the peer over the best of ours: above 1, ours is faster.
 - A pipeline is what users run: views of a network's output, bounds as tensors, a mask of shape `(N,)`. The column
   `contiguous` is the same call of ours on contiguous arrays with bounds as floats.
-- The shape of a head, linear_categorical, is rows, hidden size and vocabulary. The column `products alone` is the floor:
-  the matrix products of the verb into memory that is there. Peers compute the table of logits.
+- The shape of a head, linear_categorical, is rows, hidden size and vocabulary. The column `products alone` is the
+  floor: the matrix products of the verb into memory that is there. Peers compute the table of logits.
 - In the ensemble `eager` is a Python loop over the policies, and the others are vmapped.
 - "†" marks a wrong result, "‡" code that `torch.compile` takes in parts only, "✗" a failure; the remarks at the end
   say more. "-" is what a library does not have.

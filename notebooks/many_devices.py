@@ -9,12 +9,12 @@
 # %% [markdown]
 # # Many devices, the same run
 #
-# A small token policy learns to count on from a digit by GRPO. Its batch is cut over one dim of a mesh of processes, and
-# the vocabulary of its last layer over the other. No process holds the whole weight or the whole table of logits.
+# A small token policy learns to count on from a digit by GRPO. Its batch is cut over one dim of a mesh of processes,
+# and the vocabulary of its last layer over the other. No process holds the whole weight or the whole table of logits.
 #
 # One process, two and four draw the same tokens at every step and learn the same curve, since a draw depends on the key
-# and on the position in the whole batch, not on the device. Run this as a script: it starts runs of 1, 2 and 4 processes
-# by `torchrun`. Or start one of them:
+# and on the position in the whole batch, not on the device. Run this as a script: it starts runs of 1, 2 and 4
+# processes by `torchrun`. Or start one of them:
 #
 #     torchrun --nproc-per-node 4 notebooks/many_devices.py
 
@@ -186,11 +186,11 @@ for world in WORLDS:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([str(word) for word in (*launch, *options)], check=True, env=environment)
 
-import matplotlib  # noqa: E402
+import matplotlib
 
 if IN_SCRIPT:
     matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 runs = {world: json.loads(results_file(world).read_text()) for world in WORLDS}
 first = runs[WORLDS[0]]

@@ -11,7 +11,20 @@ import torch
 from torch import Tensor
 
 import functional_dists
-from benchmarks.cases import ACTORS, BOUNDED, DRAWING, HEAD, HIGH, LOW, PARAMETERS, RATE, TARGET, TEMPERATURE, Arrays, Case
+from benchmarks.cases import (
+    ACTORS,
+    BOUNDED,
+    DRAWING,
+    HEAD,
+    HIGH,
+    LOW,
+    PARAMETERS,
+    RATE,
+    TARGET,
+    TEMPERATURE,
+    Arrays,
+    Case,
+)
 from benchmarks.contenders import Prepared, pipelines, tensors
 from benchmarks.contenders.tensors import release, time_calls, to_numpy
 from functional_dists import bind, parameters, policy, random, tanh_normal

@@ -203,9 +203,7 @@ class Definition:
         function.__module__, function.__doc__ = module, doc
         return self._register_verb(function, spec, docs.complete(doc, spec, self.described), signature)
 
-    def _register_like(
-        self, verb: F, name: str, function: Callable[..., Any], doc: str, maps_verb: bool = False
-    ) -> F:
+    def _register_like(self, verb: F, name: str, function: Callable[..., Any], doc: str, maps_verb: bool = False) -> F:
         """Make a function with the arguments of `verb` a verb."""
         spec = _require_verb(verb).specification
         spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}", maps_verb=maps_verb)

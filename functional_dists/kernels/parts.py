@@ -58,7 +58,9 @@ def _slopes(table: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) ->
     slopes, count = table.clone(), table.shape[-1]
     coefficients = (maximum.contiguous(), constant.contiguous(), factor.contiguous())
     assert extension.kernels is not None
-    extension.kernels.tile_slopes(slopes.data_ptr(), table.numel() // count, count, *(c.data_ptr() for c in coefficients))
+    extension.kernels.tile_slopes(
+        slopes.data_ptr(), table.numel() // count, count, *(c.data_ptr() for c in coefficients)
+    )
     return slopes
 
 

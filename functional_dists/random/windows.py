@@ -76,9 +76,7 @@ def _draw_box(
     return _each(lambda numbers: numbers.gather(-1, index).reshape((*lanes, *part)), drawn)
 
 
-def _runs(
-    whole: Sequence[int], firsts: Sequence[int], part: Sequence[int]
-) -> tuple[int, list[tuple[int, int]], int]:
+def _runs(whole: Sequence[int], firsts: Sequence[int], part: Sequence[int]) -> tuple[int, list[tuple[int, int]], int]:
     """Return the length of a run, the sizes and strides of the axes over which runs repeat, and the first position."""
     strides = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
     first = sum(start * stride for start, stride in zip(firsts, strides, strict=True))

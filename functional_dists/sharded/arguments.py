@@ -97,7 +97,7 @@ def local_option(spec: Specification, layout: Layout, name: str, option: Any) ->
 
 
 def _local_support(spec: Specification, layout: Layout, kept: Kept) -> Tensor:
-    """Return the kept set of this process's rows: the columns of a mask that it has, or a head's lists of whole rows."""
+    """Return the kept set of this process's rows: its columns of a mask, or a head's lists of whole rows."""
     batch, count = layout.shape[:-1], layout.shape[-1]
     if isinstance(kept, tuple):  # the rows of `KeptTokens` cannot be cut
         whole = layout._replace(cut=(None,) * len(layout.cut))

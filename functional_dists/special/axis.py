@@ -13,7 +13,19 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-__all__ = ["Cut", "cut", "cuts_of", "gathered", "is_any_cut", "largest_of_rows", "positions_in_rows", "reduced", "row_size", "shared", "summed"]
+__all__ = [
+    "Cut",
+    "cut",
+    "cuts_of",
+    "gathered",
+    "is_any_cut",
+    "largest_of_rows",
+    "positions_in_rows",
+    "reduced",
+    "row_size",
+    "shared",
+    "summed",
+]
 
 
 class Cut(NamedTuple):
@@ -23,7 +35,7 @@ class Cut(NamedTuple):
     worlds: tuple[int, ...]  # their sizes
     rank: int  # the number of this part
     offset: int  # where the part begins
-    count: int  # the size of the whole axis
+    length: int  # of the whole axis
 
 
 class _State(threading.local):
@@ -68,7 +80,7 @@ def cuts_of(axes: Iterable[int]) -> list[Cut]:
     """Return the cuts of these axes, counted from the end.
 
     >>> with cut({-1: Cut(("group",), (2,), 0, 0, 4)}):
-    ...     print(cuts_of([-1, -2])[0].count)
+    ...     print(cuts_of([-1, -2])[0].length)
     4
     """
     if torch.compiler.is_compiling():
@@ -140,7 +152,7 @@ def row_size(table: Tensor) -> int:
     3
     """
     cuts = cuts_of([-1])
-    return cuts[0].count if cuts else table.shape[-1]
+    return cuts[0].length if cuts else table.shape[-1]
 
 
 def positions_in_rows(table: Tensor) -> Tensor:

@@ -56,12 +56,12 @@ class Head(NamedTuple):
     @property
     def num_tokens(self) -> int:
         """The size of the whole vocabulary."""
-        return self.weight.shape[0] if self.cut is None else self.cut.count
+        return self.weight.shape[0] if self.cut is None else self.cut.length
 
 
 def span_of(cut: Cut | None) -> tuple[int, int]:
     """Return what operations need of a cut: the first token and the size of the whole, which is 0 without a cut."""
-    return (0, 0) if cut is None else (cut.offset, cut.count)
+    return (0, 0) if cut is None else (cut.offset, cut.length)
 
 
 def head_of(tensors: Sequence[Any], softcap: float, cut: Cut | None = None, span: Sequence[int] = (0, 0)) -> Head:

@@ -62,9 +62,7 @@ def slopes(table: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) -> 
     >>> slopes(torch.zeros(2), torch.tensor(0.0), torch.tensor(3.0), torch.tensor(1.0))
     tensor([3., 3.])
     """
-    return cast(
-        Tensor, (_slopes_of if torch.compiler.is_compiling() else _slopes)(table, maximum, constant, factor)
-    )
+    return cast(Tensor, (_slopes_of if torch.compiler.is_compiling() else _slopes)(table, maximum, constant, factor))
 
 
 def shifted(table: Tensor, maximum: Tensor) -> Tensor:
@@ -106,7 +104,10 @@ def _integers(table: Tensor, maximum: Tensor, count: int) -> Tensor:
 
 
 def _units_of(table: Tensor, maximum: Tensor, count: int) -> Tensor:
-    return by_rows(lambda *part: _integers(*part, count).sum(-1, dtype=torch.float64), table, maximum)
+    def of_part(table: Tensor, maximum: Tensor) -> Tensor:
+        return _integers(table, maximum, count).sum(-1, dtype=torch.float64)
+
+    return by_rows(of_part, table, maximum)
 
 
 def _places_of(table: Tensor, maximum: Tensor, target: Tensor, count: int) -> Tensor:

@@ -25,7 +25,7 @@ class Top(NamedTuple):
     """The largest logit of each row, over all processes."""
 
     maximum: Tensor  # (*B): NaN if it is NaN or +inf, the lowest float in a row without support
-    index: Tensor  # (*B): its first position in the whole row
+    argmax: Tensor  # (*B): its first position in the whole row
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor, cut: Cut) -> Tensor:
@@ -53,7 +53,7 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor, cut
 
 def mode(logits: Tensor, mask: Tensor | None, cut: Cut) -> Tensor:
     """Return the index ``(*B)`` of the largest logit of the support, the first of equals."""
-    return _top(_part(logits, mask), cut).index
+    return _top(_part(logits, mask), cut).argmax
 
 
 def terms(logits: Tensor, mask: Tensor | None, cut: Cut) -> "softmax.Terms":
@@ -64,14 +64,12 @@ def terms(logits: Tensor, mask: Tensor | None, cut: Cut) -> "softmax.Terms":
     maximum = top.maximum[..., None]
     shifted = torch.where(support, table - maximum, 0.0)
     weights = torch.exp(shifted) * support
-    is_top = (torch.arange(table.shape[-1], device=table.device) + cut.offset) == top.index[..., None]
+    is_top = (torch.arange(table.shape[-1], device=table.device) + cut.offset) == top.argmax[..., None]
     of_others, of_top = torch.where(is_top, 0.0, weights), torch.where(is_top, weights, 0.0)
     parts = torch.stack([part.sum(-1, dtype=torch.float64) for part in (of_others, of_top)])
     others, one = shared(summed(parts, [cut]), [cut])
     rest = others + torch.where(_has_support(top.maximum), one - 1, 0.0) + 0.0 * top.maximum
-    return softmax.Terms(
-        support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None]
-    )
+    return softmax.Terms(support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None])
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None, cut: Cut) -> Tensor:
@@ -104,9 +102,7 @@ def choose(logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut) -> Te
     return token
 
 
-def choose_and_score(
-    logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut
-) -> tuple[Tensor, Tensor]:
+def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return the choice of `choose` and its log-probability."""
     table = _part(logits, mask)
     top = _top(table, cut)
@@ -119,7 +115,7 @@ def _chosen(
     table: Tensor, top: Top, uniform: Tensor, sums: Sequence[Tensor], cut: Cut
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return the choices, the totals of further sums of rows, and the logits of the choices."""
-    units = row_parts.units(table, top.maximum, cut.count)
+    units = row_parts.units(table, top.maximum, cut.length)
     of_parts = gathered(torch.stack([units, *sums]), cut)  # (world, 1 + sums, *B)
     ends = of_parts[:, 0].cumsum(0)
     batch = math.prod(table.shape[:-1])
@@ -127,7 +123,7 @@ def _chosen(
     before = ends[cut.rank - 1] if cut.rank else torch.zeros_like(ends[0])
     is_mine = (target >= before) & (target < ends[cut.rank])
     inside = torch.where(is_mine, target - before, -1.0).movedim(0, -1)
-    place = row_parts.places(table, top.maximum, inside, cut.count).movedim(-1, 0)
+    place = row_parts.places(table, top.maximum, inside, cut.length).movedim(-1, 0)
     logit = _gather(table, place)
     found = torch.stack([torch.where(is_mine, place + cut.offset, 0).double(), torch.where(is_mine, logit, 0.0)])
     token, picked = reduced(found, "sum", [cut])
@@ -165,7 +161,7 @@ def _has_support(maximum: Tensor) -> Tensor:
 
 def _row_sums(table: Tensor, top: Top, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return this process's sums of exp(x) and exp(x) x, x = logit - maximum, without the largest logit."""
-    place, is_mine = _places(top.index, table, cut)
+    place, is_mine = _places(top.argmax, table, cut)
     return row_parts.sums(table, top.maximum, torch.where(is_mine, place, -1))
 
 
@@ -181,7 +177,7 @@ def _places(index: Tensor, table: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return the positions of outcomes in this process's part, and which it has."""
     size = table.shape[-1]
     place = index - cut.offset
-    return place.clamp(0, size - 1), (place >= 0) & (place < size) & (index < cut.count)
+    return place.clamp(0, size - 1), (place >= 0) & (place < size) & (index < cut.length)
 
 
 def _gather(table: Tensor, place: Tensor) -> Tensor:
@@ -204,7 +200,7 @@ class _Score(torch.autograd.Function):
         picked: Tensor,
         cut: Cut,
     ) -> tuple[Tensor, Tensor]:
-        exists = (index >= 0) & (index < cut.count)
+        exists = (index >= 0) & (index < cut.length)
         difference = torch.where(exists, picked.reshape(index.shape) - maximum, -math.inf)
         difference = torch.where(maximum.isnan(), math.nan, difference)
         log_total = torch.log1p(rest)

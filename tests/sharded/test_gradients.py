@@ -95,7 +95,9 @@ LOSSES = {
     "normal pair, scale of the event": Loss(_pair(normal), ROW, (1,)),
     "normal scores, one scale": Loss(_score(normal), NONE, (1,)),
     "normal pair, all axes": Loss(_pair(normal, event_dims=2), SAME, (1,)),
-    "normal.kl": Loss(lambda a, b, c, place: _weighted(normal.kl((a, b), (c, 1.5), event_dims=1), place), (*ROW, SHAPE), (1,)),
+    "normal.kl": Loss(
+        lambda a, b, c, place: _weighted(normal.kl((a, b), (c, 1.5), event_dims=1), place), (*ROW, SHAPE), (1,)
+    ),
     "tanh_normal pair": Loss(_pair(tanh_normal, -2.0, 3.0), SAME, (1,)),
     "tanh_normal scores, scale of the event": Loss(_score(tanh_normal, -2.0, 3.0), ROW, (1,)),
     "tanh_normal.entropy": Loss(lambda a, b, place: _weighted(tanh_normal.entropy(a, b), place), ROW, (1,)),

@@ -268,7 +268,9 @@ def _wanted(family: str, shape: tuple[int, ...], has_kernels: bool) -> dict[str,
     return results() if has_kernels else without_kernels(results)()
 
 
-def _check_family(rank: int, world: int, family: str, shape: tuple[int, ...], layout: Layout, has_kernels: bool) -> None:
+def _check_family(
+    rank: int, world: int, family: str, shape: tuple[int, ...], layout: Layout, has_kernels: bool
+) -> None:
     mesh = mesh_of(world, layout.mesh)
     for name, case in CASES[family](shape).items():
         results = _run(case, lambda leaf: _placed(leaf, mesh, layout.placements))
