@@ -21,6 +21,15 @@ derivatives and forward mode use the whole table.
 Rounding: a matrix product may round a row differently if the number of rows changes. Here it is a multiple of 16 and at
 most 512. On the CPU with one thread, float32 rows then have the same bits whatever their neighbours are; tests check
 it. With several threads and long hidden vectors, and in float64, the last bits may depend on the number of rows.
+
+DTensors: the weight and the bias may be cut along the vocabulary, `Shard(0)`, and other tensors along the batch, by
+other dims of the mesh. Each process multiplies the tiles of its part; a tile at its edge is filled up with zeros, so
+that products have the bits of those of one process, and draws too. No logits and no weights are sent, but a few float64
+numbers a row: in one collective for log-probs, entropies and modes, two for `kl`, three for draws. With `support` the
+sum over processes of the logits of the kept tokens is sent, of shape (rows, K). Gradients need no collective. That by
+the weight is cut as the weight is. That by hidden vectors is left `Partial`; in half precision each process rounds its
+part. If one dim of the mesh cuts the vocabulary and the batch, the hidden vectors are gathered, and results are
+replicated along it. Second derivatives use the table of the part that a process has.
 """
 
 import math
@@ -37,7 +46,7 @@ from functional_dists.discrete.token_options import DESCRIBED, Temperature
 from functional_dists.family import Index, Real, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import support as supports
-from functional_dists.special.axis import cuts_of
+from functional_dists.special.axis import cuts_of, reduced
 
 
 class Params(NamedTuple):
@@ -94,7 +103,7 @@ def check(
     require(hidden.isfinite() | ~is_counted[..., None], "hidden", "must be finite")
     require(weight.isfinite().all(-1), "weight", "must be finite")
     require(bias < math.inf, "bias", "must hold numbers below infinity")
-    require((bias > -math.inf).any(), "bias", "must leave a token")
+    require(reduced((bias > -math.inf).any().long(), "max", cuts_of([-1])) > 0, "bias", "must leave a token")
     if rows.index is not None:
         keeps = (rows.index >= 0).any(-1).reshape(rows.batch)
         require(keeps | ~is_counted, "support", "must keep a token in every row that counts")
