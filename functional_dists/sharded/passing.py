@@ -89,7 +89,7 @@ class _FromLocal(torch.autograd.Function):
         found = hidden_dtensor(slope)
         if found is None:  # a plain slope is one that all processes hold alike
             replicated: Placements = (Replicate(),) * ctx.mesh.ndim
-            slope = _FromLocal.apply(slope, ctx.mesh, replicated, slope.shape, slope.stride())
+            slope = cast(Any, _FromLocal).apply(slope, ctx.mesh, replicated, slope.shape, slope.stride())
             found = hidden_dtensor(slope)
         if tuple(found.placements) != whole:
             slope = cast(Any, _Redistribute).apply(slope, ctx.mesh, whole, _as_whole(tuple(found.placements)))
@@ -108,4 +108,5 @@ class _Redistribute(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
         found = hidden_dtensor(slope)
-        return cast(Any, _Redistribute).apply(slope, ctx.mesh, ctx.before, _as_whole(tuple(found.placements))), None, None, None
+        before = _as_whole(tuple(found.placements))
+        return cast(Any, _Redistribute).apply(slope, ctx.mesh, ctx.before, before), None, None, None

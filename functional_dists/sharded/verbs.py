@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
 from functional_dists.family.definition import sums_events
-from functional_dists.family.shapes import checked_shape
+from functional_dists.family.shapes import checked_shape, resolved_event_dims
 from functional_dists.family.specification import Specification
 from functional_dists.random import Source
 from functional_dists.random.keys import checked_key
@@ -48,15 +48,17 @@ def run(
         TypeError: The source is a Generator.
     """
     mesh = mesh_of(spec.name, arguments)
-    checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
+    shape = checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
     axes_of = [_axes(spec, number, arguments) for number in range(len(arguments))]
     layout = layout_of(mesh, arguments, axes_of)
     if not sums_events(spec.params) and not _knows_cut_rows(spec):
         layout = layout.without_cut_of(-1)
-    local = [_local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)]
+    local = [
+        _local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)
+    ]
     key = tuple(_window(spec, k, layout) for k in key)
     options = {name: _local_option(layout, name, option) for name, option in options.items()}
-    num_reduced = _num_reduced(spec, layout, options)
+    num_reduced = _num_reduced(spec, shape, options)
     cuts = {axis: one for axis, one in layout.cuts().items() if axis >= -num_reduced}
     with cut(cuts) if cuts else contextlib.nullcontext():
         result = on_local(key, local, options)
@@ -83,14 +85,13 @@ def _knows_cut_rows(spec: Specification) -> bool:
     return spec.name.partition(".")[0] in _OF_CUT_ROWS and spec.params.__module__.startswith("functional_dists.")
 
 
-def _num_reduced(spec: Specification, layout: Layout, options: dict[str, Any]) -> int:
-    """Return how many of the last axes the verb reduces."""
+def _num_reduced(spec: Specification, shape: torch.Size, options: dict[str, Any]) -> int:
+    """Return how many of the last axes the verb reduces; `shape` is that of the parameters."""
     if not sums_events(spec.params):
         return 1
     if spec.event_dims is None:
         return 0
-    given = options.get("event_dims")
-    return min(len(layout.shape), options["default_event_dims"] if given is None else given)
+    return resolved_event_dims(spec, options.get("event_dims"), options["default_event_dims"], shape)
 
 
 def _local(layout: Layout, argument: Tensor, axes: Axes) -> Tensor:

@@ -13,7 +13,18 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-__all__ = ["Cut", "cut", "cuts_of", "gathered", "is_any_cut", "largest_of_rows", "positions_in_rows", "reduced", "shared", "summed"]
+__all__ = [
+    "Cut",
+    "cut",
+    "cuts_of",
+    "gathered",
+    "is_any_cut",
+    "largest_of_rows",
+    "positions_in_rows",
+    "reduced",
+    "shared",
+    "summed",
+]
 
 
 class Cut(NamedTuple):
@@ -23,7 +34,7 @@ class Cut(NamedTuple):
     worlds: tuple[int, ...]  # their sizes
     rank: int  # the number of this part
     offset: int  # where the part begins
-    count: int  # the size of the whole axis
+    count: int  # type: ignore[assignment]  # the size of the whole axis
 
 
 class _State(threading.local):

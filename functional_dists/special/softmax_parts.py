@@ -27,7 +27,7 @@ class Top(NamedTuple):
     """The largest logit of each row, over all processes."""
 
     maximum: Tensor  # (*B): NaN if it is NaN or +inf, the lowest float in a row without support
-    index: Tensor  # (*B): its first position in the whole row
+    index: Tensor  # type: ignore[assignment]  # (*B): its first position in the whole row
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor, cut: Cut) -> Tensor:
@@ -71,9 +71,7 @@ def terms(logits: Tensor, mask: Tensor | None, cut: Cut) -> "softmax.Terms":
     parts = torch.stack([part.sum(-1, dtype=torch.float64) for part in (of_others, of_top)])
     others, one = shared(summed(parts, [cut]), [cut])
     rest = others + torch.where(_has_support(top.maximum), one - 1, 0.0) + 0.0 * top.maximum
-    return softmax.Terms(
-        support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None]
-    )
+    return softmax.Terms(support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None])
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None, cut: Cut) -> Tensor:
@@ -106,9 +104,7 @@ def choose(logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut) -> Te
     return token
 
 
-def choose_and_score(
-    logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut
-) -> tuple[Tensor, Tensor]:
+def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     """Return the choice of `choose` and its log-probability."""
     table = _part(logits, mask)
     top = _top(table, cut)
@@ -175,7 +171,8 @@ def _row_sums(table: Tensor, top: Top, cut: Cut) -> list[Tensor]:
     shifted = _shifted(table, top.maximum)
     place, is_mine = _places(top.index, table, cut)
     weights = shifted.exp()
-    weights = weights.scatter(-1, place[..., None], torch.where(is_mine, 0.0, weights.gather(-1, place[..., None])[..., 0])[..., None])
+    place, is_mine = place[..., None], is_mine[..., None]
+    weights = weights.scatter(-1, place, torch.where(is_mine, 0.0, weights.gather(-1, place)))
     return [weights.sum(-1, dtype=torch.float64), (weights * _lifted(shifted)).sum(-1, dtype=torch.float64)]
 
 
@@ -310,7 +307,7 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def forward(p: Tensor, q: Tensor, divergence: Tensor, *rows_and_cut: Any) -> Tensor:
-        return divergence.to(p.dtype)
+        return divergence.to(p.dtype, copy=True)  # an output must not be a saved input
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

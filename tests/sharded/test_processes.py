@@ -55,7 +55,9 @@ def _check(name: str, backend: str | None, placement: Shard) -> None:
     assert len(results) == len(wanted), name
     for result, one in zip(results, wanted, strict=True):
         tolerance = 2e-6 if one.is_floating_point() else 0.0
-        torch.testing.assert_close(result, one, rtol=tolerance, atol=tolerance, msg=lambda t: f"{name} {placement}: {t}")
+        torch.testing.assert_close(
+            result, one, rtol=tolerance, atol=tolerance, msg=lambda t: f"{name} {placement}: {t}"
+        )
 
 
 def _worker(backend: str, names: list[str]) -> None:
