@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor, Replicate
 
 from functional_dists.discrete.kept import Kept, KeptTokens, as_indices, as_mask
 from functional_dists.family.definition import sums_events
+from functional_dists.family.shapes import resolved_event_dims
 from functional_dists.family.specification import Specification
 from functional_dists.random import Source
 from functional_dists.random.keys import checked_key
@@ -68,14 +69,13 @@ def layout_for(spec: Specification, mesh: Any, arguments: Sequence[Any], axes: S
     return layout if sums_events(spec.params) or knows_parts else layout.without_cut_of(-1)
 
 
-def num_reduced(spec: Specification, layout: Layout, options: dict[str, Any]) -> int:
-    """Return how many of the last axes the verb reduces."""
+def num_reduced(spec: Specification, shape: torch.Size, options: dict[str, Any]) -> int:
+    """Return how many of the last axes the verb reduces; `shape` is that of the parameters."""
     if not sums_events(spec.params):
         return 1
     if spec.event_dims is None:
         return 0
-    given = options.get("event_dims")
-    return min(len(layout.shape), options["default_event_dims"] if given is None else given)
+    return resolved_event_dims(spec, options.get("event_dims"), options["default_event_dims"], shape)
 
 
 def local_arguments(layout: Layout, arguments: Sequence[Any], axes: Sequence[Axes]) -> list[Any]:
@@ -87,29 +87,28 @@ def _local(layout: Layout, argument: Tensor, axes: Axes) -> Tensor:
     return local_part(argument, layout.mesh, *layout.placements(argument, axes))
 
 
-def local_option(spec: Specification, layout: Layout, name: str, option: Any) -> Any:
-    """Return this process's part of an option."""
+def local_option(spec: Specification, layout: Layout, name: str, option: Any, shape: torch.Size) -> Any:
+    """Return this process's part of an option; `shape` is that of the parameters."""
     if name == "support" and option is not None:
-        return _local_support(spec, layout, option)
+        return _local_support(spec, layout, option, shape)
     if not isinstance(option, Tensor):
         return option
     return _local(layout, option, range(-option.ndim - (name in _OF_ROWS), -(name in _OF_ROWS)))
 
 
-def _local_support(spec: Specification, layout: Layout, kept: Kept) -> Tensor:
+def _local_support(spec: Specification, layout: Layout, kept: Kept, shape: torch.Size) -> Tensor:
     """Return the kept set of this process's rows: its columns of a mask, or a head's lists of whole rows."""
-    batch, count = layout.shape[:-1], layout.shape[-1]
     if isinstance(kept, tuple):  # the rows of `KeptTokens` cannot be cut
         whole = layout._replace(cut=(None,) * len(layout.cut))
         index = as_indices(KeptTokens(*(_local(whole, part, [None]) for part in kept)))
-        kept = index.reshape(*batch, index.shape[-1])
+        kept = index.reshape(*shape[:-1], index.shape[-1])
     if kept.dtype == torch.bool:
         return _local(layout, kept, range(-kept.ndim, 0))
     if is_head(spec):
         return _local(layout, kept, [*range(-kept.ndim, -1), None])
     whole = layout._replace(cut=(None,) * len(layout.cut))
     index = _local(whole, kept, [None] * kept.ndim)
-    return _local(layout, as_mask(index, count, torch.Size(batch)), range(-len(layout.shape), 0))
+    return _local(layout, as_mask(index, shape[-1], shape[:-1]), range(-len(shape), 0))
 
 
 def window(spec: Specification, key: Source, layout: Layout) -> Window:

@@ -108,9 +108,5 @@ class _Redistribute(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
         found = hidden_dtensor(slope)
-        return (
-            cast(Any, _Redistribute).apply(slope, ctx.mesh, ctx.before, _as_whole(tuple(found.placements))),
-            None,
-            None,
-            None,
-        )
+        before = _as_whole(tuple(found.placements))
+        return cast(Any, _Redistribute).apply(slope, ctx.mesh, ctx.before, before), None, None, None

@@ -52,16 +52,16 @@ def run(
     if spec.maps_verb:
         return settled(on_local(key, arguments, options))
     mesh, verb = mesh_of(spec.name, arguments), spec.name.rpartition(".")[2]
-    checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
+    shape = checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
     axes = axes_of(spec, arguments)
     layout = layout_for(spec, mesh, arguments, axes)
-    reduces = num_reduced(spec, layout, options)
-    if verb == "support":
+    reduces = num_reduced(spec, shape, options)
+    if verb == "support" and not is_head(spec):  # a head scores values by the parts of its rows
         for axis in range(-reduces, 0):
             layout = layout.without_cut_of(axis)
     local = local_arguments(layout, arguments, axes)
     windows = tuple(window(spec, k, layout) for k in key)
-    local_options = {name: local_option(spec, layout, name, option) for name, option in options.items()}
+    local_options = {name: local_option(spec, layout, name, option, shape) for name, option in options.items()}
     if verb == "check":
         return check(on_local, layout, (local, local_options), (arguments, options))
     joins_rows = is_head(spec) and options.get("support") is not None  # the longest list of all decides

@@ -89,7 +89,7 @@ def mesh_of(world: int, shape: Sequence[int] | None = None) -> DeviceMesh:
 
 
 def split(tensor: Tensor, mesh: DeviceMesh, placements: Sequence[Placement]) -> DTensor:
-    """Return a DTensor of a tensor that all ranks hold alike; with `Partial` each number is on one rank, 0 on others."""
+    """Return a DTensor of what all ranks hold alike; with `Partial` each number is on one rank, and 0 on others."""
     whole = [Replicate() if isinstance(p, Partial) else p for p in placements]
     parts = distribute_tensor(tensor, mesh, whole, src_data_rank=None)
     if whole == list(placements):

@@ -129,9 +129,13 @@ def _parameters(loss: Loss, dtype: torch.dtype) -> list[Tensor]:
 def _aligned(tensor: Tensor, mesh: DeviceMesh, placements: Sequence[Placement]) -> DTensor:
     """Return a DTensor that is cut where the whole is; a scalar, or what lacks the axis, is replicated."""
     lacks = len(SHAPE) - tensor.ndim
-    own = [Shard(p.dim - lacks) if isinstance(p, Shard) and p.dim >= lacks else Replicate() for p in placements]
-    sums = [Partial() if isinstance(p, Partial) and tensor.is_floating_point() else o for p, o in zip(placements, own)]
-    return split(tensor, mesh, sums)
+
+    def own(placement: Placement) -> Placement:
+        if isinstance(placement, Shard):
+            return Shard(placement.dim - lacks) if placement.dim >= lacks else Replicate()
+        return placement if tensor.is_floating_point() else Replicate()
+
+    return split(tensor, mesh, [own(placement) for placement in placements])
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -195,3 +199,73 @@ def test_gradients_are_those_of_whole_tensors(
 ) -> None:
     _wanted(name)
     run_ranks(math.prod(shape), _check_gradients, name, shape, placements)
+
+
+# --------------------------------------------------------------------------------------------------------- second order
+OF_SECOND_ORDER = [
+    "normal pair, scale of the event",
+    "tanh_normal scores, scale of the event",
+    "categorical.log_prob",
+    "categorical.entropy",
+    "categorical.probs",
+    "categorical.kl",
+    "llm_masked_categorical",
+]
+
+
+def _second_derivatives(name: str, given: Sequence[Tensor], place: Callable[[Tensor], Any]) -> list[Tensor]:
+    """Return the gradient of a weighted sum of the squares of the gradient."""
+    first = torch.autograd.grad(LOSSES[name].function(*given, place), given, create_graph=True)
+    curvature = sum((_weighted(slope * slope, place) for slope in first), torch.zeros(()))
+    return [_whole(slope) for slope in torch.autograd.grad(curvature, given)]
+
+
+def _check_second_order(rank: int, world: int, name: str, placement: Placement) -> None:
+    mesh = mesh_of(world)
+    whole = [t.requires_grad_() for t in _parameters(LOSSES[name], torch.float64)]
+    given = [_aligned(t.detach(), mesh, [placement]).requires_grad_() for t in whole]
+    wanted = _second_derivatives(name, whole, _as_it_is)
+    for result, one in zip(_second_derivatives(name, given, _Beside(mesh)), wanted, strict=True):
+        size = max(1.0, float(one.abs().max()))
+        torch.testing.assert_close(result, one, rtol=1e-9, atol=1e-9 * size)
+
+
+@pytest.mark.parametrize("name", OF_SECOND_ORDER)
+@pytest.mark.parametrize("placement", [Shard(0), Shard(1)], ids=str)
+def test_second_derivatives(name: str, placement: Placement) -> None:
+    run_ranks(2, _check_second_order, name, placement)
+
+
+# ------------------------------------------------------------------------------------------- plain and mixed parameters
+def _check_plain_parameters(rank: int, world: int) -> None:
+    """A plain parameter is one that all ranks hold alike, and so is its gradient."""
+    mesh, loss = mesh_of(world), LOSSES["normal pair, scale of the event"]
+    wanted = _wanted("normal pair, scale of the event")
+    for placement in (Shard(0), Shard(1), Replicate()):
+        loc, scale = _parameters(loss, torch.float32)
+        given = (_aligned(loc, mesh, [placement]).requires_grad_(), scale.requires_grad_())
+        slopes = torch.autograd.grad(loss.function(*given, _Beside(mesh)), given)
+        assert not isinstance(slopes[1], DTensor)
+        for slope, one in zip(slopes, wanted, strict=True):
+            torch.testing.assert_close(_whole(slope), one, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_gradients_by_plain_parameters_beside_placed_ones() -> None:
+    _wanted("normal pair, scale of the event")
+    run_ranks(2, _check_plain_parameters)
+
+
+def _check_mixed_placements(rank: int, world: int) -> None:
+    mesh, loss = mesh_of(world), LOSSES["normal.rsample"]
+    for first in (Shard(0), Shard(1), Replicate()):
+        for second in (Shard(0), Shard(1), Replicate()):
+            loc, scale = _parameters(loss, torch.float32)
+            given = [split(loc, mesh, [first]).requires_grad_(), split(scale, mesh, [second]).requires_grad_()]
+            slopes = torch.autograd.grad(loss.function(*given, _Beside(mesh)), given)
+            for slope, one in zip(slopes, _wanted("normal.rsample"), strict=True):
+                torch.testing.assert_close(_whole(slope), one, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_gradients_by_parameters_of_different_placements() -> None:
+    _wanted("normal.rsample")
+    run_ranks(2, _check_mixed_placements)

@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -65,7 +66,7 @@ class Case(NamedTuple):
 
     verb: Callable[..., Any]
     arguments: tuple[Any, ...]
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 LAYOUTS = [
@@ -235,7 +236,7 @@ def _as_whole(leaf: Any) -> Any:
 
 
 def _placed(leaf: Any, mesh: DeviceMesh, placements: Sequence[Placement]) -> Any:
-    """Return an argument on the mesh. `placements` are those of a tensor of two axes; others are aligned with its last."""
+    """Return an argument on the mesh. `placements` are those of two axes; other tensors are aligned with the last."""
     tensor = _as_whole(leaf)
     if isinstance(leaf, Plain) or not isinstance(tensor, Tensor) or tensor.dtype == torch.uint64:
         return tensor
@@ -278,7 +279,7 @@ def _check_family(
             message = f"{family} {name}, result {number}, {layout}, shape {shape}"
             assert isinstance(result, DTensor), message
             assert not any(isinstance(placement, Partial) for placement in result.placements), message
-            assert result.shape == wanted.shape and result.dtype == wanted.dtype, message
+            assert (result.shape, result.dtype) == (wanted.shape, wanted.dtype), message
             is_exact = (number == 0 and ("sample" in name or "pair" in name)) or wanted.dtype == torch.int64
             is_exact = is_exact or (not has_kernels and _has_exact_scores(family, name, layout))
             tolerance = 0.0 if is_exact else 1e-6 if wanted.dtype == torch.float32 else torch.finfo(wanted.dtype).eps
@@ -380,3 +381,19 @@ def test_bits_do_not_depend_on_where_a_shard_begins() -> None:
     for number, results in enumerate(run_ranks(3, draw)):
         for place, (result, one) in enumerate(zip(results, wanted, strict=True)):
             assert torch.equal(result, one) or place in (1, 3), (number, place)  # log-probs round by their place
+
+
+def _check_reuse(rank: int, world: int) -> None:
+    mesh = mesh_of(world)
+    loc, point = split(_numbers(5, 7), mesh, [Shard(1)]), split(_numbers(5), mesh, [Shard(0)])
+    with random.forbid_reuse():
+        first, second = random.split(KEY)
+        normal.sample(first, loc, 1.0)  # whose parts begin and end inside of blocks
+        delta.sample(second, point)
+        for used in (first, second):
+            with pytest.raises(random.KeyReuseError):
+                normal.sample(used, loc, 1.0)
+
+
+def test_a_draw_consumes_its_key_once() -> None:
+    run_ranks(2, _check_reuse)

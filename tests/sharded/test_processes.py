@@ -102,6 +102,7 @@ def test_eager_code() -> None:
     _run("", *VERBS)
 
 
+@pytest.mark.slow
 def test_compiled_code() -> None:
     _run("aot_eager", *COMPILED)
 
