@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
-from functional_dists.discrete.kept import KeptTokens, as_indices
+from functional_dists.discrete.kept import KeptTokens, as_indices, as_mask
 from functional_dists.family.definition import sums_events
 from functional_dists.family.shapes import checked_shape
 from functional_dists.family.specification import Specification
@@ -62,7 +62,9 @@ def run(
         _local(layout, a, axes) if isinstance(a, Tensor) else a for a, axes in zip(arguments, axes_of, strict=True)
     ]
     key = tuple(_window(spec, k, layout) for k in key)
-    options = {name: _local_option(layout, name, option, shape[:-1]) for name, option in options.items()}
+    options = {name: _local_option(layout, name, option) for name, option in options.items()}
+    if options.get("support") is not None:
+        options["support"] = _local_support(spec, layout, options["support"], shape[:-1])
     num_reduced = _num_reduced(spec, layout, options)
     joins_rows = _is_head(spec) and options.get("support") is not None  # the longest list of all decides
     cuts = {axis: one for axis, one in layout.cuts().items() if axis >= -num_reduced or joins_rows}
@@ -116,23 +118,26 @@ def _local(layout: Layout, argument: Tensor, axes: Axes) -> Tensor:
     return local_part(argument, layout.mesh, *layout.placements(argument, axes))
 
 
-def _local_option(layout: Layout, name: str, option: Any, batch: torch.Size) -> Any:
-    if name == "support":
-        return _local_support(layout, option, batch)
-    if not isinstance(option, Tensor):
+def _local_option(layout: Layout, name: str, option: Any) -> Any:
+    if not isinstance(option, Tensor) or name == "support":
         return option
     return _local(layout, option, range(-option.ndim - (name in _OF_ROWS), -(name in _OF_ROWS)))
 
 
-def _local_support(layout: Layout, kept: Any, batch: torch.Size) -> Any:
-    """Return the kept set of this process's rows: the columns of a mask that it has, or the lists of whole rows."""
+def _local_support(spec: Specification, layout: Layout, kept: Any, batch: torch.Size) -> Any:
+    """Return the kept set of this process's part as a mask; for a head, lists stay those of whole rows."""
     if isinstance(kept, tuple):  # the rows of `KeptTokens` cannot be cut
         whole: Layout = layout._replace(cut=(None,) * len(layout.cut))
         index = as_indices(KeptTokens(*(_local(whole, part, [None]) for part in kept)))
         kept = index.reshape(*batch, index.shape[-1])
-    if not isinstance(kept, Tensor) or kept.dtype == torch.bool:
-        return kept if kept is None else _local(layout, kept, range(-kept.ndim, 0))
-    return _local(layout, kept, [*range(-kept.ndim, -1), None])
+    if not isinstance(kept, Tensor):
+        return kept  # which the verb refuses
+    if kept.dtype == torch.bool:
+        return _local(layout, kept, range(-kept.ndim, 0))
+    index = _local(layout, kept, [*range(-kept.ndim, -1), None])
+    if _is_head(spec):
+        return index
+    return as_mask(index, layout.shape[-1]).narrow(-1, layout.starts[-1], layout.sizes[-1])
 
 
 def _window(spec: Specification, key: Source, layout: Layout) -> Any:
