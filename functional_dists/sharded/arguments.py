@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
-from functional_dists.discrete.kept import Kept, KeptTokens, as_indices, as_mask
+from functional_dists.discrete.kept import KeptTokens, as_indices, as_mask
 from functional_dists.family.definition import sums_events
 from functional_dists.family.shapes import resolved_event_dims
 from functional_dists.family.specification import Specification
@@ -96,12 +96,14 @@ def local_option(spec: Specification, layout: Layout, name: str, option: Any, sh
     return _local(layout, option, range(-option.ndim - (name in _OF_ROWS), -(name in _OF_ROWS)))
 
 
-def _local_support(spec: Specification, layout: Layout, kept: Kept, shape: torch.Size) -> Tensor:
+def _local_support(spec: Specification, layout: Layout, kept: Any, shape: torch.Size) -> Any:
     """Return the kept set of this process's rows: its columns of a mask, or a head's lists of whole rows."""
     if isinstance(kept, tuple):  # the rows of `KeptTokens` cannot be cut
         whole = layout._replace(cut=(None,) * len(layout.cut))
         index = as_indices(KeptTokens(*(_local(whole, part, [None]) for part in kept)))
         kept = index.reshape(*shape[:-1], index.shape[-1])
+    if not isinstance(kept, Tensor):
+        return kept  # which the verb refuses
     if kept.dtype == torch.bool:
         return _local(layout, kept, range(-kept.ndim, 0))
     if is_head(spec):

@@ -77,11 +77,19 @@ def _counted(call: Callable[[], Any], given: Tensor) -> tuple[int, int, list[int
     with CommDebugMode() as forward, Sizes() as sizes:
         result = call()
     results = [t for t in (result if isinstance(result, tuple) else (result,)) if t.requires_grad]
-    slopes = [torch.ones_like(t) for t in results]
+    slopes = [_ones(t) for t in results]
     with CommDebugMode() as backward, sizes:
         if results:
             torch.autograd.grad(results, given, slopes)
     return forward.get_total_counts(), backward.get_total_counts(), sizes.sizes
+
+
+def _ones(like: Any) -> DTensor:
+    """Return ones in the placements of a DTensor; `ones_like` of two threads at once crashes torch 2.11."""
+    part, whole = torch.ones_like(like.to_local()), torch.empty(like.shape, device="meta")
+    return DTensor.from_local(
+        part, like.device_mesh, like.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
 
 
 def _count_cut_rows(rank: int, world: int, name: str) -> None:
