@@ -101,14 +101,6 @@ class LogProbTerms(NamedTuple):
     others: Tensor  # (*B): the sum of exp(logits - maximum) of the other logits, in float64 except in compiled code
 
 
-class Peak(NamedTuple):
-    """The largest logit of a row as a function of the logits."""
-
-    shift: Tensor | None  # (*B): its difference from a constant maximum: 0, but with derivatives; else None
-    is_alone: Tensor | None  # (*B): False if several logits are the largest; None without a shift
-    rest: Tensor  # (*B): the sum of exp(logits - largest) of the other logits, float64
-
-
 def log_prob_terms(logits: Tensor, mask: Tensor | None) -> LogProbTerms:
     """Return the terms of log-probabilities; the support is where the mask is True and the logit is not -inf.
 
@@ -145,7 +137,8 @@ def log_prob_terms_and_weights(logits: Tensor, mask: Tensor | None) -> tuple[Log
 def _largest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the logits, the largest of each row ``(*B, 1)``, and its index; a constant and None in compiled code."""
     if torch.compiler.is_compiling():
-        return logits, _finite_or_nan(logits.detach().amax(-1, keepdim=True)), None
+        maximum = logits.detach().amax(-1, keepdim=True)
+        return logits, maximum.clamp(min=torch.finfo(maximum.dtype).min), None  # `nan_to_num` is not vectorised
     maximum, max_index = logits.max(-1, keepdim=True)
     return logits, _finite_or_nan(maximum), max_index
 
@@ -181,21 +174,25 @@ def _sums_of_largest_and_others(shifted: Tensor, terms: Tensor) -> tuple[Tensor,
     The comparison is one with a number. Compiled code stores the result of one with a row for the backward pass, which
     takes longer to load than to compute.
     """
-    largest, others = torch.where(shifted == 0, terms, 0.0), torch.where(shifted != 0, terms, 0.0)
-    return materialize(largest.sum(-1), others.sum(-1))
+    return materialize((terms * (shifted == 0)).sum(-1), (terms * (shifted != 0)).sum(-1))
 
 
-def _peak(parts: LogProbTerms) -> Peak:
-    """Return the peak.
+def _rest(parts: LogProbTerms, is_apart: Tensor | None) -> Tensor:
+    """Return the sum of the weights minus 1, in float64; `is_apart` is where the caller leaves out the largest logit.
 
-    With n equal largest logits, of which the sum of weights is t, the logarithm of t / n is the shift. The sum of all
-    weights is (t / n) (n + n others / t), so the rest is n - 1 + n others / t.
+    With the weight t of the only largest logit, log(t + others) is log(t) + log1p(others / t). Both are 0 and
+    log1p(others) in value. A caller that leaves out log(t) gets derivatives that keep the digits of a small rest.
     """
+    others = parts.others.double()
     if parts.ties is None:
-        return Peak(None, None, parts.others.double())
-    count = parts.ties.detach().clamp(min=1.0).double()
-    share = torch.where(parts.ties > 0, parts.ties.double(), 1.0) / count
-    return Peak(torch.log(share), count < 2, parts.others.double() / share + (count - 1))
+        return others
+    ties = _at_least_one(parts.ties)
+    return torch.where(cast(Tensor, is_apart), others / ties, others + (ties - 1))
+
+
+def _at_least_one(ties: Tensor) -> Tensor:
+    """Return the sum of the weights of the largest logits, in float64; 1 in a row without support."""
+    return ties.clamp(min=1.0).double()
 
 
 def _finite_or_nan(maximum: Tensor) -> Tensor:
@@ -297,16 +294,18 @@ def log_prob_at(parts: LogProbTerms, index: Tensor, is_missing: Tensor | None = 
     >>> log_prob_at(log_prob_terms(torch.zeros(2), None), torch.tensor([0, 1]))
     tensor([-0.6931, -0.6931])
     """
-    peak = _peak(parts)
     logit = _at(parts.logits, index).double() - parts.maximum
     # At the largest logit the difference is a constant 0. Its derivatives would cancel, and hide those of a small rest.
+    is_largest = None
     if parts.max_index is not None:
-        logit = torch.where(index == parts.max_index, logit.detach(), logit)
-    elif peak.shift is not None:
-        logit = torch.where((logit == 0) & cast(Tensor, peak.is_alone), logit.detach(), logit - peak.shift)
+        is_largest = index == parts.max_index
+    elif parts.ties is not None:
+        is_largest = (logit == 0) & (parts.ties < 2)
+    if is_largest is not None:
+        logit = torch.where(is_largest, logit.detach(), logit)
     if is_missing is not None:
         logit = logit.masked_fill(is_missing, -math.inf)
-    return (logit - torch.log1p(peak.rest)).to(parts.logits.dtype)
+    return (logit - torch.log1p(_rest(parts, is_largest))).to(parts.logits.dtype)
 
 
 def _at(table: Tensor, index: Tensor) -> Tensor:
@@ -360,12 +359,15 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
 def _entropy(parts: LogProbTerms, shifted: Tensor, weights: Tensor) -> Tensor:
     """Return the entropy from the terms, what `_shifted` returns, and its exponentials."""
     terms = weights * shifted.clamp(min=-1e4)  # finite, and as good: that weight is 0
-    peak = _peak(parts)
-    if peak.shift is None:
-        total = terms.sum(-1, dtype=torch.float64)
+    if parts.ties is None:
+        rest = _rest(parts, None)
+        mean = terms.sum(-1, dtype=torch.float64) / (1 + rest)
     else:
         of_ties, of_others = _sums_of_largest_and_others(shifted, terms)
-        # The terms of the largest logits are 0. So are their derivatives, except second ones if there are several.
-        of_ties = torch.where(cast(Tensor, peak.is_alone), 0.0, of_ties - peak.shift * cast(Tensor, parts.ties))
-        total = (of_others - peak.shift * parts.others + of_ties) * torch.exp(-peak.shift)
-    return (torch.log1p(peak.rest) - total / (1 + peak.rest)).to(parts.logits.dtype)
+        is_alone = parts.ties < 2
+        rest = _rest(parts, is_alone)
+        # The terms of the largest logits are 0, but have derivatives. If one is alone, all terms are relative to it, as
+        # `rest` is. Of the weight t, `of_ties` is t log(t).
+        total = of_others + torch.where(is_alone, -rest * of_ties, of_ties)
+        mean = total / (_at_least_one(parts.ties) + parts.others)
+    return (torch.log1p(rest) - mean).to(parts.logits.dtype)

@@ -26,10 +26,12 @@ _MAX_EXACT = 2**24  # float32 holds all integers up to this
 def fast_mask(mask: Tensor) -> Tensor:
     """Return the mask; compiled code compares its bytes, since loading bools takes seven times as long.
 
+    Rows shorter than a vector keep their bools: the bytes are a copy, which takes longer than a small table.
+
     >>> fast_mask(torch.tensor([True, False]))
     tensor([ True, False])
     """
-    if not (torch.compiler.is_compiling() and mask.is_cpu):
+    if not (torch.compiler.is_compiling() and mask.is_cpu) or (mask.ndim and mask.shape[-1] < 16):
         return mask
     return _operation(mask).to(torch.float32) > 0.5
 
