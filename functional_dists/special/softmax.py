@@ -95,7 +95,7 @@ class LogProbTerms(NamedTuple):
     """
 
     logits: Tensor  # (*B, N): -inf outside the support
-    maximum: Tensor  # (*B): the largest logit; NaN if it is NaN or +inf, the lowest float in a row without support
+    maximum: Tensor  # (*B): the largest logit, the lowest float in a row without support; +inf is NaN in eager code
     max_index: Tensor | None  # (*B): the index of the maximum, None in compiled code
     ties: Tensor | None  # (*B), None if there is an index, or if nothing is differentiable
     others: Tensor  # (*B): the sum of exp(logits - maximum) of the other logits, in float64 except in compiled code
@@ -180,8 +180,8 @@ def _sums_of_largest_and_others(shifted: Tensor, terms: Tensor) -> tuple[Tensor,
 def _rest(parts: LogProbTerms, is_apart: Tensor | None) -> Tensor:
     """Return the sum of the weights minus 1, in float64; `is_apart` is where the caller leaves out the largest logit.
 
-    With the weight t of the only largest logit, log(t + others) is log(t) + log1p(others / t). Both are 0 and
-    log1p(others) in value. A caller that leaves out log(t) gets derivatives that keep the digits of a small rest.
+    With the weight t = 1 of the only largest logit, log(t + others) is log(t) + log1p(others / t). The first is 0, but
+    its derivative would hide that of a small second. So callers leave it out where it cancels, and get others / t.
     """
     others = parts.others.double()
     if parts.ties is None:
