@@ -32,7 +32,8 @@ def is_placed(arguments: Sequence[Any]) -> bool:
 def hidden_dtensor(argument: Any) -> Any:
     """Return the DTensor that an argument is, or that `torch.func` wraps, or None."""
     functorch = torch._C._functorch
-    while isinstance(argument, Tensor) and functorch.is_functorch_wrapped_tensor(argument):
+    is_eager = not torch.compiler.is_compiling()
+    while is_eager and isinstance(argument, Tensor) and functorch.is_functorch_wrapped_tensor(argument):
         argument = functorch.get_unwrapped(argument)
     return argument if type(argument).__name__ == "DTensor" else None
 
@@ -45,5 +46,16 @@ def run(
     options: dict[str, Any],
 ) -> Any:
     """Run a verb on the parts of its arguments that this process holds; see `sharded.verbs.run`."""
-    # By name, since `sharded` is a higher room, and importing PyTorch's DTensor takes seconds.
-    return importlib.import_module("functional_dists.sharded").run(spec, on_local, key, arguments, options)
+    _load()
+    return _RUN[0](spec, on_local, key, arguments, options)
+
+
+_RUN: list[Callable[..., Any]] = []
+
+
+def _load() -> None:
+    if not _RUN:  # by name, since `sharded` is a higher room, and importing PyTorch's DTensor takes seconds
+        _RUN.append(importlib.import_module("functional_dists.sharded").run)
+
+
+_load._dynamo_marked_constant = True  # type: ignore[attr-defined]  # `torch.compile` does not trace an import

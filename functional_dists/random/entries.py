@@ -56,6 +56,7 @@ def draw_entries(
     """
     samples = size_of(sample_shape)
     if isinstance(key, Window):
+        checked_batch(key.key, key.shape[: len(batch)])
         return key.draw(draw, samples, (*batch, *event), options)
     if not isinstance(key, Tensor) or key.ndim == 1:
         return draw(key, (*samples, *batch, *event), **options)
@@ -72,7 +73,10 @@ def consume_entries(key: Source, batch: Sequence[int]) -> None:
     if isinstance(key, Tensor):
         checked_batch(key, batch)
         consume(key)
-    elif not isinstance(key, Window):
+    elif isinstance(key, Window):
+        checked_batch(key.key, key.shape[: len(batch)])
+        consume(key.key)
+    else:
         checked_generator(key)
 
 

@@ -78,6 +78,22 @@ def consume(key: Tensor, part: Tensor | Hashable = None, kind: str | None = None
         watch.note(values, part, kind, _place())
 
 
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Record no use in this context, for draws from keys that were made of one whose use is recorded.
+
+    >>> from functional_dists import random
+    >>> with random.forbid_reuse(), unwatched():
+    ...     random.normal(random.key(42)), random.normal(random.key(42))
+    (tensor(-0.9702), tensor(-0.9702))
+    """
+    token = _watch.set(None)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
 LEAF = "leaf"
 
 

@@ -4,6 +4,7 @@ A window is a box in the shape of the whole draw. Its numbers lie in runs of nei
 some block of the cipher, so it is a draw from the key advanced by so many blocks, and all runs are a batch of keys.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.random.philox import LOW_32, WORDS_PER_BLOCK
+from functional_dists.random.reuse import consume, unwatched
 
 R = TypeVar("R")
 
@@ -44,7 +46,10 @@ class Window(NamedTuple):
         firsts = (*[0] * len(samples), *starts[num_axes:])
         part = (*samples, *sizes[num_axes:])
         per_block = WORDS_PER_BLOCK // 2 if options.get("dtype") == torch.float64 else WORDS_PER_BLOCK
-        numbers = _draw_box(lambda *given: draw(*given, **options), keys, whole, firsts, part, per_block)
+        consume(self.key)
+        # Runs begin at keys of their own, several of which may lie in one block.
+        with contextlib.nullcontext() if torch.compiler.is_compiling() else unwatched():
+            numbers = _draw_box(lambda *given: draw(*given, **options), keys, whole, firsts, part, per_block)
         to_front = samples_first(num_axes, len(samples))
         return tuple(map(to_front, numbers)) if isinstance(numbers, tuple) else to_front(numbers)  # type: ignore
 
@@ -76,9 +81,7 @@ def _draw_box(
     return _each(lambda numbers: numbers.gather(-1, index).reshape((*lanes, *part)), drawn)
 
 
-def _runs(
-    whole: Sequence[int], firsts: Sequence[int], part: Sequence[int]
-) -> tuple[int, list[tuple[int, int]], int]:
+def _runs(whole: Sequence[int], firsts: Sequence[int], part: Sequence[int]) -> tuple[int, list[tuple[int, int]], int]:
     """Return the length of a run, the sizes and strides of the axes over which runs repeat, and the first position."""
     strides = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
     first = sum(start * stride for start, stride in zip(firsts, strides, strict=True))

@@ -73,7 +73,8 @@ class Layout(NamedTuple):
 
 def mesh_of(verb: str, tensors: Sequence[Any]) -> DeviceMesh:
     """Return the mesh of the DTensors; raise a ValueError if they have different ones."""
-    meshes = [found.device_mesh for tensor in tensors if (found := hidden_dtensor(tensor)) is not None]
+    found = [hidden_dtensor(tensor) for tensor in tensors]
+    meshes = [tensor.device_mesh for tensor in found if tensor is not None]
     for mesh in meshes[1:]:
         if mesh != meshes[0]:
             raise ValueError(

@@ -48,7 +48,7 @@ def placed(local: Tensor, mesh: DeviceMesh, placements: Placements, shape: Seque
     """Return a DTensor of the shape, of which this process holds the part `local`."""
     size = torch.Size(shape)
     stride = torch.empty(size, device="meta").stride()
-    if torch.compiler.is_compiling() or not local.is_floating_point():
+    if torch.compiler.is_compiling():
         return DTensor.from_local(local, mesh, placements, run_check=False, shape=size, stride=stride)
     return cast(Tensor, cast(Any, _FromLocal).apply(local, mesh, placements, size, stride))
 
@@ -89,7 +89,7 @@ class _FromLocal(torch.autograd.Function):
         found = hidden_dtensor(slope)
         if found is None:  # a plain slope is one that all processes hold alike
             replicated: Placements = (Replicate(),) * ctx.mesh.ndim
-            slope = _FromLocal.apply(slope, ctx.mesh, replicated, slope.shape, slope.stride())
+            slope = cast(Any, _FromLocal).apply(slope, ctx.mesh, replicated, slope.shape, slope.stride())
             found = hidden_dtensor(slope)
         if tuple(found.placements) != whole:
             slope = cast(Any, _Redistribute).apply(slope, ctx.mesh, whole, _as_whole(tuple(found.placements)))
@@ -108,4 +108,5 @@ class _Redistribute(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Any) -> tuple[Any, ...]:
         found = hidden_dtensor(slope)
-        return cast(Any, _Redistribute).apply(slope, ctx.mesh, ctx.before, _as_whole(tuple(found.placements))), None, None, None
+        before = _as_whole(tuple(found.placements))
+        return cast(Any, _Redistribute).apply(slope, ctx.mesh, ctx.before, before), None, None, None

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor, Replicate
 
 from functional_dists.discrete.kept import KeptTokens, as_indices, as_mask
 from functional_dists.family.definition import sums_events
-from functional_dists.family.shapes import checked_shape
+from functional_dists.family.shapes import checked_shape, resolved_event_dims
 from functional_dists.family.specification import Specification
 from functional_dists.random import Source
 from functional_dists.random.keys import checked_key
@@ -65,7 +65,7 @@ def run(
     options = {name: _local_option(layout, name, option) for name, option in options.items()}
     if options.get("support") is not None:
         options["support"] = _local_support(spec, layout, options["support"], shape[:-1])
-    num_reduced = _num_reduced(spec, layout, options)
+    num_reduced = _num_reduced(spec, shape, options)
     joins_rows = _is_head(spec) and options.get("support") is not None  # the longest list of all decides
     cuts = {axis: one for axis, one in layout.cuts().items() if axis >= -num_reduced or joins_rows}
     with cut(cuts) if cuts else contextlib.nullcontext():
@@ -104,14 +104,13 @@ def _knows_cut_rows(spec: Specification) -> bool:
     return spec.name.partition(".")[0] in _OF_CUT_ROWS and spec.params.__module__.startswith("functional_dists.")
 
 
-def _num_reduced(spec: Specification, layout: Layout, options: dict[str, Any]) -> int:
-    """Return how many of the last axes the verb reduces."""
+def _num_reduced(spec: Specification, shape: torch.Size, options: dict[str, Any]) -> int:
+    """Return how many of the last axes the verb reduces; `shape` is that of the parameters."""
     if not sums_events(spec.params):
         return 1
     if spec.event_dims is None:
         return 0
-    given = options.get("event_dims")
-    return min(len(layout.shape), options["default_event_dims"] if given is None else given)
+    return resolved_event_dims(spec, options.get("event_dims"), options["default_event_dims"], shape)
 
 
 def _local(layout: Layout, argument: Tensor, axes: Axes) -> Tensor:

@@ -13,7 +13,18 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-__all__ = ["Cut", "cut", "cuts_of", "gathered", "is_any_cut", "largest_of_rows", "positions_in_rows", "reduced", "shared", "summed"]
+__all__ = [
+    "Cut",
+    "cut",
+    "cuts_of",
+    "gathered",
+    "is_any_cut",
+    "largest_of_rows",
+    "positions_in_rows",
+    "reduced",
+    "shared",
+    "summed",
+]
 
 
 class Cut(NamedTuple):
@@ -23,7 +34,7 @@ class Cut(NamedTuple):
     worlds: tuple[int, ...]  # their sizes
     rank: int  # the number of this part
     offset: int  # where the part begins
-    count: int  # the size of the whole axis
+    count: int  # type: ignore[assignment]  # the size of the whole axis
 
 
 class _State(threading.local):
@@ -105,7 +116,11 @@ def shared(numbers: Tensor, cuts: Iterable[Cut]) -> Tensor:
 
 
 def reduced(numbers: Tensor, operation: str, cuts: Iterable[Cut]) -> Tensor:
-    """Return the sum, `"sum"`, or the largest, `"max"`, of the numbers of all processes, without derivatives."""
+    """Return the sum, `"sum"`, or the largest, `"max"`, of the numbers of all processes, without derivatives.
+
+    >>> reduced(torch.ones(2), "max", [])
+    tensor([1., 1.])
+    """
     numbers = numbers.detach()
     for one in cuts:
         for group in one.groups:
@@ -114,7 +129,11 @@ def reduced(numbers: Tensor, operation: str, cuts: Iterable[Cut]) -> Tensor:
 
 
 def gathered(numbers: Tensor, one: Cut) -> Tensor:
-    """Return the numbers of all processes, without derivatives, along a new first axis in the order of the parts."""
+    """Return the numbers of all processes, without derivatives, along a new first axis in the order of the parts.
+
+    >>> gathered(torch.ones(2), Cut((), (), 0, 0, 2))
+    tensor([[1., 1.]])
+    """
     numbers = numbers.detach().contiguous()[None]
     for group, world in zip(reversed(one.groups), reversed(one.worlds), strict=True):
         pending = torch.ops._c10d_functional.all_gather_into_tensor(numbers, world, group)

@@ -27,23 +27,35 @@ class Top(NamedTuple):
     """The largest logit of each row, over all processes."""
 
     maximum: Tensor  # (*B): NaN if it is NaN or +inf, the lowest float in a row without support
-    index: Tensor  # (*B): its first position in the whole row
+    index: Tensor  # type: ignore[assignment]  # (*B): its first position in the whole row
 
 
 def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor, cut: Cut) -> Tensor:
-    """Return the log-probabilities of outcomes ``(*S, *B)``: -inf if they do not exist, NaN in a row with a NaN."""
+    """Return the log-probabilities of outcomes ``(*S, *B)``: -inf if they do not exist, NaN in a row with a NaN.
+
+    >>> log_prob(torch.zeros(2), None, torch.tensor([0, 1, 2]), Cut((), (), 0, 0, 2))
+    tensor([-0.6931, -0.6931,    -inf])
+    """
     return log_prob_and_entropy(logits, mask, index, cut)[0]
 
 
 def entropy(logits: Tensor, mask: Tensor | None, cut: Cut) -> Tensor:
-    """Return the entropy ``(*B)`` in nats."""
+    """Return the entropy ``(*B)`` in nats.
+
+    >>> entropy(torch.zeros(2), None, Cut((), (), 0, 0, 2))
+    tensor(0.6931)
+    """
     batch = torch.broadcast_shapes(logits.shape, () if mask is None else mask.shape)[:-1]
     nothing = torch.zeros((0, *batch), dtype=torch.int64, device=logits.device)
     return log_prob_and_entropy(logits, mask, nothing, cut)[1]
 
 
 def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
-    """Return what `log_prob` and `entropy` return."""
+    """Return what `log_prob` and `entropy` return.
+
+    >>> log_prob_and_entropy(torch.zeros(2), None, torch.tensor(1), Cut((), (), 0, 0, 2))
+    (tensor(-0.6931), tensor(0.6931))
+    """
     table = _part(logits, mask)
     index = index.long()
     index = index.expand(torch.broadcast_shapes(index.shape, table.shape[:-1]))
@@ -54,12 +66,20 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor, cut
 
 
 def mode(logits: Tensor, mask: Tensor | None, cut: Cut) -> Tensor:
-    """Return the index ``(*B)`` of the largest logit of the support, the first of equals."""
+    """Return the index ``(*B)`` of the largest logit of the support, the first of equals.
+
+    >>> mode(torch.tensor([1.0, 3.0, 3.0]), None, Cut((), (), 0, 0, 3))
+    tensor(1)
+    """
     return _top(_part(logits, mask), cut).index
 
 
 def terms(logits: Tensor, mask: Tensor | None, cut: Cut) -> "softmax.Terms":
-    """Return the terms of this process's part. The largest logit is no exception here: its weight is 1."""
+    """Return the terms of this process's part. The largest logit is no exception here: its weight is 1.
+
+    >>> terms(torch.tensor([1.0, 3.0]), None, Cut((), (), 0, 0, 2)).shifted
+    tensor([-2.,  0.])
+    """
     table = softmax.masked(logits, mask)
     support = table != -math.inf
     top = _top(_part(table, None), cut)
@@ -71,15 +91,16 @@ def terms(logits: Tensor, mask: Tensor | None, cut: Cut) -> "softmax.Terms":
     parts = torch.stack([part.sum(-1, dtype=torch.float64) for part in (of_others, of_top)])
     others, one = shared(summed(parts, [cut]), [cut])
     rest = others + torch.where(_has_support(top.maximum), one - 1, 0.0) + 0.0 * top.maximum
-    return softmax.Terms(
-        support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None]
-    )
+    return softmax.Terms(support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None])
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None, cut: Cut) -> Tensor:
     """Return the divergence KL(p || q) ``(*B)`` in nats, +inf where p has an outcome that q has not.
 
     With r = log p - log q, in float64, it is the sum of p (exp(-r) - 1 + r) over both supports, and of q outside p's.
+
+    >>> kl(torch.zeros(2), None, torch.tensor([0.0, 1.0]), None, Cut((), (), 0, 0, 2))
+    tensor(0.1201)
     """
     p, q = torch.broadcast_tensors(_part(p_logits, p_mask), _part(q_logits, q_mask))
     tops = gathered(torch.stack([_local_maximum(p), _local_maximum(q)]), cut)
@@ -94,22 +115,28 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     is_missed = ((log_p > -math.inf) & ~in_q).any(-1)
     divergence, missed = reduced(torch.stack([terms, is_missed.double()]), "sum", [cut])
     has_support = _has_support(maxima).all(0)
-    divergence = torch.where(missed > 0, math.inf, torch.where(has_support, divergence, 0.0)) + 0.0 * maxima.sum(0)
+    divergence = torch.where(missed > 0, math.inf, torch.where(has_support, divergence, 0.0)) + (0.0 * maxima).sum(0)
     return cast(Tensor, cast(Any, _Divergence).apply(p, q, divergence, *maxima, *totals, cut))
 
 
 # --------------------------------------------------------------------------------------------------------------- draws
 def choose(logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut) -> Tensor:
-    """Choose an outcome in each row by uniform draws ``(*S, *B)``, float64, as `choice.choose_by_logits` does."""
+    """Choose an outcome in each row by uniform draws ``(*S, *B)``, float64, as `choice.choose_by_logits` does.
+
+    >>> choose(torch.zeros(2), None, torch.tensor([0.2, 0.7], dtype=torch.float64), Cut((), (), 0, 0, 2))
+    tensor([0, 1])
+    """
     table = _part(logits, mask).detach()
     token, _ = _chosen(table, _top(table, cut), uniform, [], cut)
     return token
 
 
-def choose_and_score(
-    logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut
-) -> tuple[Tensor, Tensor]:
-    """Return the choice of `choose` and its log-probability."""
+def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
+    """Return the choice of `choose` and its log-probability.
+
+    >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64), Cut((), (), 0, 0, 2))
+    (tensor(1), tensor(-0.6931))
+    """
     table = _part(logits, mask)
     top = _top(table, cut)
     token, (rest, tilt, picked) = _chosen(table.detach(), top, uniform, _row_sums(table.detach(), top, cut), cut)
@@ -175,7 +202,8 @@ def _row_sums(table: Tensor, top: Top, cut: Cut) -> list[Tensor]:
     shifted = _shifted(table, top.maximum)
     place, is_mine = _places(top.index, table, cut)
     weights = shifted.exp()
-    weights = weights.scatter(-1, place[..., None], torch.where(is_mine, 0.0, weights.gather(-1, place[..., None])[..., 0])[..., None])
+    place, is_mine = place[..., None], is_mine[..., None]
+    weights = weights.scatter(-1, place, torch.where(is_mine, 0.0, weights.gather(-1, place)))
     return [weights.sum(-1, dtype=torch.float64), (weights * _lifted(shifted)).sum(-1, dtype=torch.float64)]
 
 
@@ -310,7 +338,7 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     def forward(p: Tensor, q: Tensor, divergence: Tensor, *rows_and_cut: Any) -> Tensor:
-        return divergence.to(p.dtype, copy=True)
+        return divergence.to(p.dtype, copy=True)  # an output must not be a saved input
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
