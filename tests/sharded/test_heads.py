@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from functional_dists import kept, random
+from functional_dists import kept, llm_masked_categorical, random
 from functional_dists import linear_categorical as family
 from functional_dists.special import linear_head
 from functional_dists.special.axis import Cut
@@ -163,6 +163,23 @@ def test_kept_sets(layout: str, support: Any) -> None:
     mesh_shape, of_hidden, of_weight, count = LAYOUTS[layout]
     p, q = head(0, BATCH, 6, count), head(1, BATCH, 4, count)
     check(mesh_shape, of_hidden, of_weight, p, q, VALUE, {"support": support, "temperature": numbers(22, *BATCH).exp()})
+
+
+@pytest.mark.parametrize("support", SUPPORTS.values(), ids=SUPPORTS)
+def test_kept_sets_of_logits(support: Any) -> None:
+    logits = numbers(23, *BATCH, 37)
+
+    def scores(logits: Any) -> Any:
+        return llm_masked_categorical.log_prob(logits, MASK, VALUE, support=support)
+
+    expected = scores(logits)
+
+    def run(rank: int, world: int) -> None:
+        mesh = mesh_of(world)
+        for dim in range(3):
+            assert_close([scores(split(logits, mesh, [Shard(dim)]))], [expected], 2e-6)
+
+    run_ranks(3, run)
 
 
 def test_arguments_that_are_plain_or_cut_otherwise() -> None:
