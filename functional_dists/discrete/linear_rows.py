@@ -13,7 +13,7 @@ from functional_dists.discrete.kept import Kept
 from functional_dists.discrete.token_options import Temperature, check_softcap, row_temperature
 from functional_dists.family import require
 from functional_dists.special import linear_choice, linear_kept, linear_kl, linear_parts, linear_score
-from functional_dists.special.axis import cut, cuts_of, reduced
+from functional_dists.special.axis import cut, cut_of_rows, cuts_of, reduced
 from functional_dists.special.linear_head import Head
 
 __all__ = ["Rows"]
@@ -43,7 +43,7 @@ class Rows:
         if softcap is not None:
             check_softcap(function, softcap)
         cap = 0.0 if softcap is None else float(softcap)
-        of_tokens = next(iter(cuts_of([-1])), None)
+        of_tokens = cut_of_rows()
         head = Head(hidden.reshape(count, hidden.shape[-1]), weight, bias, hidden.new_empty(0), cap, of_tokens)
         divisor = row_temperature(function, temperature, self.batch, head.dtype, hidden.device)
         self.head = head if divisor is None else head._replace(temperature=divisor.reshape(count))

@@ -16,6 +16,7 @@ from torch import Tensor
 __all__ = [
     "Cut",
     "cut",
+    "cut_of_rows",
     "cuts_of",
     "gathered",
     "is_any_cut",
@@ -92,6 +93,16 @@ def cuts_of(axes: Iterable[int]) -> list[Cut]:
     return [cuts[axis] for axis in axes if axis in cuts]
 
 
+def cut_of_rows() -> Cut | None:
+    """Return the cut of the last axis, None if it is whole.
+
+    >>> cut_of_rows() is None
+    True
+    """
+    cuts = cuts_of([-1])
+    return cuts[0] if cuts else None
+
+
 def summed(parts: Tensor, cuts: Iterable[Cut]) -> Tensor:
     """Return the sum of the parts of all processes, which all hold alike; so is its slope.
 
@@ -159,8 +170,8 @@ def row_size(table: Tensor) -> int:
     >>> row_size(torch.zeros(2, 3))
     3
     """
-    cuts = cuts_of([-1])
-    return cuts[0].length if cuts else table.shape[-1]
+    cut = cut_of_rows()
+    return cut.length if cut else table.shape[-1]
 
 
 def positions_in_rows(table: Tensor) -> Tensor:
@@ -170,8 +181,8 @@ def positions_in_rows(table: Tensor) -> Tensor:
     tensor([0, 1, 2])
     """
     positions = torch.arange(table.shape[-1], device=table.device)
-    cuts = cuts_of([-1])
-    return positions + cuts[0].offset if cuts else positions
+    cut = cut_of_rows()
+    return positions + cut.offset if cut else positions
 
 
 # ---------------------------------------------------------------------------------------------------------- collectives

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from functional_dists.special import softmax, softmax_parts
-from functional_dists.special.axis import cuts_of
+from functional_dists.special.axis import cut_of_rows
 
 # A row of more than `LONG` weights is summed in blocks of `BLOCK`; the cumulative sum runs over blocks, then in one.
 LONG, BLOCK = 1024, 256
@@ -32,7 +32,7 @@ def choose_by_logits(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> Te
     >>> choose_by_logits(torch.zeros(2), None, torch.tensor([0.2, 0.7], dtype=torch.float64))
     tensor([0, 1])
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.choose(logits, mask, uniform, cut)
     return choose(softmax.weights(logits, mask), uniform)
 
@@ -43,7 +43,7 @@ def choose_and_score(logits: Tensor, mask: Tensor | None, uniform: Tensor) -> tu
     >>> choose_and_score(torch.zeros(2), None, torch.tensor(0.7, dtype=torch.float64))
     (tensor(1), tensor(-0.6931))
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.choose_and_score(logits, mask, uniform, cut)
     parts, weights = softmax.log_prob_terms_and_weights(logits, mask)
     outcome = choose(weights, uniform)

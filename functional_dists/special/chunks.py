@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from functional_dists.special.axis import cuts_of
+from functional_dists.special.axis import cut_of_rows
 from functional_dists.special.constant import is_transformed
 
 # Logits in a chunk: 1 MiB of float32, which stays in the cache. Larger chunks fragment the memory of the C library. On
@@ -25,7 +25,7 @@ def by_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """
     size = CHUNK if tensors[0].device.type == "cpu" else CHUNK_ELSEWHERE
     size //= sum(t.is_floating_point() for t in tensors)
-    if torch.compiler.is_compiling() or tensors[0].numel() <= size or cuts_of([-1]):  # chunks would differ by process
+    if torch.compiler.is_compiling() or tensors[0].numel() <= size or cut_of_rows():  # chunks would differ by process
         return function(*tensors)
     if _can_recompute(tensors):
         return cast(Tensor, _Recomputed.apply(function, size, *tensors))  # type: ignore[no-untyped-call]

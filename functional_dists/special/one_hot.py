@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import softmax
-from functional_dists.special.axis import Cut, cuts_of, gathered, largest_of_rows, positions_in_rows, shared, summed
+from functional_dists.special.axis import (
+    Cut,
+    cut_of_rows,
+    cuts_of,
+    gathered,
+    largest_of_rows,
+    positions_in_rows,
+    shared,
+    summed,
+)
 from functional_dists.special.temperature import tempered
 
 __all__ = [
@@ -49,7 +58,7 @@ def decoded(vector: Tensor) -> tuple[Tensor, Tensor | None]:
     >>> decoded(torch.tensor([[0, 1], [1, 1], [0, 2]]))
     (tensor([ 1, -1, -1]), None)
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return _decoded_of_parts(vector, cut)
     is_one, is_zero = vector == 1, vector == 0
     is_one_hot = (is_one | is_zero).all(-1) & (is_one.sum(-1) == 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import functional_dists.special.softmax_parts as softmax_parts
-from functional_dists.special.axis import cuts_of
+from functional_dists.special.axis import cut_of_rows
 from functional_dists.special.constant import is_constant
 from functional_dists.special.vectorized import argmax, entry_at, fast_mask, largest, materialize, positions
 
@@ -67,7 +67,7 @@ def terms(logits: Tensor, mask: Tensor | None) -> Terms:
     >>> terms(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).shifted
     tensor([-2.,  0.,  0.])
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.terms(logits, mask, cut)
     possible = logits != -math.inf
     support = possible if mask is None else fast_mask(mask) & possible
@@ -262,7 +262,7 @@ def log_prob(logits: Tensor, mask: Tensor | None, index: Tensor) -> Tensor:
     >>> log_prob(torch.zeros(2), None, torch.tensor([0, 1, 2, -1]))
     tensor([-0.6931, -0.6931,    -inf,    -inf])
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.log_prob(logits, mask, index, cut)
     return _log_prob(log_prob_terms(logits, mask), index.long())
 
@@ -273,7 +273,7 @@ def log_prob_and_entropy(logits: Tensor, mask: Tensor | None, index: Tensor) -> 
     >>> log_prob_and_entropy(torch.zeros(2), None, torch.tensor([0, 2]))
     (tensor([-0.6931,    -inf]), tensor(0.6931))
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.log_prob_and_entropy(logits, mask, index, cut)
     logits, maximum, max_index = _largest(masked(logits, mask))
     shifted = _shifted(logits, maximum, max_index)
@@ -327,7 +327,7 @@ def mode(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> mode(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     tensor(1)
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.mode(logits, mask, cut)
     return argmax(masked(logits, mask)).squeeze(-1)
 
@@ -348,7 +348,7 @@ def entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
     >>> entropy(torch.zeros(3), torch.tensor([True, True, False]))
     tensor(0.6931)
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.entropy(logits, mask, cut)
     logits, maximum, max_index = _largest(masked(logits, mask))
     shifted = _shifted(logits, maximum, max_index)

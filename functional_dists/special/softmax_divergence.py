@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special import softmax_parts
-from functional_dists.special.axis import cuts_of
+from functional_dists.special.axis import cut_of_rows
 from functional_dists.special.elementary import expm1, expm1_minus
 from functional_dists.special.softmax import Terms, probs, terms
 
@@ -23,7 +23,7 @@ def softmax_kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask
     >>> softmax_kl(torch.zeros(2), None, torch.tensor([0.0, 1e-3]), None)
     tensor(1.2500e-07)
     """
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         return softmax_parts.kl(p_logits, p_mask, q_logits, q_mask, cut)
     p, q = terms(p_logits, p_mask), terms(q_logits, q_mask)
     p_probs, q_probs = probs(p), probs(q)

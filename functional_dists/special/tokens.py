@@ -12,7 +12,7 @@ from torch import Tensor
 
 from functional_dists.special import softmax, softmax_parts
 from functional_dists.special.adjustment import Adjustment
-from functional_dists.special.axis import cuts_of
+from functional_dists.special.axis import cut_of_rows
 
 __all__ = [
     "entropy",
@@ -115,7 +115,7 @@ def _log_prob_and_entropy_of(adjustment: Adjustment, logits: Tensor, mask: Tenso
 
 
 def _kl_of(adjustment: Adjustment, p_logits: Tensor, p_mask: Tensor, q_logits: Tensor, q_mask: Tensor) -> Tensor:
-    for cut in cuts_of([-1]):
+    if cut := cut_of_rows():
         tables = _table(adjustment, p_logits, p_mask), _table(adjustment, q_logits, q_mask)
         return softmax_parts.kl(*tables[0], *tables[1], cut)
     (log_p, p_counts), (log_q, q_counts) = (
