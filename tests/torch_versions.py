@@ -7,6 +7,7 @@ VERSION = torch.__version__.rpartition(".")[0]  # such as "2.11"
 
 # What is asked for: the versions that cannot do it, and why.
 CANNOT = {
+    "run DTensors in several threads": ({"2.11"}, "it crashes where it derives the shapes of results"),
     "compile the summed log-prob of a composite": ({"2.11"}, "its compiler fails in tensordict's `set`"),
 }
 

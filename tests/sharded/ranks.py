@@ -18,6 +18,8 @@ from torch.testing._internal.distributed.multi_threaded_pg import (
     _uninstall_threaded_pg,
 )
 
+from tests.torch_versions import need
+
 __all__ = ["mesh_of", "replicated", "run_ranks", "split"]
 
 _SECONDS = 120
@@ -44,6 +46,7 @@ def run_ranks(world: int, function: Callable[..., object], *arguments: Any) -> l
 
     The error of a rank ends the other ranks at their next collective, and is raised here.
     """
+    need("run DTensors in several threads")
     _ranks.extend(_Rank() for _ in range(world - len(_ranks)))
     store, results, errors = dist.HashStore(), [None] * world, []
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
