@@ -4,6 +4,8 @@ Source: Tang & Agrawal, "Discretizing continuous action space for on-policy opti
 of k is sum_{i <= k} log sigmoid(s_i) + sum_{i > k} log(1 - sigmoid(s_i)) for scores s. It exceeds that of k - 1 by s_k,
 so up to a constant the logits are the cumulative sum of the scores; the first score has no effect. A score of +inf at k
 excludes the outcomes below k, a score of -inf those from k on.
+
+The rows of a DTensor that is cut along the outcomes are gathered, since a cumulative sum needs all scores before.
 """
 
 import math

@@ -4,6 +4,8 @@ Probabilities are proportional to exp(logits) of the listed outcomes, which must
 outcomes. Tables are over the K slots of the list, and `padding_value` marks unused slots. A row without a used slot is
 invalid (`check` raises), but does not affect other rows: its probabilities and entropy are 0, its log-probs -inf, its
 gradients 0, its draws `padding_value`.
+
+The rows of a DTensor that is cut along the outcomes are gathered.
 """
 
 from typing import Any, NamedTuple
