@@ -4,11 +4,18 @@ import pytest
 from hypothesis import settings
 
 from functional_dists.random import extension
+from tests import torch_versions
 
 collect_ignore = ["typing"]  # a program for type checkers alone
 
 settings.register_profile("reproducible", derandomize=True)
 settings.load_profile("reproducible")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for message, versions in torch_versions.WARNS.items():
+        if torch_versions.VERSION in versions:
+            config.addinivalue_line("filterwarnings", f"ignore:{message}:UserWarning")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,7 +21,8 @@ SUMMARY = ENVIRONMENTS / "summary.txt"
 VERSIONS = ("2.11.0", "2.13.0", "2.14.1", "2.15.0")
 # What else must differ from constraints.txt, and why.
 PINS = {
-    # `torch.compile` of 2.11 refuses what optree 0.20 does, to compare `sys.version_info`. It needs old setuptools.
+    # `torch.compile` of 2.11 refuses what optree 0.20 does, a comparison of `sys.version_info`.
+    # It requires setuptools before 82.
     "2.11.0": {"optree": "0.19.1", "setuptools": "81.0.0"},
 }
 SERIAL = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as in the Makefile
