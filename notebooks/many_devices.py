@@ -123,7 +123,8 @@ def train(world: int) -> dict[str, list]:
     own = slice(mesh.get_local_rank(0) * rows, (mesh.get_local_rank(0) + 1) * rows)
     prompt_key, draw_key = random.split(random.key(args.seed))
     found: dict[str, list] = {"reward": [], "loss": [], "tokens": []}
-    for number in tqdm(range(UPDATES), desc=f"{world} processes", unit="update", disable=dist.get_rank() > 0 or None):
+    bar = tqdm(range(UPDATES), desc=f"{world} processes", unit="update", disable=None)  # none outside of a terminal
+    for number in range(UPDATES) if dist.get_rank() else bar:
         prompts = random.randint(random.fold_in(prompt_key, number), (PROMPTS,), 0, DIGITS)
         prompt = prompts.repeat_interleave(GROUP)[own]
         tokens, old_log_prob = roll_out(policy, mesh, random.fold_in(draw_key, number), prompt)

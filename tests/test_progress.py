@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+QUICK = ["sharded_heads.py"]  # takes seconds
 LONG = [
     *sorted((ROOT / "notebooks").glob("*.py")),
-    *sorted((ROOT / "docs" / "cookbook").glob("*.py")),
+    *sorted(path for path in (ROOT / "docs" / "cookbook").glob("*.py") if path.name not in QUICK),
     *sorted(path for path in (ROOT / "benchmarks" / "studies").glob("*.py") if path.name != "__init__.py"),
     ROOT / "benchmarks" / "compare.py",
     ROOT / "benchmarks" / "progress.py",
