@@ -808,11 +808,11 @@ def test_bounds_that_may_differ_are_integrated(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("is_biased", [True, False])
 def test_tiles_of_a_head(rows: int, is_biased: bool, counted: Counted) -> None:
     """What a network returns: a chunk of its output, not contiguous, and the weight of a linear layer."""
-    network, head = torch.nn.Linear(5, 16), torch.nn.Linear(8, 1500, bias=is_biased)  # two tiles of tokens
+    network, head = torch.nn.Linear(5, 16), torch.nn.Linear(8, 3000, bias=is_biased)  # two tiles of tokens
     for number, parameter in enumerate((*network.parameters(), *head.parameters())):
         torch.nn.init.uniform_(parameter, -1, 1, generator=torch.Generator().manual_seed(number))
     inputs, value = table(rows, 5), torch.arange(rows) * 40
-    value[0] = 1499
+    value[0] = 2999
     parameters = [*network.parameters(), *head.parameters()]
 
     def scores() -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ A row whose tokens are all excluded is invalid, but does not affect other rows, 
 kept rows of the weight are multiplied. In eager code all forms give the same bits. Compiled code multiplies the whole
 weight for a mask, and needs padded indices in place of `KeptTokens`, whose number of slots depends on the data.
 
-Memory: beside inputs, results and gradients there is one tile of 512 rows and 1024 tokens, in the forward and in the
+Memory: beside inputs, results and gradients there is one tile of 512 rows and 2048 tokens, in the forward and in the
 backward pass, in eager code, in `torch.func.grad` and in compiled code. Each backward pass multiplies the tiles again.
 Half precision is computed in float32, a tile of weights at a time. `kl` holds a few tiles in float64. Second
 derivatives and forward mode use the whole table.
