@@ -753,7 +753,7 @@ VECTORIZED static void part_units(const float *logits, Py_ssize_t rows, Py_ssize
     }
 }
 
-/* row_parts.place: the first position where the sum of integer weights exceeds a target (rows, picks), 0 for targets
+/* row_parts.places: the first position where the sum of integer weights exceeds a target (rows, picks), 0 for targets
    below 0, and if none does. */
 VECTORIZED static void part_places(const float *logits, Py_ssize_t rows, Py_ssize_t count, const float *maximum,
                                    float unit, const double *target, Py_ssize_t picks, int64_t *place) {

@@ -35,7 +35,7 @@ from functional_dists import (
 from functional_dists.kernels import can_be_used, operands
 from functional_dists.random import extension
 from functional_dists.random.extension import without_kernels
-from functional_dists.special import choice
+from functional_dists.special import axis, choice
 
 KEY = random.key(11)
 EPS = torch.finfo(torch.float32).eps
@@ -828,3 +828,35 @@ def test_tiles_of_a_head(rows: int, is_biased: bool, counted: Counted) -> None:
     assert counted.during(with_slopes) == {"add_terms": 2, "tile_slopes": 2}
     for got, expected in zip(with_slopes(), without_kernels(with_slopes)(), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * rows)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "chunk of a network's output"])
+def test_parts_of_rows(layout: str, counted: Counted) -> None:
+    """What a process holds of rows that are cut; here it is the only one."""
+    network = torch.nn.Linear(5, 2 * 3000)
+    for number, parameter in enumerate(network.parameters()):
+        torch.nn.init.uniform_(parameter, -1, 1, generator=torch.Generator().manual_seed(number))
+    inputs, value = table(7, 5), torch.arange(7) * 400
+    alone = axis.Cut((), (), 0, 0, 3000)
+
+    def logits() -> Tensor:
+        part = network(inputs).chunk(2, -1)[1]
+        return part.contiguous() if layout == "contiguous" else part
+
+    def of_parts(verb: Callable[..., object], *arguments: object) -> Callable[..., object]:
+        def call() -> object:
+            with axis.cut({-1: alone}):
+                return verb(*arguments, logits()) if verb is categorical.sample else verb(logits(), *arguments)
+
+        return call
+
+    def with_slopes() -> tuple[Tensor, ...]:
+        log_prob, entropy = of_parts(categorical.log_prob_and_entropy, value)()
+        return log_prob, entropy, *torch.autograd.grad((log_prob + entropy).sum(), network.parameters())
+
+    draw = of_parts(categorical.sample, KEY)
+    assert counted.during(draw) == {"part_tops": 1, "part_units": 1, "part_places": 1}
+    assert counted.during(with_slopes) == {"part_tops": 1, "part_sums": 1, "tile_slopes": 1}
+    assert torch.equal(draw(), categorical.sample(KEY, logits()))
+    for got, expected in zip(with_slopes(), without_kernels(with_slopes)(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)

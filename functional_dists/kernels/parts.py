@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 import functional_dists.random.extension as extension
-from functional_dists.kernels.operands import is_readable
+from functional_dists.kernels.operands import is_readable, is_small
 from functional_dists.special import row_parts
 from functional_dists.special.choice import unit_of
 
 
 def _or_formula(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the kernel, or the formula where the table is not contiguous float32."""
+    """Return the kernel, or the formula where C cannot read the table, or PyTorch has many threads for it."""
     formula = row_parts.FORMULAS[name]
 
     def run(table: Tensor, *others: Any) -> Any:
-        can_run = extension.kernels is not None and is_readable(table, torch.float32) and table.is_contiguous()
-        return (kernel if can_run and table.numel() else formula)(table, *others)
+        if extension.kernels is None or not is_readable(table, torch.float32) or not is_small(table.shape):
+            return formula(table, *others)
+        return kernel(table.contiguous(), *others)
 
     return run
 
@@ -55,7 +56,7 @@ def _places(table: Tensor, maximum: Tensor, target: Tensor, count: int) -> Tenso
 
 
 def _slopes(table: Tensor, maximum: Tensor, constant: Tensor, factor: Tensor) -> Tensor:
-    slopes, count = table.clone(), table.shape[-1]
+    slopes, count = table.clone(memory_format=torch.contiguous_format), table.shape[-1]
     coefficients = (maximum.contiguous(), constant.contiguous(), factor.contiguous())
     assert extension.kernels is not None
     extension.kernels.tile_slopes(

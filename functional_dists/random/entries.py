@@ -62,10 +62,7 @@ def draw_entries(
         return draw(key, (*samples, *batch, *event), **options)
     num_axes = len(checked_batch(key, batch))
     numbers: Any = draw(key, (*batch[:num_axes], *samples, *batch[num_axes:], *event), **options)
-    if not samples:
-        return numbers
-    to_front = samples_first(num_axes, len(samples))
-    return tuple(map(to_front, numbers)) if isinstance(numbers, tuple) else to_front(numbers)  # type: ignore
+    return cast(R, samples_first(numbers, num_axes, len(samples)) if samples else numbers)
 
 
 def consume_entries(key: Source, batch: Sequence[int]) -> None:

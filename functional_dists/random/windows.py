@@ -7,7 +7,7 @@ some block of the cipher, so it is a draw from the key advanced by so many block
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -50,8 +50,7 @@ class Window(NamedTuple):
         # Runs begin at keys of their own, several of which may lie in one block.
         with contextlib.nullcontext() if torch.compiler.is_compiling() else unwatched():
             numbers = _draw_box(lambda *given: draw(*given, **options), keys, whole, firsts, part, per_block)
-        to_front = samples_first(num_axes, len(samples))
-        return tuple(map(to_front, numbers)) if isinstance(numbers, tuple) else to_front(numbers)  # type: ignore
+        return cast(R, samples_first(numbers, num_axes, len(samples)))
 
 
 def _draw_box(
@@ -107,12 +106,12 @@ def _each(change: Callable[[Tensor], Tensor], numbers: Any) -> Any:
     return tuple(map(change, numbers)) if isinstance(numbers, tuple) else change(numbers)
 
 
-def samples_first(num_axes: int, num_samples: int) -> Callable[[Tensor], Tensor]:
-    """Return a function that moves the axes of samples in front of those of the keys.
+def samples_first(numbers: Any, num_axes: int, num_samples: int) -> Any:
+    """Return a draw, or each of a tuple, with the axes of samples in front of those of the keys.
 
-    >>> samples_first(1, 1)(torch.zeros(2, 3, 4)).shape
+    >>> samples_first(torch.zeros(2, 3, 4), 1, 1).shape
     torch.Size([3, 2, 4])
     """
     source = tuple(range(num_axes, num_axes + num_samples))
     # Contiguous, as a draw from one key is: kernels take no other noise.
-    return lambda numbers: numbers.movedim(source, tuple(range(num_samples))).contiguous()
+    return _each(lambda part: part.movedim(source, tuple(range(num_samples))).contiguous(), numbers)

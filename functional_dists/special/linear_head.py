@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from functional_dists.special.axis import Cut
+from functional_dists.special.row_parts import has_support, lifted
 
 ROWS, TOKENS = 512, 2048  # 4 MiB of float32: smaller products are slower, larger tiles take more memory
 ROWS_ELSEWHERE, TOKENS_ELSEWHERE = 4096, 4096  # on other devices kernel launches decide the cost
 UNIT = 16  # with fewer rows the libraries choose other kernels, which round differently
-
-_LOWEST_SHIFT = -1e4  # where exp(shift) is 0 in every dtype
 
 
 class Head(NamedTuple):
@@ -251,11 +250,6 @@ def add_slopes(
         slopes[2][tile.tokens] += slope.sum(0)
 
 
-def lifted(shifted: Tensor) -> Tensor:
-    """Return logits less their maximum, finite where they are -inf, so that their product with a weight of 0 is 0."""
-    return shifted.clamp(min=_LOWEST_SHIFT)
-
-
 # ------------------------------------------------------------------------------------------------------ sums over tiles
 class Terms(NamedTuple):
     """The terms of a softmax of each row, relative to its largest logit."""
@@ -291,11 +285,6 @@ def joined(before: Terms, after: Terms) -> Terms:
     factor = shift.exp()
     total = low.rest + has_support(low.maximum)  # the maximum of the lower part is one of the others now
     return Terms(high.maximum, high.argmax, high.rest + factor * total, high.tilt + factor * (low.tilt + total * shift))
-
-
-def has_support(maximum: Tensor) -> Tensor:
-    """Return False in a row without support."""
-    return maximum != torch.finfo(maximum.dtype).min
 
 
 # --- The operations on a tile, for which `kernels` has others --------------------------------------------------------

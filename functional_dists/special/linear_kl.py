@@ -22,7 +22,6 @@ from functional_dists.special.linear_head import (
     Terms,
     Tile,
     add_slopes,
-    has_support,
     head_of,
     logits,
     new_slopes,
@@ -33,6 +32,7 @@ from functional_dists.special.linear_head import (
     token_ranges,
 )
 from functional_dists.special.linear_score import terms_and_logits
+from functional_dists.special.row_parts import has_support
 from functional_dists.special.softmax_divergence import softmax_kl
 
 

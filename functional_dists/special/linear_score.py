@@ -25,7 +25,6 @@ from functional_dists.special.linear_head import (
     Terms,
     add_slopes,
     add_terms,
-    has_support,
     head_of,
     in_whole,
     logits,
@@ -39,6 +38,7 @@ from functional_dists.special.linear_head import (
     token_ranges,
     weigh,
 )
+from functional_dists.special.row_parts import has_support
 
 
 def log_prob_and_entropy(head: Head, value: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

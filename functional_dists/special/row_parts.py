@@ -13,7 +13,7 @@ from functional_dists.special import softmax
 from functional_dists.special.choice import first_above, integers_of
 from functional_dists.special.chunks import by_rows
 
-__all__ = ["places", "shifted", "slopes", "sums", "tops", "units"]
+__all__ = ["has_support", "lifted", "places", "shifted", "slopes", "sums", "tops", "units"]
 
 _LOWEST_SHIFT = -1e4  # where exp(shift) is 0 in every dtype
 
@@ -75,8 +75,21 @@ def shifted(table: Tensor, maximum: Tensor) -> Tensor:
 
 
 def lifted(shifted: Tensor) -> Tensor:
-    """Return logits less their maximum, finite where they are -inf, so that their product with a weight of 0 is 0."""
+    """Return logits less their maximum, finite where they are -inf, so that their product with a weight of 0 is 0.
+
+    >>> lifted(torch.tensor([-1.0, -torch.inf]))
+    tensor([-1.0000e+00, -1.0000e+04])
+    """
     return shifted.clamp(min=_LOWEST_SHIFT)
+
+
+def has_support(maximum: Tensor) -> Tensor:
+    """Return False for the largest logit of a row without support, which is the lowest float.
+
+    >>> has_support(torch.tensor([0.0, torch.finfo(torch.float32).min]))
+    tensor([ True, False])
+    """
+    return maximum != torch.finfo(maximum.dtype).min
 
 
 # --- The formulas ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from torch.nn import functional
 from functional_dists.special import row_parts, softmax
 from functional_dists.special.axis import Cut, gathered, reduced, shared, summed
 from functional_dists.special.elementary import expm1_minus
-from functional_dists.special.row_parts import lifted, shifted
+from functional_dists.special.row_parts import has_support, lifted, shifted
 
 __all__ = ["Top", "choose", "choose_and_score", "entropy", "kl", "log_prob", "log_prob_and_entropy", "mode", "terms"]
 
@@ -82,14 +82,16 @@ def terms(logits: Tensor, mask: Tensor | None, cut: Cut) -> "softmax.Terms":
     support = table != -math.inf
     top = _top(_part(table, None), cut)
     maximum = top.maximum[..., None]
-    shifted = torch.where(support, table - maximum, 0.0)
-    weights = torch.exp(shifted) * support
+    differences = torch.where(support, table - maximum, 0.0)
+    weights = torch.exp(differences) * support
     is_top = (torch.arange(table.shape[-1], device=table.device) + cut.offset) == top.argmax[..., None]
     of_others, of_top = torch.where(is_top, 0.0, weights), torch.where(is_top, weights, 0.0)
     parts = torch.stack([part.sum(-1, dtype=torch.float64) for part in (of_others, of_top)])
     others, one = shared(summed(parts, [cut]), [cut])
-    rest = others + torch.where(_has_support(top.maximum), one - 1, 0.0) + 0.0 * top.maximum
-    return softmax.Terms(support, torch.zeros_like(support), maximum, shifted, weights, rest.to(table.dtype)[..., None])
+    rest = others + torch.where(has_support(top.maximum), one - 1, 0.0) + 0.0 * top.maximum
+    return softmax.Terms(
+        support, torch.zeros_like(support), maximum, differences, weights, rest.to(table.dtype)[..., None]
+    )
 
 
 def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor | None, cut: Cut) -> Tensor:
@@ -112,8 +114,8 @@ def kl(p_logits: Tensor, p_mask: Tensor | None, q_logits: Tensor, q_mask: Tensor
     terms = torch.where(in_both, inside, torch.where(in_q, log_q.exp(), 0.0)).sum(-1)
     is_missed = ((log_p > -math.inf) & ~in_q).any(-1)
     divergence, missed = reduced(torch.stack([terms, is_missed.double()]), "sum", [cut])
-    has_support = _has_support(maxima).all(0)
-    divergence = torch.where(missed > 0, math.inf, torch.where(has_support, divergence, 0.0)) + (0.0 * maxima).sum(0)
+    is_defined = has_support(maxima).all(0)
+    divergence = torch.where(missed > 0, math.inf, torch.where(is_defined, divergence, 0.0)) + (0.0 * maxima).sum(0)
     return cast(Tensor, cast(Any, _Divergence).apply(p, q, divergence, *maxima, *totals, cut))
 
 
@@ -184,10 +186,6 @@ def _top(table: Tensor, cut: Cut) -> Top:
     is_top = (tops == maximum) | tops.isnan()
     index = torch.where(is_top, places, math.inf).amin(0).long()
     return Top(_finite_or_nan(maximum.to(table.dtype)), index)
-
-
-def _has_support(maximum: Tensor) -> Tensor:
-    return maximum != torch.finfo(maximum.dtype).min
 
 
 def _row_sums(table: Tensor, top: Top, cut: Cut) -> tuple[Tensor, Tensor]:
@@ -270,7 +268,7 @@ class _ScoreSlope(torch.autograd.Function):
         by_log_prob = torch.where(log_prob == -math.inf, 0.0, by_log_prob).double().reshape(-1, *rows)
         is_top = index == argmax
         by_total, by_top = by_log_prob.sum(0), torch.where(is_top, by_log_prob, 0.0).sum(0)
-        scale = _has_support(maximum) / (1 + rest)
+        scale = has_support(maximum) / (1 + rest)
         by_mean = by_entropy * tilt * scale
         constant, factor = scale * (by_mean - by_total), -scale * by_entropy
         at_top = scale * (by_top * rest - (by_total - by_top) + by_mean)  # 1 - p would cancel
@@ -307,7 +305,7 @@ def _by_formula(table: Tensor, index: Tensor, maximum: Tensor, cut: Cut) -> tupl
     picked = torch.where(is_mine, _gather(lifted(differences), place), 0.0)
     total = summed(weights.sum(-1), [cut])
     tilt, picked = summed((weights * lifted(differences)).sum(-1), [cut]), summed(picked, [cut])
-    total = torch.where(_has_support(maximum), total, 1.0)
+    total = torch.where(has_support(maximum), total, 1.0)
     return picked.reshape(index.shape) - total.log(), total.log() - tilt / total
 
 
@@ -341,7 +339,7 @@ class _DivergenceSlopes(torch.autograd.Function):
     def forward(p: Tensor, q: Tensor, divergence: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
         *rows, slope, _ = others
         p_maximum, q_maximum, p_total, q_total = rows
-        is_flat = ~(_has_support(p_maximum) & _has_support(q_maximum)) | (divergence == math.inf)
+        is_flat = ~(has_support(p_maximum) & has_support(q_maximum)) | (divergence == math.inf)
         slope = torch.where(is_flat, 0.0, slope.double())[..., None]
         log_p = (shifted(p, p_maximum) - p_total.log()[..., None]).double()
         log_q = (shifted(q, q_maximum) - q_total.log()[..., None]).double()
