@@ -1174,9 +1174,9 @@ INLINE float above(float x) {
     return x < INFINITY ? next : x; /* inf and NaN stay */
 }
 
-/* interval.squash and interval.strictly_inside. The result overwrites `tanh`, which holds tanh(x). `sigmoid` holds
-   sigmoid(-2 |x|), or is NULL if low is -high everywhere. */
-EXACT static void squash(const float *restrict x, const float *restrict sigmoid, const Operand *low_of,
+/* interval.squash and interval.strictly_inside. The result overwrites `tanh`, which holds tanh(x). `decay` holds
+   exp(-2 |x|), or is NULL if low is -high everywhere. */
+EXACT static void squash(const float *restrict x, const float *restrict decay, const Operand *low_of,
                               const Operand *high_of, Py_ssize_t size, float *restrict tanh) {
     float low_room[SHORT_PIECE], high_room[SHORT_PIECE];
     for (Py_ssize_t first = 0; first < size; first += SHORT_PIECE) {
@@ -1184,12 +1184,12 @@ EXACT static void squash(const float *restrict x, const float *restrict sigmoid,
         const float *restrict low = read_floats(low_of, first, num, low_room);
         const float *restrict high = read_floats(high_of, first, num, high_room);
         float *restrict value = tanh + first;
-        if (sigmoid == NULL)
+        if (decay == NULL)
             for (Py_ssize_t i = 0; i < num; i++) value[i] = 0.5f * (high[i] - low[i]) * value[i];
         else
             for (Py_ssize_t i = 0; i < num; i++) {
                 const float width = high[i] - low[i], half = 0.5f * width, scaled = half * value[i];
-                const float from_end = width * sigmoid[first + i];
+                const float from_end = width * decay[first + i] / (1.0f + decay[first + i]);
                 const float tail = x[first + i] < 0.0f ? low[i] + from_end : high[i] - from_end;
                 const float whole = fabsf(x[first + i]) < 0.5f ? (low[i] + half) + scaled : tail;
                 value[i] = low[i] == -high[i] ? scaled : whole;
@@ -1660,12 +1660,12 @@ static PyObject *call_squash(PyObject *module, Arguments given, Py_ssize_t num) 
     if (!operand(given[3], &shape, &low) || !operand(given[4], &shape, &high)) return NULL;
     const float *x = address(given[1]);
     if (PyErr_Occurred()) return NULL;
-    const float *sigmoid = address_or_null(given[2]);
+    const float *decay = address_or_null(given[2]);
     if (PyErr_Occurred()) return NULL;
     float *tanh = address(given[5]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
-    squash(x, sigmoid, &low, &high, shape.size, tanh);
+    squash(x, decay, &low, &high, shape.size, tanh);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }

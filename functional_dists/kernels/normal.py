@@ -106,8 +106,8 @@ def _transformed(noise: Tensor, parameters: tuple[Any, ...], event_dims: int, ha
     if low is None:
         return Drawn(x, log_density, None)
     value = torch.tanh(x)
-    sigmoid = None if are_mirrored or end is None else torch.sigmoid(end)
-    kernels.squash(shape, x.data_ptr(), address(sigmoid), *parameter_layouts[2:], value.data_ptr())
+    decay = None if are_mirrored or end is None else torch.exp(end)
+    kernels.squash(shape, x.data_ptr(), address(decay), *parameter_layouts[2:], value.data_ptr())
     return Drawn(value, log_density, x)
 
 

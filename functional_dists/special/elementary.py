@@ -73,6 +73,15 @@ def plus_scaled_square(x: Tensor, y: Tensor, factor: float) -> Tensor:
     return x + factor * y * y if torch.compiler.is_compiling() else torch.addcmul(x, y, y, value=factor)
 
 
+def plus_quotient(x: Tensor, y: Tensor, z: Tensor, factor: float) -> Tensor:
+    """Return x + factor y / z.
+
+    >>> plus_quotient(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(4.0), -1.0)
+    tensor(0.5000)
+    """
+    return x + factor * y / z if torch.compiler.is_compiling() else torch.addcdiv(x, y, z, value=factor)
+
+
 def softplus(x: Tensor, factor: float = 1.0) -> Tensor:
     """Return log(1 + exp(factor x)) / factor, replaced by x only above 40, where both are equal to the last digit.
 

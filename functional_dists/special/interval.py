@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special.constant import computed_once_for_numbers
-from functional_dists.special.elementary import LOG_2, plus_scaled, softplus
+from functional_dists.special.elementary import LOG_2, plus_quotient, plus_scaled, softplus
 
 
 def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -22,8 +22,11 @@ def squash(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     span = _span(low, high)
     is_low = x < 0
     minus_distance = torch.where(is_low, x, -x)
-    gap = _width(low, high) * torch.sigmoid(2.0 * minus_distance)
-    value = torch.where(is_low, low + gap, high - gap)
+    # The gap to the nearer bound is width sigmoid(2 minus_distance). `torch.sigmoid` rounds the same number differently
+    # at another position of a tensor; `torch.exp` does not.
+    decay = torch.exp(2.0 * minus_distance)
+    ends = _width(low, high) * decay, 1.0 + decay
+    value = torch.where(is_low, plus_quotient(low, *ends, 1.0), plus_quotient(high, *ends, -1.0))
     centre = span.middle + span.half * torch.tanh(x.detach())
     digits = torch.where(minus_distance > span.central_above, centre, value).detach()
     # The derivatives of `value` are accurate everywhere; those of tanh are not.
