@@ -3,7 +3,8 @@
 from functional_dists.family.arguments import as_params
 from functional_dists.family.binding import BoundFamily, bind
 from functional_dists.family.definition import Definition, define, specification_of
-from functional_dists.family.kinds import Index, Mask, OneHot, Parameters, Real, RowReal
+from functional_dists.family.joining import joined_params
+from functional_dists.family.kinds import Index, Mask, OneHot, Parameters, Real, RowReal, Vector
 from functional_dists.family.protocol import Family, combinator, from_pickle, name_of, to_pickle, verbs
 from functional_dists.family.shapes import broadcast_shape, require
 from functional_dists.family.trees import as_dicts, fnv1a, is_tensordict, leaf_key, sample_keys, sum_leaves
@@ -19,6 +20,7 @@ __all__ = [
     "Parameters",
     "Real",
     "RowReal",
+    "Vector",
     "as_dicts",
     "as_params",
     "bind",
@@ -28,6 +30,7 @@ __all__ = [
     "fnv1a",
     "from_pickle",
     "is_tensordict",
+    "joined_params",
     "leaf_key",
     "name_of",
     "require",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "kind_of"]
+__all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "Vector", "kind_of"]
 
 
 class Kind(NamedTuple):
@@ -10,7 +10,7 @@ class Kind(NamedTuple):
 
     name: str  # what `help` shows as the annotation of an argument
     holds: Literal["floating point", "bool", "integer"]
-    layout: Literal["per element", "per row", "one-hot"] = "per element"
+    layout: Literal["per element", "per row", "one-hot", "vector"] = "per element"
 
     def __repr__(self) -> str:
         return self.name
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
     Index: TypeAlias = Any
     RowReal: TypeAlias = Any
     OneHot: TypeAlias = Any
+    Vector: TypeAlias = Any
     Parameters: TypeAlias = Any
 else:
     #: Floating point, one number for each element of the parameters.
@@ -34,6 +35,8 @@ else:
     RowReal = Kind("RowReal", "floating point", "per row")
     #: Floating point, of the parameters' shape: the last axis is one outcome.
     OneHot = Kind("OneHot", "floating point", "one-hot")
+    #: Floating point, of the parameters' shape: the last axis is one event, such as a point of the simplex.
+    Vector = Kind("Vector", "floating point", "vector")
     #: All parameters of the family, as its `Params`.
     Parameters = Annotated[Any, "Params"]
 

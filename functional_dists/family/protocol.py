@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from functional_dists.family import docs, reprs
 from functional_dists.family.definition import Definition, specification_of
+from functional_dists.family.joining import called_to_rebuild
 from functional_dists.family.typed import P
 
 __all__ = ["Family", "combinator", "from_pickle", "hide_imports", "name_of", "to_pickle", "verbs"]
@@ -146,6 +147,7 @@ class _Combined(MadeFamily):
     def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
         super().__init__(combinator, arguments, {})
         vars(self).update(definition.verbs, Params=definition.params)
+        called_to_rebuild(definition.params, _called_again, combinator, tuple(map(to_pickle, arguments)), {})
         for name, verb in definition.verbs.items():
             spec = specification_of(verb)
             if spec is not None and spec.name == f"{definition.name}.{name}":  # not one that it shares with a module

@@ -41,7 +41,9 @@ def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
     shape = _shape_of_parameters(spec, tensors)
     for argument, tensor in zip(spec.arguments, tensors, strict=True):
         layout = argument.kind.layout
-        if not argument.is_parameter and (tensor.ndim or layout == "one-hot"):  # a number is scored at every position
+        if not argument.is_parameter and (
+            tensor.ndim or layout in ("one-hot", "vector")
+        ):  # a number is scored at every position
             _check_value_shape(spec, argument.name, tensor.shape, shape[:-1] if layout == "per row" else shape)
     return shape
 

@@ -110,11 +110,17 @@ def checked_mask_keys(given: Any, action_keys: Sequence[Key], spec: Any, safe: b
 
 
 # By the `value_layout` of a family's log_prob: what the family draws, and the spaces that have such actions.
-_DRAWS = {"per row": "integers", "one-hot": "one-hot vectors", "per element": "real numbers"}
+_DRAWS = {
+    "per row": "integers",
+    "one-hot": "one-hot vectors",
+    "per element": "real numbers",
+    "vector": "vectors of real numbers",
+}
 _SPACES = {
     "per row": ("Discrete", "Categorical", "MultiDiscrete", "MultiCategorical", "Unbounded"),
     "one-hot": ("OneHot", "Box", "Bounded", "Unbounded"),
     "per element": ("Box", "Bounded", "Unbounded"),
+    "vector": ("Box", "Bounded", "Unbounded"),
 }
 # By the name of a space: the family to use instead.
 _CURES = {
