@@ -1,7 +1,7 @@
 """The table of the families that the generic laws run over: those made by combinators, and those with a closed form.
 
-The contract tests of `tests/test_contract.py` run every cell for the families of `tests/families.py`. Here one test runs
-many cells at once, so that a family costs seconds.
+The contract tests of `tests/test_contract.py` run every cell for the families of `tests/families.py`. Here one test
+runs many cells at once, so that a family costs seconds.
 """
 
 from collections.abc import Callable, Mapping
