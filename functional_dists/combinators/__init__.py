@@ -1,6 +1,7 @@
 """Combinators: functions from families to a family."""
 
 from functional_dists.combinators.independent_axes import independent
+from functional_dists.combinators.mixtures import mixture, mixture_of
 from functional_dists.combinators.one_hot_vectors import one_hot
 from functional_dists.continuous import normal
 from functional_dists.discrete import categorical, masked_categorical, ordinal, sparse_categorical
@@ -15,6 +16,8 @@ __all__ = [
     "independent",
     "independent_normal",
     "masked_one_hot_categorical",
+    "mixture",
+    "mixture_of",
     "one_hot",
     "one_hot_categorical",
     "one_hot_ordinal",

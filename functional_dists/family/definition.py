@@ -10,12 +10,13 @@ from torch import Tensor
 
 import functional_dists.kernels as kernels
 from functional_dists.family import docs, reprs, signatures
+from functional_dists.family.kinds import Kind
 from functional_dists.family.specification import Fit, Specification, parse, with_params
 from functional_dists.family.typed import Decorator, Derive, P, R, Verb
 from functional_dists.family.wrapper import wrap
 from functional_dists.special.elementary import root
 
-__all__ = ["Definition", "define", "register", "specification_of", "sums_events"]
+__all__ = ["Definition", "define", "kind_of_value", "register", "specification_of", "sums_events"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,7 +29,9 @@ class _Verb(NamedTuple):
 _VERBS: weakref.WeakKeyDictionary[Callable[..., Any], _Verb] = weakref.WeakKeyDictionary()
 
 
-def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, **described: str) -> "Definition":
+def define(
+    params: Any, name: str | None = None, *, takes_dtype: bool = False, values_of: Any = None, **described: str
+) -> "Definition":
     """Return the decorator that makes functions of tensors the verbs of a family.
 
     A verb checks the structure of its arguments, turns numbers into tensors, computes half precision in float32 (and
@@ -42,6 +45,7 @@ def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, *
         name: The family's name in messages. Default: the name of the module of the function.
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
+        values_of: A family: an argument annotated `Value` has the kind of its values.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
@@ -64,14 +68,22 @@ def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, *
     >>> log_prob(torch.tensor([1.0, 2.0]), 0.5)
     tensor([-0.5000, -0.3069])
     """
-    return Definition(params, name, described, takes_dtype)
+    return Definition(params, name, described, takes_dtype, values_of)
 
 
 class Definition:
     """The decorator of a family's verbs; it also derives verbs from others."""
 
-    def __init__(self, params: Any, name: str | None, described: dict[str, str], takes_dtype: bool = False) -> None:
+    def __init__(
+        self,
+        params: Any,
+        name: str | None,
+        described: dict[str, str],
+        takes_dtype: bool = False,
+        values_of: Any = None,
+    ) -> None:
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
+        self.value_kind = None if values_of is None else kind_of_value(values_of)
         self.verbs: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -133,6 +145,7 @@ class Definition:
             keeps_dtypes=keeps_dtypes,
             takes_dtype=self.takes_dtype,
             more_options=passed,
+            value_kind=self.value_kind,
         )
         doc = docs.complete(function.__doc__, spec, self.described)
         return self._register_verb(function, spec, doc, signatures.of_function(function, spec, passes_to))
@@ -275,6 +288,17 @@ def specification_of(verb: Any) -> Specification | None:
     """
     found = _find_verb(verb)
     return None if found is None else found.specification
+
+
+def kind_of_value(family: Any) -> Kind | None:
+    """Return the kind of the values of a family; None if `define` did not make its verbs.
+
+    >>> from functional_dists import categorical
+    >>> kind_of_value(categorical)
+    Index
+    """
+    spec = specification_of(family.log_prob)
+    return None if spec is None else spec.arguments[-1].kind
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "Vector", "kind_of"]
+__all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "Value", "Vector", "kind_of"]
 
 
 class Kind(NamedTuple):
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
     OneHot: TypeAlias = Any
     Vector: TypeAlias = Any
     Parameters: TypeAlias = Any
+    Value: TypeAlias = Any
 else:
     #: Floating point, one number for each element of the parameters.
     Real = Kind("Real", "floating point")
@@ -39,6 +40,8 @@ else:
     Vector = Kind("Vector", "floating point", "vector")
     #: All parameters of the family, as its `Params`.
     Parameters = Annotated[Any, "Params"]
+    #: A value of the family that a combinator got.
+    Value = Annotated[Any, "Value"]
 
 
 def kind_of(annotation: Any) -> Kind | None:

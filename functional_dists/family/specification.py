@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.family.kinds import Kind, Parameters, kind_of
+from functional_dists.family.kinds import Kind, Parameters, Value, kind_of
 from functional_dists.random import Source
 
 __all__ = ["Argument", "Specification", "parse", "positional_names", "with_params", "with_unpacked_params"]
@@ -89,12 +89,13 @@ def parse(
     keeps_dtypes: bool = False,
     takes_dtype: bool = False,
     more_options: tuple[str, ...] = (),
+    value_kind: Kind | None = None,
 ) -> Specification:
     """Return the specification of a function.
 
     The first argument is a source of randomness if it is annotated `Source`. An argument annotated with the family's
     `Params` stands for all parameters; two of them stand for those of two distributions. Every other positional
-    argument has a kind.
+    argument has a kind; `Value` stands for `value_kind`.
 
     >>> from functional_dists import normal
     >>> parse(normal.log_prob.__wrapped__, normal.Params, "normal").names
@@ -109,7 +110,8 @@ def parse(
         if annotation in (params, Parameters):
             arguments += _fields_of(params, f"{name}." if num_params == 2 else "")
         else:
-            arguments.append(Argument(name, _require_kind(name, kind_of(annotation)), name in params._fields))
+            kind = value_kind if annotation is Value else kind_of(annotation)
+            arguments.append(Argument(name, _require_kind(name, kind), name in params._fields))
     options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     default = (function.__kwdefaults__ or {}).get("event_dims")
     takes_dtype = takes_dtype and function.__name__ in _OF_LOG_PROBS

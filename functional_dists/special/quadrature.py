@@ -188,7 +188,20 @@ def fejer_rule(like: Tensor) -> tuple[Tensor, Tensor]:
     >>> (w * u**2).sum()
     tensor(0.3333)
     """
-    count = 36 if like.dtype == torch.float32 else 88
+    return _fejer(36 if like.dtype == torch.float32 else 88, like)
+
+
+def panel_rule(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 16 nodes and weights of the first rule of Fejer on (0, 1), for one of many panels.
+
+    >>> u, w = panel_rule(torch.tensor(0.0))
+    >>> (w * u**2).sum()
+    tensor(0.3333)
+    """
+    return _fejer(16, like)
+
+
+def _fejer(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
     odd = 2 * torch.arange(count, device=like.device) + 1
     order = torch.arange(1, count // 2 + 1, device=like.device)
     # Integers reduce the angles by whole turns. The sum is in float64, since it cancels near the ends.

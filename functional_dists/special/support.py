@@ -123,6 +123,24 @@ class _Scored(constraints.integer_interval):
         return is_integer & self.log_prob(torch.where(is_integer, value, -1).long()).isfinite()
 
 
+class _ScoredEvents(Constraint):
+    """The values whose log-probability is finite, by a function that scores events of some axes.
+
+    >>> scored_events(lambda value: torch.where(value < 2, 0.0, -torch.inf), 0).check(torch.tensor([0.0, 2.0]))
+    tensor([ True, False])
+    """
+
+    def __init__(self, log_prob: Callable[[Tensor], Tensor], event_dims: int) -> None:
+        self.log_prob, self._event_dims = log_prob, event_dims
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self._event_dims
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.log_prob(value).isfinite()
+
+
 class _Tokens(_Outcomes):
     """The tokens that a table ``(*B, V)`` allows, `ignore_index`, and any token where `position` is false.
 
@@ -161,6 +179,7 @@ class _OneHotOutcomes(type(constraints.one_hot)):  # type: ignore[misc]
 
 open_interval, rounded_interval, finite_interval, point = _OpenInterval, _RoundedInterval, _FiniteInterval, _Point
 outcomes, one_hot_outcomes, scored, tokens = _Outcomes, _OneHotOutcomes, _Scored, _Tokens
+scored_events = _ScoredEvents
 
 
 def allowed(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -71,8 +71,8 @@ def test_derivatives(name: str, verb: str) -> None:
     assert second.isfinite()
     if "sample" in verb and not verb.startswith("rsample"):
         return  # score-function gradients, and none
-    if verb.startswith("rsample") and not hasattr(BY_NAME[name].family, "cdf"):
-        pass
+    if verb.startswith("rsample") and BY_NAME[name].is_implicit:
+        return
     step = 1e-5
     ahead, behind = (function(*(t + s * step * d for t, d in zip(real, directions, strict=True))) for s in (1, -1))
     if verb in ("mode", "median", "icdf", "deterministic") and BY_NAME[name].values is not None:
@@ -174,7 +174,7 @@ def test_signatures_names_and_pickles(name: str) -> None:
     if not inspect.ismodule(family):
         assert pickle.loads(pickle.dumps(family)) is not None
         params = family.Params(*tensors_of(BY_NAME[name].params))
-        assert type(pickle.loads(pickle.dumps(params))) is type(params)
+        assert type(pickle.loads(pickle.dumps(params)))._fields == tuple(fields)
 
 
 # --------------------------------------------------------------------------------------------------- distributions
@@ -201,7 +201,7 @@ def test_draws_follow_the_cdf(case: Case) -> None:
     assert (distance * math.sqrt(count) < 1.95).all()
 
 
-@pytest.mark.parametrize("case", CONTINUOUS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CONTINUOUS if not case.is_joint], ids=lambda case: case.name)
 def test_density_is_the_slope_of_the_cdf(case: Case) -> None:
     call = call_of(case, "cdf")
     *params, value = call.tensors
@@ -211,7 +211,9 @@ def test_density_is_the_slope_of_the_cdf(case: Case) -> None:
     close(score, slope, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", [case for case in CONTINUOUS if hasattr(case.family, "rsample")], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in CONTINUOUS if hasattr(c.family, "rsample") and not c.is_joint], ids=lambda c: c.name
+)
 def test_pathwise_gradient_is_that_of_the_cdf(case: Case) -> None:
     """F(x(t); t) is constant along the path."""
     params = tensors_of(case.params)

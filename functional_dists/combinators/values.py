@@ -1,0 +1,64 @@
+"""What combinators ask about a family: the kind of its values, and how many axes one event has."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists.family import name_of, specification_of
+from functional_dists.family.reprs import shown
+
+__all__ = ["Values", "common_shape", "in_float64", "require_cdf", "require_family", "values_of"]
+
+
+class Values(NamedTuple):
+    """The values of a family."""
+
+    event_dims: int  # the axes of one event
+    are_indices: bool  # one integer for the last axis of the parameters
+    can_split: bool  # whether single elements of an event have log-probs of their own
+
+    @property
+    def options(self) -> dict[str, int]:
+        """The options of a log-prob of whole events, where the default would be 0 for parameters without axes."""
+        return {"event_dims": self.event_dims} if self.can_split else {}
+
+
+def values_of(family: Any) -> Values:
+    """Return what the values of a family are.
+
+    >>> from functional_dists import categorical, tanh_normal
+    >>> values_of(tanh_normal).event_dims, values_of(categorical).are_indices
+    (1, True)
+    """
+    spec = specification_of(family.log_prob)
+    if spec is not None and spec.event_dims is not None:
+        return Values(spec.event_dims, False, True)
+    layout = "per element" if spec is None else spec.value_layout
+    return Values(int(layout in ("vector", "one-hot")), layout == "per row", False)
+
+
+def require_family(made_by: str, family: Any) -> None:
+    """Raise a TypeError if this is no family."""
+    if not hasattr(family, "Params") or not hasattr(family, "log_prob"):
+        raise TypeError(f"{made_by}: family must be a family, such as functional_dists.normal, got {shown(family)}")
+
+
+def require_cdf(made_by: str, family: Any) -> None:
+    """Raise a TypeError if a family lacks the verbs of its cdf, or scores whole events alone."""
+    require_family(made_by, family)
+    if not values_of(family).can_split or not all(
+        hasattr(family, verb) for verb in ("log_cdf", "log_survival", "icdf")
+    ):
+        raise TypeError(f"{made_by}: family must have a cdf and a quantile for every element, got {name_of(family)}")
+
+
+def common_shape(tensors: Sequence[Tensor]) -> torch.Size:
+    """Return the shape that tensors broadcast to."""
+    return torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+
+
+def in_float64(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the tensors, those of real numbers in float64."""
+    return [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
