@@ -8,6 +8,7 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from functional_dists import composite, distributions, divergence, family, parameters, plot, policy, random, special
     from functional_dists.combinators import (
+        clipped,
         independent,
         independent_normal,
         masked_one_hot_categorical,
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
         one_hot,
         one_hot_categorical,
         one_hot_ordinal,
+        quantized,
         sparse_one_hot_categorical,
+        truncated,
     )
     from functional_dists.continuous import (
         delta,
@@ -42,6 +45,7 @@ __all__ = [
     "Family",
     "bind",
     "categorical",
+    "clipped",
     "composite",
     "define",
     "delta",
@@ -67,18 +71,21 @@ __all__ = [
     "parameters",
     "plot",
     "policy",
+    "quantized",
     "random",
     "sparse_categorical",
     "sparse_one_hot_categorical",
     "special",
     "tanh_delta",
     "tanh_normal",
+    "truncated",
     "truncated_normal",
 ]
 
 # A folder is imported when something in it is asked for: all of them take three times as long as most programs need.
 _HOMES = {
     "combinators": (
+        "clipped",
         "independent",
         "independent_normal",
         "masked_one_hot_categorical",
@@ -87,7 +94,9 @@ _HOMES = {
         "one_hot",
         "one_hot_categorical",
         "one_hot_ordinal",
+        "quantized",
         "sparse_one_hot_categorical",
+        "truncated",
     ),
     "continuous": (
         "delta",

@@ -1,8 +1,11 @@
 """Combinators: functions from families to a family."""
 
+from functional_dists.combinators.clipped_values import clipped
 from functional_dists.combinators.independent_axes import independent
 from functional_dists.combinators.mixtures import mixture, mixture_of
 from functional_dists.combinators.one_hot_vectors import one_hot
+from functional_dists.combinators.quantized_values import quantized
+from functional_dists.combinators.truncated_values import truncated
 from functional_dists.continuous import normal
 from functional_dists.discrete import categorical, masked_categorical, ordinal, sparse_categorical
 
@@ -13,6 +16,7 @@ sparse_one_hot_categorical = one_hot(sparse_categorical)
 one_hot_ordinal = one_hot(ordinal)
 
 __all__ = [
+    "clipped",
     "independent",
     "independent_normal",
     "masked_one_hot_categorical",
@@ -21,6 +25,8 @@ __all__ = [
     "one_hot",
     "one_hot_categorical",
     "one_hot_ordinal",
+    "quantized",
     "sparse_one_hot_categorical",
+    "truncated",
 ]
 __dir__ = __all__.copy  # what tab completion shows

@@ -15,9 +15,9 @@ __all__ = ["moved_with_cdf"]
 def moved_with_cdf(components: Components, params: Any, value: Tensor) -> Tensor:
     """Return a drawn value of a mixture, with its first and second derivatives by the parameters.
 
-    The elements of an event are independent in each component. So the weights given the elements before one are those of
-    the mixture, times the densities of these elements. The value is constant where the conditional cdf is; two steps of
-    Newton's method with the slope held fixed have its first and second derivatives.
+    The elements of an event are independent in each component. So the weights given the elements before one are those
+    of the mixture, times the densities of these elements. The conditional cdf of an element stays constant. Two steps
+    of Newton's method with the slope held fixed have the first and second derivatives of the root.
     """
     weights = log_softmax(params[0], -1)
     num_axes = components.values.event_dims

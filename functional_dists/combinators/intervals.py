@@ -1,0 +1,130 @@
+"""Masses of intervals, quantiles inside them, and integrals over them, of a family that has a cdf.
+
+Everything is elementwise and in float64.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional_dists.family import Real
+from functional_dists.special import search
+from functional_dists.special.constant import table_of
+from functional_dists.special.quadrature import panel_rule
+
+__all__ = ["Bounds", "integral", "log_mass", "log_tail", "quantile_inside"]
+
+_LOG_HALF = -0.6931471805599453
+
+
+class Bounds(NamedTuple):
+    """The bounds of an interval.
+
+    low: The lower bound of the values, of shape (*batch, *event); -inf for none.
+    high: The upper bound of the values, of shape (*batch, *event); inf for none.
+    """
+
+    low: Real
+    high: Real
+
+
+def log_tail(family: Any, verb: str, params: Any, bound: Tensor) -> Tensor:
+    """Return `log_cdf` or `log_survival` at a bound that may be infinite."""
+    is_infinite = bound.isinf()
+    safe = torch.where(is_infinite, family.median(*params).detach(), bound)
+    is_empty = bound < 0 if verb == "log_cdf" else bound > 0
+    limit = torch.where(is_empty, -torch.inf, 0.0).to(bound.dtype)
+    return torch.where(is_infinite, limit, getattr(family, verb)(*params, safe))
+
+
+def log_mass(family: Any, params: Any, low: Tensor, high: Tensor) -> Tensor:
+    """Return log P(low < X <= high); -inf where low >= high.
+
+    It is a difference of the smaller tails, or 1 minus both. Where such a difference would cancel, the interval is so
+    short that the density is smooth on it: there a quadrature integrates it.
+    """
+    below_low, below_high = (log_tail(family, "log_cdf", params, bound) for bound in (low, high))
+    above_low, above_high = (log_tail(family, "log_survival", params, bound) for bound in (low, high))
+    in_upper, in_lower = below_low > _LOG_HALF, below_high < _LOG_HALF
+    more, less = torch.where(in_upper, above_low, below_high), torch.where(in_upper, above_high, below_low)
+    is_one_sided = in_upper | in_lower
+    one_sided = search.log_difference_of_exps(
+        torch.where(is_one_sided, more, 0.0), torch.where(is_one_sided, less, -1.0)
+    )
+    outside = torch.where(is_one_sided, 0.25, below_low.exp() + above_high.exp())
+    straddling = torch.log1p(-outside.clamp(max=1.0 - 2**-53))
+    mass = torch.where(is_one_sided, one_sided, straddling)
+    is_narrow = torch.where(is_one_sided, (more - less).detach() < 0.1, outside.detach() > 0.9)
+    is_narrow = is_narrow & low.isfinite() & high.isfinite() & (low < high)
+    middle = family.median(*params).detach()
+    first, last = torch.where(is_narrow, low, middle), torch.where(is_narrow, high, middle)
+    u, weight = (rule.reshape(-1, *[1] * (first + last).ndim) for rule in table_of(panel_rule, low))
+    density = family.log_prob(*params, first + (last - first) * u, event_dims=0)
+    width = torch.where(is_narrow, last - first, 1.0)
+    narrow = search.log_sum_of_exps(density + weight.log(), 0) + width.log()
+    return torch.where(is_narrow, narrow, mass)
+
+
+def quantile_inside(
+    family: Any, params: Any, low: Tensor, high: Tensor, log_below: Tensor, log_above: Tensor
+) -> Tensor:
+    """Return x with P(low < X <= x) = exp(log_below) P(low < X <= high), with first and second derivatives.
+
+    Newton's method in the logarithm of the smaller tail. Where that is concave, as for a log-concave density, it
+    converges from the bound next to the centre; elsewhere it starts at the quantile of the family.
+    """
+    fixed = [tensor.detach() for tensor in params]
+    in_upper = log_tail(family, "log_cdf", fixed, low.detach()) > _LOG_HALF
+
+    def target(own: Any, low: Tensor, high: Tensor) -> Tensor:
+        """Return the logarithm of the smaller tail at the quantile."""
+        mass = log_mass(family, own, low, high)
+        below, above = log_tail(family, "log_cdf", own, low), log_tail(family, "log_survival", own, high)
+        pair = torch.broadcast_tensors(
+            torch.where(in_upper, above, below), torch.where(in_upper, log_above, log_below) + mass
+        )
+        return search.log_sum_of_exps(torch.stack(pair), 0)
+
+    def tail(own: Any, x: Tensor) -> Tensor:
+        return torch.where(in_upper, family.log_survival(*own, x), family.log_cdf(*own, x))
+
+    goal = target(fixed, low.detach(), high.detach()).detach()
+    x = _start(family, fixed, low.detach(), high.detach(), goal, in_upper)
+    for _ in range(8):
+        x = _newton(family, fixed, x, tail(fixed, x), goal, in_upper)
+        x = torch.minimum(torch.maximum(x, low.detach()), high.detach())
+    moving_goal = target(params, low, high)
+    at = x
+    for _ in range(2):
+        x = x + (moving_goal - tail(params, x)) / _hazard(family, fixed, at, in_upper)
+    inside = torch.minimum(torch.maximum(x.detach(), low.detach()), high.detach())
+    return inside + (x - x.detach())
+
+
+def _start(family: Any, params: Any, low: Tensor, high: Tensor, goal: Tensor, in_upper: Tensor) -> Tensor:
+    probability = torch.where(in_upper, -torch.expm1(goal), goal.exp())
+    is_known = (probability > 1e-300) & (probability < 1 - 1e-12)
+    x = family.icdf(*params, torch.where(is_known, probability, 0.5))
+    near = torch.where(in_upper, low, high)  # the bound next to the centre, finite where a tail is far
+    x = torch.where(is_known, x, near + 0 * x)
+    return torch.minimum(torch.maximum(x, low), high)
+
+
+def _hazard(family: Any, params: Any, x: Tensor, in_upper: Tensor) -> Tensor:
+    """Return the derivative by x of the logarithm of the smaller tail, never 0."""
+    log_tails = torch.where(in_upper, family.log_survival(*params, x), family.log_cdf(*params, x))
+    size = (family.log_prob(*params, x, event_dims=0) - log_tails).exp().clamp(min=1e-300)
+    return torch.where(in_upper, -size, size).detach()
+
+
+def _newton(family: Any, params: Any, x: Tensor, at: Tensor, goal: Tensor, in_upper: Tensor) -> Tensor:
+    step = (goal - at) / _hazard(family, params, x, in_upper)
+    return (x + torch.where(step.isfinite(), step, 0.0)).detach()
+
+
+def integral(points: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the integral of a function over the panels between points ``(P, *B)``; 0 over empty ones."""
+    x, weight = search.panels(points)
+    return (weight * function(x)).sum(0)

@@ -1,0 +1,83 @@
+"""What families restricted to an interval share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from functional_dists.combinators.intervals import Bounds
+from functional_dists.combinators.values import common_shape, in_float64, require_cdf
+from functional_dists.family import (
+    Definition,
+    Parameters,
+    Real,
+    define,
+    joined_params,
+    name_of,
+    require,
+)
+from functional_dists.special import nan_of, search
+
+__all__ = ["Split", "check_bounds", "define_limited", "define_tails", "minus_p_log_p", "points_of", "wide"]
+
+Split = tuple[list[Tensor], Tensor, Tensor]
+
+
+def define_limited(made_by: str, family: Any, **described: str) -> Definition:
+    require_cdf(made_by, family)
+    return define(joined_params(family.Params, Bounds), f"{made_by}({name_of(family)})", **described)
+
+
+def wide(params: Any) -> Split:
+    """Return the family's own parameters, and the bounds, in float64 and of one shape."""
+    shape = common_shape(params)
+    *own, low, high = (tensor.expand(shape) for tensor in in_float64(params))
+    return own, low, high
+
+
+def check_bounds(family: Any, params: Any, is_ordered: Tensor) -> None:
+    *own, low, high = params
+    if hasattr(family, "check"):
+        family.check(*own)
+    require(~low.isnan(), "low", "must not be NaN")
+    require(~high.isnan(), "high", "must not be NaN")
+    require(is_ordered, "low", "must be below high")
+
+
+def points_of(quantile: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """Return quantiles ``(P, *B)`` that split the mass into panels."""
+    grid = search.score_grid(like)
+    return quantile(grid.reshape(-1, *[1] * like.ndim).expand(-1, *like.shape))
+
+
+def minus_p_log_p(log_density: Tensor) -> Tensor:
+    is_outside = log_density == -torch.inf
+    safe = torch.where(is_outside, 0.0, log_density)
+    return torch.where(is_outside, 0.0, -safe.exp() * safe)
+
+
+def define_tails(verb: Definition, family: Any, moved: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+    """Define the cdf and its kin of values that the family has between the bounds, at points that may be moved."""
+
+    def of(name: str, sentence: str) -> None:
+        is_cdf = name.endswith("cdf")
+        everything, nothing = (0.0, -torch.inf) if name.startswith("log") else (1.0, 0.0)
+        below, above = (nothing, everything) if is_cdf else (everything, nothing)
+
+        def function(params: Parameters, value: Real) -> Tensor:
+            own, low, high = wide(params)
+            x = value.double()
+            is_below, is_above = x < low, x >= high
+            safe = torch.where(is_below | is_above, family.median(*own).detach(), moved(x))
+            inside = getattr(family, name)(*own, safe)
+            result = torch.where(is_below, below, torch.where(is_above, above, inside))
+            return nan_of(result, *own, x, low, high).to(params[0].dtype)
+
+        function.__name__, function.__doc__ = name, sentence
+        verb(function)
+
+    of("cdf", "Return P(X <= value), elementwise.")
+    of("log_cdf", "Return log P(X <= value), elementwise.")
+    of("survival", "Return P(X > value), elementwise; other libraries call it `sf`.")
+    of("log_survival", "Return log P(X > value), elementwise.")
