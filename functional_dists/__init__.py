@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from functional_dists import composite, distributions, divergence, family, parameters, plot, policy, random, special
     from functional_dists.combinators import (
         clipped,
+        greedy,
         independent,
         independent_normal,
+        masked_event,
         masked_one_hot_categorical,
         mixture,
         mixture_of,
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
         one_hot_categorical,
         one_hot_ordinal,
         quantized,
+        repeated,
+        softened,
         sparse_one_hot_categorical,
         truncated,
+        with_uniform,
     )
     from functional_dists.continuous import (
         delta,
@@ -52,6 +57,7 @@ __all__ = [
     "distributions",
     "divergence",
     "family",
+    "greedy",
     "independent",
     "independent_normal",
     "kept",
@@ -60,6 +66,7 @@ __all__ = [
     "logits",
     "logits_from_probs",
     "masked_categorical",
+    "masked_event",
     "masked_one_hot_categorical",
     "mixture",
     "mixture_of",
@@ -73,6 +80,8 @@ __all__ = [
     "policy",
     "quantized",
     "random",
+    "repeated",
+    "softened",
     "sparse_categorical",
     "sparse_one_hot_categorical",
     "special",
@@ -80,14 +89,17 @@ __all__ = [
     "tanh_normal",
     "truncated",
     "truncated_normal",
+    "with_uniform",
 ]
 
 # A folder is imported when something in it is asked for: all of them take three times as long as most programs need.
 _HOMES = {
     "combinators": (
         "clipped",
+        "greedy",
         "independent",
         "independent_normal",
+        "masked_event",
         "masked_one_hot_categorical",
         "mixture",
         "mixture_of",
@@ -95,8 +107,11 @@ _HOMES = {
         "one_hot_categorical",
         "one_hot_ordinal",
         "quantized",
+        "repeated",
+        "softened",
         "sparse_one_hot_categorical",
         "truncated",
+        "with_uniform",
     ),
     "continuous": (
         "delta",

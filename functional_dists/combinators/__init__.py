@@ -4,7 +4,10 @@ from functional_dists.combinators.clipped_values import clipped
 from functional_dists.combinators.independent_axes import independent
 from functional_dists.combinators.mixtures import mixture, mixture_of
 from functional_dists.combinators.one_hot_vectors import one_hot
+from functional_dists.combinators.padded import masked_event
 from functional_dists.combinators.quantized_values import quantized
+from functional_dists.combinators.repeats import repeated
+from functional_dists.combinators.tables import greedy, softened, with_uniform
 from functional_dists.combinators.truncated_values import truncated
 from functional_dists.continuous import normal
 from functional_dists.discrete import categorical, masked_categorical, ordinal, sparse_categorical
@@ -17,8 +20,10 @@ one_hot_ordinal = one_hot(ordinal)
 
 __all__ = [
     "clipped",
+    "greedy",
     "independent",
     "independent_normal",
+    "masked_event",
     "masked_one_hot_categorical",
     "mixture",
     "mixture_of",
@@ -26,7 +31,10 @@ __all__ = [
     "one_hot_categorical",
     "one_hot_ordinal",
     "quantized",
+    "repeated",
+    "softened",
     "sparse_one_hot_categorical",
     "truncated",
+    "with_uniform",
 ]
 __dir__ = __all__.copy  # what tab completion shows

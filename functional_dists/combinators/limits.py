@@ -24,7 +24,7 @@ __all__ = ["Split", "check_bounds", "define_limited", "define_tails", "minus_p_l
 Split = tuple[list[Tensor], Tensor, Tensor]
 
 
-def define_limited(made_by: str, family: Any, **described: str) -> Definition:
+def define_limited(made_by: str, family: Any, **described: Any) -> Definition:
     require_cdf(made_by, family)
     return define(joined_params(family.Params, Bounds), f"{made_by}({name_of(family)})", **described)
 

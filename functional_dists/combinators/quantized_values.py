@@ -56,7 +56,9 @@ def quantized(family: Any) -> Definition:
         first = torch.where(safe <= low, -torch.inf, safe - 0.5)
         last = torch.where(safe >= high, torch.inf, safe + 0.5)
         mass = log_mass(family, own, first, last)
-        return nan_of(torch.where(is_outcome, mass, -torch.inf), torch.where(value.isnan(), value, 0.0), low, high, *own)
+        return nan_of(
+            torch.where(is_outcome, mass, -torch.inf), torch.where(value.isnan(), value, 0.0), low, high, *own
+        )
 
     @verb
     def sample(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> Tensor:

@@ -85,6 +85,7 @@ class Definition:
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.value_kind = None if values_of is None else kind_of_value(values_of)
         self.verbs: dict[str, Callable[..., Any]] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}  # that are no verbs, such as `table`
 
     def __repr__(self) -> str:
         return reprs.call("define", self.params, *[self.name] * (self.name is not None), **self.described)
@@ -173,12 +174,15 @@ class Definition:
 
         return self._register_like(verb, name or verb.__name__, function, doc, maps_verb=True)
 
-    def through(self, change: Callable[..., Any], replace: Mapping[str, str] | None = None) -> Derive:
+    def through(
+        self, change: Callable[..., Any], replace: Mapping[str, str] | None = None, *, examples: bool = True
+    ) -> Derive:
         """Return a function that makes verbs of another family verbs of this one.
 
         Args:
             change: `change(*parameters)` returns the `Params` of the other family.
             replace: Texts to replace in the docstrings of the other family, such as the parameters of the examples.
+            examples: Whether to keep the examples of the docstrings.
 
         Returns:
             A function of a verb of the other family. It takes the option `confine`, as the decorator does. It raises a
@@ -202,6 +206,7 @@ class Definition:
                     raise type(error)(str(error).replace(theirs.name, spec.name)) from error
 
             doc = other.__doc__ or ""
+            doc = doc if examples else doc.partition(">>>")[0]
             for old, new in (replace or {}).items():
                 doc = doc.replace(old, new)
             signature = signatures.with_params(inspect.signature(verb), theirs, spec)

@@ -146,7 +146,7 @@ class _Combined(MadeFamily):
 
     def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
         super().__init__(combinator, arguments, {})
-        vars(self).update(definition.verbs, Params=definition.params)
+        vars(self).update(definition.verbs, **definition.functions, Params=definition.params)
         called_to_rebuild(definition.params, _called_again, combinator, tuple(map(to_pickle, arguments)), {})
         for name, verb in definition.verbs.items():
             spec = specification_of(verb)

@@ -10,7 +10,12 @@ _OTHER = {"loc": [0.1, -0.7], "scale": [0.7, 1.1]}
 
 CASES = [
     Case("truncated normal", truncated(normal), {**_NORMAL, "low": [-0.5, 0.2], "high": [1.0, 2.5]}, [0.2, 0.9]),
-    Case("normal, truncated far out", truncated(normal), {**_NORMAL, "low": [9.0, -40.0], "high": [9.5, -38.0]}, [9.1, -38.2]),
+    Case(
+        "normal, truncated far out",
+        truncated(normal),
+        {**_NORMAL, "low": [9.0, -40.0], "high": [9.5, -38.0]},
+        [9.1, -38.2],
+    ),
     Case(
         "clipped normal",
         clipped(normal),
