@@ -5,6 +5,7 @@ import itertools
 import torch
 
 from functional_dists import (
+    bind,
     categorical,
     greedy,
     independent,
