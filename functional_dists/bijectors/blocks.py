@@ -12,9 +12,10 @@ from functional_dists.bijectors.images import sliced
 from functional_dists.bijectors.structure import (
     added_entries,
     event_dims_of,
+    num_params,
     require_bijector,
+    split,
     sum_vector,
-    with_params,
 )
 from functional_dists.family import Definition, combinator, define, joined_params, name_of
 
@@ -48,8 +49,12 @@ def block(bijectors: Sequence[Any], sizes: Sequence[int]) -> Definition:
         raise ValueError(f"block: needs a size for each bijector, got {len(sizes)} for {len(bijectors)}")
     event_dims = max(map(event_dims_of, bijectors))
     sizes_after = [size + added_entries(bijector) for bijector, size in zip(bijectors, sizes, strict=True)]
+    counts = [num_params(bijector) for bijector in bijectors]
     inside = ", ".join(map(name_of, bijectors))
     name = f"block(({inside}{',' * (len(bijectors) == 1)}), {tuple(sizes)})"
+
+    def with_params(params: Any) -> list[tuple[Any, Sequence[Any]]]:
+        return list(zip(bijectors, split(params, counts), strict=True))
 
     def mapped(verb: str, params: Any, value: Tensor) -> list[Any]:
         lengths = sizes_after if verb.startswith("inverse") else sizes
@@ -58,8 +63,8 @@ def block(bijectors: Sequence[Any], sizes: Sequence[int]) -> Definition:
                 f"{name}.{verb}: the last axis of value must have {sum(lengths)} entries, got shape "
                 f"{tuple(value.shape)}"
             )
-        given = zip(with_params(bijectors, params), value.split(tuple(lengths), -1), strict=True)
-        return [getattr(bijector, verb)(*own, part) for (bijector, own), part in given]
+        given = zip(bijectors, split(params, counts), value.split(tuple(lengths), -1), strict=True)
+        return [getattr(bijector, verb)(*own, part) for bijector, own, part in given]
 
     def log_det_of(found: Sequence[Tensor]) -> Tensor:
         if not event_dims:
@@ -73,14 +78,14 @@ def block(bijectors: Sequence[Any], sizes: Sequence[int]) -> Definition:
 
     def is_increasing(params: Any) -> Tensor:
         device = params[0].device if params else None
-        found = [bijector.is_increasing(*own).to(device) for bijector, own in with_params(bijectors, params)]
+        found = [bijector.is_increasing(*own).to(device) for bijector, own in with_params(params)]
         found = [t.expand(torch.broadcast_shapes(t.shape, (size,))) for t, size in zip(found, sizes, strict=True)]
         batch = torch.broadcast_shapes(*(t.shape[:-1] for t in found))
         return torch.cat([t.expand(*batch, t.shape[-1]) for t in found], -1)
 
     def set_of(verb: str, lengths: Sequence[int]) -> Callable[[Any], Constraint]:
         def of_params(params: Any) -> Constraint:
-            parts = [getattr(bijector, verb)(*own) for bijector, own in with_params(bijectors, params)]
+            parts = [getattr(bijector, verb)(*own) for bijector, own in with_params(params)]
             return sliced(parts, lengths, event_dims)
 
         return of_params

@@ -15,10 +15,11 @@ from functional_dists.bijectors.structure import (
     event_dims_of,
     has_block,
     made_by,
+    num_params,
     require_bijector,
     same,
+    split,
     sum_vector,
-    with_params,
 )
 from functional_dists.family import Definition, combinator, define, joined_params, name_of, specification_of
 from functional_dists.family.specification import positional_names
@@ -28,7 +29,7 @@ __all__ = ["chain"]
 
 
 class _Step(NamedTuple):
-    """A bijector of a chain, or one and its inverse, which are neighbours."""
+    """A bijector of a chain; or one and its inverse, which are neighbours and have as many parameters."""
 
     first: Any
     second: Any = None
@@ -36,10 +37,6 @@ class _Step(NamedTuple):
     @property
     def parts(self) -> tuple[Any, ...]:
         return (self.first,) if self.second is None else (self.first, self.second)
-
-    @property
-    def Params(self) -> Any:
-        return joined_params(*(part.Params for part in self.parts))
 
 
 @combinator
@@ -72,11 +69,15 @@ def chain(*bijectors: Any) -> Definition:
     event_dims = max(map(event_dims_of, bijectors), default=0)
     parts = [part for step in steps for part in step.parts]
     params_class = joined_params(*(part.Params for part in parts))
+    counts, counts_of_parts = [num_params(*step.parts) for step in steps], list(map(num_params, parts))
     checked_by_parts = event_dims > 0 or any(map(has_block, parts))
+
+    def with_params(params: Any) -> list[tuple[Any, Sequence[Any]]]:
+        return list(zip(parts, split(params, counts_of_parts), strict=True))
 
     def run(params: Any, value: Tensor, *, is_inverse: bool) -> Tensor:
         value = value if checked_by_parts else _expanded(params, params_class, value)
-        given = with_params(steps, params)
+        given = list(zip(steps, split(params, counts), strict=True))
         for step, own in reversed(given) if is_inverse else given:
             value = _run_step(step, own, value, is_inverse)
         return value if steps else value.clone()
@@ -85,7 +86,7 @@ def chain(*bijectors: Any) -> Definition:
         value = value if checked_by_parts else _expanded(params, params_class, value)
         zero = nan_of(torch.zeros_like(value), value)
         total = zero.sum(-1) if event_dims else zero
-        given = with_params(steps, params)
+        given = list(zip(steps, split(params, counts), strict=True))
         for step, own in reversed(given) if is_inverse else given:
             value, log_det = _run_step_with_log_det(step, own, value, is_inverse)
             total = total + sum_vector(step.first, event_dims, log_det)
@@ -93,15 +94,15 @@ def chain(*bijectors: Any) -> Definition:
 
     def is_increasing(params: Any) -> Tensor:
         result = torch.tensor(True)
-        for part, own in with_params(parts, params):
+        for part, own in with_params(params):
             result = part.is_increasing(*own) == result
         return result
 
     def image(params: Any) -> Constraint:
-        return image_through(with_params(parts, params), event_dims)
+        return image_through(with_params(params), event_dims)
 
     def domain(params: Any) -> Constraint:
-        given = [(invert(part), own) for part, own in with_params(parts, params)]
+        given = [(invert(part), own) for part, own in with_params(params)]
         return image_through(given[::-1], event_dims)
 
     of_params: dict[str, Callable[[Any], Any]] = {"domain": domain, "image": image}
@@ -152,8 +153,13 @@ def _undoes(bijector: Any, other: Any) -> bool:
     )
 
 
+def _with_params(step: _Step, params: Sequence[Any]) -> list[tuple[Any, Sequence[Any]]]:
+    count = len(params) // len(step.parts)
+    return [(part, params[i * count : (i + 1) * count]) for i, part in enumerate(step.parts)]
+
+
 def _run_step(step: _Step, params: Sequence[Any], value: Tensor, is_inverse: bool) -> Tensor:
-    name, given, result = "inverse" if is_inverse else "forward", with_params(step.parts, params), value
+    name, given, result = "inverse" if is_inverse else "forward", _with_params(step, params), value
     for part, own in reversed(given) if is_inverse else given:
         result = getattr(part, name)(*own, result)
     return result if step.second is None else _with_digits(value, result, _is_identity(step, params, result))
@@ -162,7 +168,7 @@ def _run_step(step: _Step, params: Sequence[Any], value: Tensor, is_inverse: boo
 def _run_step_with_log_det(
     step: _Step, params: Sequence[Any], value: Tensor, is_inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    given, result, log_dets = with_params(step.parts, params), value, []
+    given, result, log_dets = _with_params(step, params), value, []
     for part, own in reversed(given) if is_inverse else given:
         before = result
         if is_inverse:
@@ -181,7 +187,7 @@ def _run_step_with_log_det(
 
 def _is_identity(step: _Step, params: Sequence[Any], result: Tensor) -> Tensor:
     """Return where both bijectors of a step have the same parameters; not where the value is outside of their sets."""
-    (_, some), (_, others) = with_params(step.parts, params)
+    (_, some), (_, others) = _with_params(step, params)
     return are_equal(step.first, some, others) & ~result.isnan()
 
 

@@ -16,10 +16,11 @@ __all__ = [
     "event_dims_of",
     "has_block",
     "made_by",
+    "num_params",
     "require_bijector",
     "same",
+    "split",
     "sum_vector",
-    "with_params",
 ]
 
 
@@ -87,13 +88,21 @@ def has_block(bijector: Any) -> bool:
     return function == "block" or (function in ("chain", "invert") and any(map(has_block, arguments)))
 
 
-def with_params(bijectors: Sequence[Any], params: Sequence[Any]) -> list[tuple[Any, Sequence[Any]]]:
-    """Return each bijector with its parameters, from those of all."""
+def num_params(*bijectors: Any) -> int:
+    """Return how many parameters bijectors have together."""
+    return sum(len(bijector.Params._fields) for bijector in bijectors)
+
+
+def split(params: Sequence[Any], counts: Sequence[int]) -> list[Sequence[Any]]:
+    """Return consecutive parts of the parameters.
+
+    >>> split((1, 2, 3), (2, 1))
+    [(1, 2), (3,)]
+    """
     found, start = [], 0
-    for bijector in bijectors:
-        end = start + len(bijector.Params._fields)
-        found.append((bijector, params[start:end]))
-        start = end
+    for count in counts:
+        found.append(params[start : start + count])
+        start += count
     return found
 
 
