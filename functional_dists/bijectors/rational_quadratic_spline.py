@@ -195,7 +195,7 @@ def inverse(params: Params, value: Real) -> Tensor:
 
     >>> raw = torch.tensor([2.0, 0.0]), torch.zeros(2), torch.zeros(1)
     >>> inverse(*raw, value=torch.tensor([-0.5, 9.0]))
-    tensor([0., 9.])
+    tensor([3.2434, 9.0000])
     """
     part, y, is_outside = _bin_of(value, params, 1)
     before, _ = _fractions_at(part, y)
@@ -208,8 +208,8 @@ def inverse_log_det(params: Params, value: Real) -> Tensor:
     """Return log |dx / dy|, elementwise: 0 outside (-bound, bound).
 
     >>> raw = torch.tensor([2.0, 0.0]), torch.zeros(2), torch.zeros(1)
-    >>> inverse_log_det(*raw, value=torch.tensor([0.0, 9.0]))
-    tensor([-0.1000,  0.0000])
+    >>> inverse_log_det(*raw, value=torch.tensor([-0.5, 9.0]))
+    tensor([0.1518, 0.0000])
     """
     part, y, is_outside = _bin_of(value, params, 1)
     log_slope = -_log_slope(part, *_fractions_at(part, y))
