@@ -128,9 +128,16 @@ def _steps(bijectors: Sequence[Any]) -> list[_Step]:
     """Return the steps of a chain: bijectors that are no chains, and pairs of a bijector and its inverse."""
     steps: list[_Step] = []
     for step in _paired([_Step(bijector) for bijector in bijectors]):
-        function, arguments = made_by(step.first)
-        steps += _steps(arguments) if step.second is None and function == "chain" else [step]
+        steps += _steps(_parts_of(step.first)) if step.second is None and _parts_of(step.first) else [step]
     return _paired(steps)
+
+
+def _parts_of(bijector: Any) -> tuple[Any, ...]:
+    """Return the bijectors of a chain, and of the inverse of one without parameters, whose order is free."""
+    function, arguments = made_by(bijector)
+    if function == "invert" and not bijector.Params._fields:
+        return tuple(invert(part) for part in reversed(_parts_of(arguments[0])))
+    return arguments if function == "chain" else ()
 
 
 def _paired(steps: Sequence[_Step]) -> list[_Step]:

@@ -209,7 +209,7 @@ def inverse_log_det(params: Params, value: Real) -> Tensor:
 
     >>> raw = torch.tensor([2.0, 0.0]), torch.zeros(2), torch.zeros(1)
     >>> inverse_log_det(*raw, value=torch.tensor([-0.5, 9.0]))
-    tensor([0.1518, 0.0000])
+    tensor([0.2267, 0.0000])
     """
     part, y, is_outside = _bin_of(value, params, 1)
     log_slope = -_log_slope(part, *_fractions_at(part, y))

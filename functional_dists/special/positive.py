@@ -1,5 +1,7 @@
 """Logarithms and exponentials with derivatives that are accurate, and finite inside the domain."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,9 +15,9 @@ def log_in_double(x: Tensor) -> Tensor:
     >>> log_in_double(torch.tensor([1.0, 0.0, -1.0]))
     tensor([0., -inf, nan], dtype=torch.float64)
     """
-    is_inside = ~(x <= 0)  # True for NaN
+    is_off = (x <= 0) | (x == math.inf)  # False for NaN
     # The slope is that of the dtype of `x`, whose subnormal numbers are normal in float64.
-    growth = log_growth(torch.where(is_inside, x, 1.0)).double()
+    growth = log_growth(torch.where(is_off, 1.0, x)).double()
     return torch.log(x.detach().double()) + growth
 
 
