@@ -62,7 +62,7 @@ FORMULAS = {
 }
 
 
-def inside(low: float, high: float, dtype: torch.dtype) -> list[float]:
+def inside(dtype: torch.dtype, low: float, high: float) -> list[float]:
     """Return values from one ulp inside one bound to one ulp inside the other."""
     ends = torch.tensor([low, high], dtype=dtype)
     first = torch.nextafter(ends, ends.flip(0))
@@ -98,7 +98,7 @@ def grid(name: str, verb: str, dtype: torch.dtype) -> tuple[list[float], list[tu
     if name == "symlog":
         return ([x for x in line if abs(x) < 80] if verb == "inverse" else [*line, *huge]), [()]
     if name in ("tanh", "sigmoid"):
-        return (inside(-1.0 + (name == "sigmoid"), 1.0, dtype) if verb.startswith("inverse") else line), [()]
+        return (inside(dtype, -1.0 + (name == "sigmoid"), 1.0) if verb.startswith("inverse") else line), [()]
     if verb.startswith("inverse"):
         return [], bounds
     return line, bounds
@@ -111,7 +111,7 @@ def errors(name: str, verb: str, dtype: torch.dtype) -> list[tuple[float, Any, A
     info, found = torch.finfo(dtype), []
     for params in sets:
         tensors = [torch.tensor(number, dtype=dtype) for number in params]
-        given = values or inside(*params, dtype)  # type: ignore[call-arg]
+        given = values or inside(dtype, *params)
         value = torch.tensor(given, dtype=dtype)
         results = getattr(bijector, verb)(*tensors, value)
         for x, result in zip(value.tolist(), results.tolist(), strict=True):

@@ -157,7 +157,7 @@ def test_vectors_at_the_border_and_outside() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- references
-def spline_reference(raw: tuple[Any, Any, Any], bound: Any, x: Any) -> tuple[Any, Any]:
+def spline_reference(raw: tuple[Any, ...], bound: Any, x: Any) -> tuple[Any, Any]:
     widths, heights, derivatives = ([mpf(number) for number in row] for row in raw)
 
     def knots(row: list[Any]) -> list[Any]:

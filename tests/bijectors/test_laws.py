@@ -17,7 +17,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=IDS)
 every_verb = pytest.mark.parametrize("verb", OF_VALUE)
 
 
-def close(a: Any, b: Any, **tolerance: float) -> None:
+def close(a: Any, b: Any, **tolerance: Any) -> None:
     a, b = (found if isinstance(found, tuple) else (found,) for found in (a, b))
     for left, right in zip(a, b, strict=True):
         torch.testing.assert_close(left, right, equal_nan=True, **tolerance)
