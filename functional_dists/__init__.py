@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from functional_dists import composite, distributions, divergence, family, parameters, plot, policy, random, special
+    from functional_dists import (
+        bijectors,
+        composite,
+        distributions,
+        divergence,
+        family,
+        parameters,
+        plot,
+        policy,
+        random,
+        special,
+    )
     from functional_dists.combinators import (
         clipped,
         greedy,
@@ -48,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Family",
+    "bijectors",
     "bind",
     "categorical",
     "clipped",

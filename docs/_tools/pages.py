@@ -44,7 +44,7 @@ COPIED = {
 GENERATED = sorted({"reference", *(page.partition("/")[0] for page in COPIED.values())})
 
 # The modules in the order of the reference. What else the package exports comes after them.
-MODULES = ["random", "composite", "policy", "family", "combinators", "divergence", "parameters", "plot"]
+MODULES = ["random", "composite", "policy", "family", "bijectors", "combinators", "divergence", "parameters", "plot"]
 MODULES += ["distributions", "logits", "kept", "special"]
 
 # The parts of the navigation, and the pages in each: `*` stands for all that were not named before.
@@ -82,6 +82,10 @@ def write() -> None:
     for name, family in families().items():
         print(f"family {name}", flush=True)
         _write(f"families/{name}", _family_page(name, family))
+    (REFERENCE / "bijectors").mkdir()
+    for name, bijector in bijectors().items():
+        print(f"bijector {name}", flush=True)
+        _write(name.replace(".", "/"), _bijector_page(name, bijector))
     for name in _modules():
         print(f"module {name}", flush=True)
         _write(name, _module_page(name))
@@ -110,7 +114,7 @@ def public_names() -> dict[str, Any]:
     """Return what the reference must describe, by its full name: the families' verbs, and what modules export."""
     names = {
         f"functional_dists.{name}.{verb}": function
-        for name, family in families().items()
+        for name, family in (families() | bijectors()).items()
         for verb, function in verbs(family).items()
     }
     for module in _modules():
@@ -132,6 +136,10 @@ def _family_page(name: str, family: Any) -> Iterator[str]:
         yield from (f"``{name}`` is ``{family!r}``.", "")
     yield from converted((_description(family)).splitlines())
     yield from _plot(name, family)
+    yield from _parameters_and_verbs(name, family)
+
+
+def _parameters_and_verbs(name: str, family: Any) -> Iterator[str]:
     yield from (*_title("Parameters", "-"), ".. py:class:: Params", "   :no-typesetting:", "")
     described = dict(line.strip().split(": ", 1) for line in family.Params.__doc__.splitlines() if ": " in line)
     for field in family.Params._fields:
@@ -144,6 +152,21 @@ def _family_page(name: str, family: Any) -> Iterator[str]:
     yield ""
     for verb in verbs(family):
         yield from (f".. autofunction:: functional_dists.{name}.{verb}", "")
+
+
+# ----------------------------------------------------------------------------------------------------------- bijectors
+def bijectors() -> dict[str, Any]:
+    """Return the bijectors, by their names behind that of the package."""
+    found = {name: getattr(functional_dists.bijectors, name) for name in functional_dists.bijectors.__all__}
+    return {f"bijectors.{name}": value for name, value in found.items() if hasattr(value, "Params")}
+
+
+def _bijector_page(name: str, bijector: Any) -> Iterator[str]:
+    yield from (*_title(name.partition(".")[2]), f".. py:module:: functional_dists.{name}", "")
+    if not isinstance(bijector, ModuleType):
+        yield from (f"``{name.partition('.')[2]}`` is ``{bijector!r}``.", "")
+    yield from converted((_description(bijector)).splitlines())
+    yield from _parameters_and_verbs(name, bijector)
 
 
 def _description(family: Any) -> str:
@@ -211,13 +234,15 @@ def _exports(name: str) -> Iterator[tuple[str, Any]]:
     module = _module(name)
     functions = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
     for export in getattr(module, "__all__", functions):
-        if export not in families():
+        if export not in families() and f"{name}.{export}" not in bijectors():
             yield export, getattr(module, export)
 
 
 def _module_page(name: str) -> Iterator[str]:
     yield from (*_title(name), f".. py:module:: functional_dists.{name}", "", *converted(_doc(_module(name))))
     exports = dict(_exports(name))
+    if name == "bijectors":
+        yield from _bijectors_table()
     yield from (".. list-table::", "   :class: names", "   :widths: auto", "")
     for export, value in exports.items():
         full = f"functional_dists.{name}.{export}"
@@ -225,6 +250,13 @@ def _module_page(name: str) -> Iterator[str]:
     yield ""
     for export, value in exports.items():
         yield from (*_described(f"functional_dists.{name}.{export}", value), "")
+
+
+def _bijectors_table() -> Iterator[str]:
+    yield from (".. list-table::", "   :class: names", "   :widths: auto", "")
+    for name, bijector in bijectors().items():
+        yield from (f"   * - :doc:`{name.replace('.', '/')}`", f"     - {_first(_description(bijector))}")
+    yield from ("", ".. toctree::", "   :hidden:", "", *(f"   {name.replace('.', '/')}" for name in bijectors()), "")
 
 
 def _described(full: str, value: Any) -> Iterable[str]:

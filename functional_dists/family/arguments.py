@@ -21,6 +21,7 @@ _FLOAT32, _FLOAT64 = torch.float32, torch.float64
 _NOT_INTEGERS = (torch.bool, torch.complex64, torch.complex128)
 _CURES = {"floating point": "call .float() on it", "bool": "call .bool() on it", "integer": "call .long() on it"}
 _ARTICLES = {"floating point": "a", "bool": "a", "integer": "an"}
+_OF_PARAMETERS = ("is_increasing", "domain", "image")  # of a bijector: all of its parameters may be numbers
 _INTEGERS, _BOOLS = (int, np.integer, torch.SymInt), (bool, np.bool_)
 
 
@@ -139,6 +140,8 @@ def to_one_dtype(spec: Specification, arguments: Sequence[Any]) -> tuple[list[Te
     for (name, kind, is_parameter), argument in zip(spec.arguments, arguments, strict=True):
         _check_kind(spec.name, name, kind, argument, takes_integers=not is_parameter)
     device = next((argument.device for argument in arguments if isinstance(argument, Tensor)), None)
+    if device is None and spec.name.rpartition(".")[2] in _OF_PARAMETERS:
+        return [torch.tensor(float(number), dtype=torch.float64) for number in arguments], torch.float64
     if device is None:
         raise TypeError(
             f"{spec.name}: one of {spec.names} must be a tensor, got only numbers; "

@@ -117,7 +117,7 @@ class Definition:
         Args:
             function: The function.
             confine: `confine(value, *bounds)`, applied to the result (the first of a pair) if it was rounded to half
-                precision. Its bounds are the arguments of the same names.
+                precision. Its bounds are the arguments of the same names, or of the names in its attribute `bounds`.
             fit: For parameters that do not broadcast: `fit(*shapes)` of the parameters' shapes returns the shape of
                 batch and event, or raises a ValueError.
             keeps_dtypes: Whether floating-point tensors keep their dtypes, instead of one common dtype.
@@ -270,6 +270,18 @@ class Definition:
         example = ">>> log_prob_and_entropy({arguments})[0].equal(log_prob({arguments}))\nTrue"
         doc = docs.with_example(sentence, log_prob, example)
         return self._register_like(log_prob, "log_prob_and_entropy", function, doc)
+
+    def forward_and_log_det(self, forward: F, forward_log_det: Callable[..., Any]) -> F:
+        """Return the verb `forward_and_log_det` of a bijector that does not share work between the two."""
+        run = _on_checked_tensors(forward), _on_checked_tensors(forward_log_det)
+
+        def function(*tensors: Any) -> Any:
+            return run[0](*tensors), run[1](*tensors)
+
+        sentence = "Return the value of `forward`, and the logarithm of its slope."
+        example = ">>> forward_and_log_det({arguments})[1].equal(forward_log_det({arguments}))\nTrue"
+        doc = docs.with_example(sentence, forward, example)
+        return self._register_like(forward, "forward_and_log_det", function, doc)
 
     def stddev(self, variance: F) -> F:
         """Return the verb `stddev`: the root of the variance, elementwise, with a gradient of 0 at 0."""

@@ -43,7 +43,10 @@ _SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
 _TREES = "Any argument except `key` may be a pytree; the result then has the same structure."
 _ROW_OPTIONS = ("temperature", "atol", "rtol")
 _SCORES = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
-_RETURNS = {"check": "None.", "support": "A constraint of `torch.distributions.constraints`."}
+_CONSTRAINT = "A constraint of `torch.distributions.constraints`."
+_RETURNS = {"check": "None.", "support": _CONSTRAINT, "image": _CONSTRAINT, "domain": _CONSTRAINT}
+_RETURNS["is_increasing"] = "A bool tensor of the shape of the parameters."
+_LOG_DETS = ("forward_log_det", "inverse_log_det", "forward_and_log_det")
 _TABLES = ("probs", "normalized_logits")
 _OUTCOMES = ("mode", "deterministic", "median", "icdf")  # these results have the dtype of a draw
 
@@ -149,6 +152,11 @@ def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, 
     in_dtype = f"{_IN_DTYPE} or `dtype`" if "dtype" in names else _IN_DTYPE
     if verb.startswith("rsample"):
         sample = sample.replace("One-hot vectors", "Vectors").replace("int64", _IN_DTYPE)
+    if verb in _LOG_DETS:
+        value = _axes(described["value"]) or ["*sample", "*batch", "*event"]
+        log_det = _text(value if value[-1] == "*event" else value[:-1])  # of a vector there is one
+        both = f"The value, and its log-determinant of shape {log_det}, {_IN_DTYPE}."
+        return both if verb == "forward_and_log_det" else f"A tensor of shape {log_det}, {_IN_DTYPE}."
     if names[0] == "key":
         if not verb.endswith("_and_log_prob"):
             return sample
@@ -173,7 +181,8 @@ def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, 
 
 def _parameter_axes(params: Any, described: dict[str, str]) -> list[str]:
     """Return the axes of the first parameter: those of the batch and, last, of the event or of the outcomes."""
-    return _axes(described.get(params._fields[0], "")) or ["*batch", "*event"]
+    fields = params._fields
+    return (_axes(described.get(fields[0], "")) if fields else []) or ["*batch", "*event"]
 
 
 def _shape(text: str) -> str:

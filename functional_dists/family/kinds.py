@@ -2,7 +2,19 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "Value", "Vector", "kind_of"]
+__all__ = [
+    "Index",
+    "Kind",
+    "Mask",
+    "Matrix",
+    "OneHot",
+    "Parameters",
+    "Real",
+    "RowReal",
+    "Value",
+    "Vector",
+    "kind_of",
+]
 
 
 class Kind(NamedTuple):
@@ -10,7 +22,7 @@ class Kind(NamedTuple):
 
     name: str  # what `help` shows as the annotation of an argument
     holds: Literal["floating point", "bool", "integer"]
-    layout: Literal["per element", "per row", "one-hot", "vector"] = "per element"
+    layout: Literal["per element", "per row", "one-hot", "vector", "matrix"] = "per element"
 
     def __repr__(self) -> str:
         return self.name
@@ -23,6 +35,7 @@ if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
     RowReal: TypeAlias = Any
     OneHot: TypeAlias = Any
     Vector: TypeAlias = Any
+    Matrix: TypeAlias = Any
     Parameters: TypeAlias = Any
     Value: TypeAlias = Any
 else:
@@ -38,6 +51,8 @@ else:
     OneHot = Kind("OneHot", "floating point", "one-hot")
     #: Floating point, of the parameters' shape: the last axis is one event, such as a point of the simplex.
     Vector = Kind("Vector", "floating point", "vector")
+    #: Floating point, a row of numbers for each element of the parameters: a parameter with one more axis.
+    Matrix = Kind("Matrix", "floating point", "matrix")
     #: All parameters of the family, as its `Params`.
     Parameters = Annotated[Any, "Params"]
     #: A value of the family that a combinator got.

@@ -101,7 +101,7 @@ def combinator(make: Callable[P, Any]) -> Callable[P, "MadeFamily"]:
     def combine(*arguments: P.args, **named: P.kwargs) -> Any:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
-        return combine_cached(*bound.args)
+        return combine_cached(*(tuple(given) if isinstance(given, list) else given for given in bound.args))
 
     return combine
 
@@ -168,11 +168,15 @@ def to_pickle(family: Any) -> Any:
     >>> from_pickle(to_pickle(normal)) is normal
     True
     """
+    if type(family) is tuple:  # several families
+        return tuple(map(to_pickle, family))
     return _ModuleName(family.__name__) if isinstance(family, ModuleType) else family
 
 
 def from_pickle(family: Any) -> Any:
     """Return the family for which `to_pickle` returned this object."""
+    if type(family) is tuple:
+        return tuple(map(from_pickle, family))
     return importlib.import_module(family) if isinstance(family, _ModuleName) else family
 
 

@@ -41,6 +41,8 @@ def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
     shape = _shape_of_parameters(spec, tensors)
     for argument, tensor in zip(spec.arguments, tensors, strict=True):
         layout = argument.kind.layout
+        if not argument.is_parameter and layout == "vector" and not tensor.ndim:
+            raise ValueError(f"{spec.name}: {argument.name} must have an axis, the last one is that of a vector")
         if not argument.is_parameter and (
             tensor.ndim or layout in ("one-hot", "vector")
         ):  # a number is scored at every position
@@ -56,7 +58,7 @@ def _shape_of_parameters(spec: Specification, tensors: Sequence[Tensor]) -> torc
             return spec.fit(*shapes)
         except ValueError as error:
             raise ValueError(f"{spec.name}: {error}: {_listed(given, shapes)}") from None
-    shapes = [torch.Size((*t.shape[:-1], 1)) if layout == "per row" else t.shape for _, layout, t in given]
+    shapes = [_own_shape(layout, tensor.shape) for _, layout, tensor in given]
     if not shapes:  # a function of values alone
         return tensors[0].shape
     if all(shape == shapes[0] for shape in shapes[1:]):
@@ -67,6 +69,13 @@ def _shape_of_parameters(spec: Specification, tensors: Sequence[Tensor]) -> torc
         raise ValueError(
             f"{spec.name}: the shapes of the parameters do not broadcast: {_listed(given, shapes)}"
         ) from None
+
+
+def _own_shape(layout: str, shape: torch.Size) -> torch.Size:
+    """Return the shape of a parameter that broadcasts with those of the others."""
+    if layout == "per row":
+        return torch.Size((*shape[:-1], 1))
+    return shape[:-1] if layout == "matrix" else shape
 
 
 def _listed(given: Sequence[tuple[str, str, Tensor]], shapes: Sequence[torch.Size]) -> str:

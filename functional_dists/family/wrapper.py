@@ -25,11 +25,14 @@ __all__ = ["wrap"]
 
 def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
     """Return the verb: a function of numbers, tensors of any floating dtype and pytrees."""
+    if not spec.draws and not spec.arguments:
+        return _without_arguments(function, spec)
     kernel = kernels.find(spec.name, str(function.__module__))
     if spec.num_params:
         function = with_unpacked_params(function, spec)
     confine = spec.confine
-    bounds = [] if confine is None else [spec.names.index(name) for name in positional_names(confine)[1:]]
+    names_of_bounds = () if confine is None else getattr(confine, "bounds", positional_names(confine)[1:])
+    bounds = [spec.names.index(name) for name in names_of_bounds]
     event_dims, draws = spec.event_dims, int(spec.draws)  # `torch.compile` of torch 2.11 takes no bool for an index
     count = draws + len(spec.arguments)
     takes_dtype, passes_dtype = spec.takes_dtype, spec.passes_dtype
@@ -98,6 +101,18 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
         return verb(*as_params(spec.params, p), *as_params(spec.params, q), **options)
 
     return verb_of_pair if spec.num_params == 2 else verb
+
+
+def _without_arguments(function: Callable[..., Any], spec: Specification) -> Callable[..., Any]:
+    """Return the verb of a function that takes no tensors, such as the image of a bijector without parameters."""
+    params = (spec.params(),) * spec.num_params
+
+    def verb(*arguments: Any, **options: Any) -> Any:
+        _, options = to_positional(spec, arguments, options)
+        check_options(spec, options)
+        return function(*params, **options)
+
+    return verb
 
 
 def _cast(result: Any, dtype: torch.dtype | None) -> Any:

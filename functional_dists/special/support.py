@@ -82,6 +82,22 @@ class _Point(Constraint):
         return f"Point(point={self.point}, atol={self.atol}, rtol={self.rtol})"
 
 
+class _Increasing(Constraint):
+    """The vectors whose entries are finite and increase.
+
+    >>> increasing.check(torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+    tensor([ True, False])
+    """
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value[..., 1:] > value[..., :-1]).all(-1) & value.isfinite().all(-1)
+
+    def __repr__(self) -> str:
+        return "increasing"
+
+
 # ---------------------------------------------------------------------------------------------------------- outcomes
 class _Outcomes(constraints.integer_interval):
     """The integers among 0, ..., N - 1 that a table ``(*B, N)`` of booleans allows, in any dtype.
@@ -177,6 +193,7 @@ class _OneHotOutcomes(type(constraints.one_hot)):  # type: ignore[misc]
         return is_allowed if is_nan is None else is_allowed & ~is_nan
 
 
+increasing = _Increasing()
 open_interval, rounded_interval, finite_interval, point = _OpenInterval, _RoundedInterval, _FiniteInterval, _Point
 outcomes, one_hot_outcomes, scored, tokens = _Outcomes, _OneHotOutcomes, _Scored, _Tokens
 scored_events = _ScoredEvents
