@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         repeated,
         softened,
         sparse_one_hot_categorical,
+        transformed,
         truncated,
         with_uniform,
     )
@@ -99,6 +100,7 @@ __all__ = [
     "special",
     "tanh_delta",
     "tanh_normal",
+    "transformed",
     "truncated",
     "truncated_normal",
     "with_uniform",
@@ -122,6 +124,7 @@ _HOMES = {
         "repeated",
         "softened",
         "sparse_one_hot_categorical",
+        "transformed",
         "truncated",
         "with_uniform",
     ),

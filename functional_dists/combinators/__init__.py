@@ -8,6 +8,7 @@ from functional_dists.combinators.padded import masked_event
 from functional_dists.combinators.quantized_values import quantized
 from functional_dists.combinators.repeats import repeated
 from functional_dists.combinators.tables import greedy, softened, with_uniform
+from functional_dists.combinators.transforms import transformed
 from functional_dists.combinators.truncated_values import truncated
 from functional_dists.continuous import normal
 from functional_dists.discrete import categorical, masked_categorical, ordinal, sparse_categorical
@@ -34,6 +35,7 @@ __all__ = [
     "repeated",
     "softened",
     "sparse_one_hot_categorical",
+    "transformed",
     "truncated",
     "with_uniform",
 ]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.combinators.values import common_shape, require_family, values_of
+from functional_dists.combinators.values import common_shape, point_inside, require_family, values_of
 from functional_dists.family import (
     Definition,
     Mask,
@@ -25,7 +25,6 @@ __all__ = ["masked_event"]
 
 _POINTS = ("deterministic", "mean", "median", "mode", "stddev", "variance")
 _PAIRS = ("rsample_and_log_prob", "sample_and_log_prob")
-_INSIDE = ("median", "mode", "mean", "deterministic")  # verbs that return a value inside the support
 
 
 class _EventMask(NamedTuple):
@@ -60,7 +59,6 @@ def masked_event(family: Any) -> Definition:
     values, spec = values_of(family), specification_of(family.log_prob)
     own_fit = None if spec is None else spec.fit
     param_dims = 0 if values.can_split else 1 if values.are_indices else values.event_dims
-    inside = next((name for name in _INSIDE if hasattr(family, name)), None)
     verb = define(joined_params(family.Params, _EventMask), f"masked_event({name_of(family)})", values_of=family)
 
     def fit(*shapes: torch.Size) -> torch.Size:
@@ -97,7 +95,7 @@ def masked_event(family: Any) -> Definition:
     def log_prob(params: Parameters, value: Value, **options: Any) -> Tensor:
         """Return the log-prob of the elements that count."""
         own, mask = split(params)
-        safe = 0 if values.are_indices or inside is None else getattr(family, inside)(*own).detach()
+        safe = 0 if values.are_indices else point_inside(family, own)
         value = torch.where(mask[(..., *[None] * value_axes)], value, safe)
         score: Tensor = scored("log_prob", mask, options, *own, value)
         return score

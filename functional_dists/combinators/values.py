@@ -9,7 +9,7 @@ from torch import Tensor
 from functional_dists.family import name_of, specification_of
 from functional_dists.family.reprs import shown
 
-__all__ = ["Values", "common_shape", "in_float64", "require_cdf", "require_family", "values_of"]
+__all__ = ["Values", "common_shape", "in_float64", "point_inside", "require_cdf", "require_family", "values_of"]
 
 
 class Values(NamedTuple):
@@ -33,10 +33,10 @@ def values_of(family: Any) -> Values:
     (1, True)
     """
     spec = specification_of(family.log_prob)
-    if spec is not None and spec.event_dims is not None:
-        return Values(spec.event_dims, False, True)
-    layout = "per element" if spec is None else spec.value_layout
-    return Values(int(layout in ("vector", "one-hot")), layout == "per row", False)
+    layout, event_dims = ("per element", None) if spec is None else (spec.value_layout, spec.event_dims)
+    if layout in ("vector", "one-hot"):
+        return Values(event_dims or 1, False, False)
+    return Values(event_dims or 0, layout == "per row", event_dims is not None)
 
 
 def require_family(made_by: str, family: Any) -> None:
@@ -52,6 +52,23 @@ def require_cdf(made_by: str, family: Any) -> None:
         hasattr(family, verb) for verb in ("log_cdf", "log_survival", "icdf")
     ):
         raise TypeError(f"{made_by}: family must have a cdf and a quantile for every element, got {name_of(family)}")
+
+
+_INSIDE = ("median", "mode", "mean", "deterministic")  # verbs that return a value inside the support
+
+
+def point_inside(family: Any, params: Any) -> Tensor:
+    """Return a value inside the support, without gradient; 0 if the family has no verb that gives one.
+
+    >>> from functional_dists import normal
+    >>> point_inside(normal, (torch.tensor(3.0), torch.tensor(1.0)))
+    tensor(3.)
+    """
+    for name in _INSIDE:
+        if hasattr(family, name):
+            point: Tensor = getattr(family, name)(*params)
+            return point.detach()
+    return torch.zeros_like(params[0])
 
 
 def common_shape(tensors: Sequence[Tensor]) -> torch.Size:

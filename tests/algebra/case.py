@@ -26,7 +26,7 @@ class Case(NamedTuple):
     values: Callable[[Any], Tensor] | None = None  # all values of a finite family, by its parameters (of one lane)
     mp_log_density: Callable[..., Any] | None = None  # of one element, in mpmath: f(value, *parameters)
     inexact: tuple[str, ...] = ()  # verbs whose result has no derivative: modes found by search, and the like
-    is_implicit: bool = False  # draws follow their cdf when parameters move, not the drawn number with its words fixed
+    no_differences: tuple[str, ...] = ()  # verbs whose arguments cannot be moved alone, or that draw implicitly
     has_atoms: bool = False  # some numbers have a probability
     is_joint: bool = False  # the elements of an event depend on each other
     lacks_vmap: tuple[str, ...] = ()  # parameters that have no axis of the batch
