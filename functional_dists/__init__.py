@@ -17,14 +17,22 @@ if TYPE_CHECKING:
         sparse_one_hot_categorical,
     )
     from functional_dists.continuous import (
+        cauchy,
         delta,
+        exponential,
+        gumbel,
+        laplace,
+        logistic,
         normal,
         tanh_delta,
         tanh_normal,
         truncated_normal,
+        uniform,
     )
     from functional_dists.discrete import (
+        bernoulli,
         categorical,
+        geometric,
         kept,
         linear_categorical,
         llm_masked_categorical,
@@ -32,25 +40,33 @@ if TYPE_CHECKING:
         logits_from_probs,
         masked_categorical,
         ordinal,
+        poisson,
         sparse_categorical,
     )
     from functional_dists.family import Family, bind, define
 
 __all__ = [
     "Family",
+    "bernoulli",
     "bind",
     "categorical",
+    "cauchy",
     "composite",
     "define",
     "delta",
     "distributions",
     "divergence",
+    "exponential",
     "family",
+    "geometric",
+    "gumbel",
     "independent",
     "independent_normal",
     "kept",
+    "laplace",
     "linear_categorical",
     "llm_masked_categorical",
+    "logistic",
     "logits",
     "logits_from_probs",
     "masked_categorical",
@@ -62,6 +78,7 @@ __all__ = [
     "ordinal",
     "parameters",
     "plot",
+    "poisson",
     "policy",
     "random",
     "sparse_categorical",
@@ -70,6 +87,7 @@ __all__ = [
     "tanh_delta",
     "tanh_normal",
     "truncated_normal",
+    "uniform",
 ]
 
 # A folder is imported when something in it is asked for: all of them take three times as long as most programs need.
@@ -84,14 +102,22 @@ _HOMES = {
         "sparse_one_hot_categorical",
     ),
     "continuous": (
+        "cauchy",
         "delta",
+        "exponential",
+        "gumbel",
+        "laplace",
+        "logistic",
         "normal",
         "tanh_delta",
         "tanh_normal",
         "truncated_normal",
+        "uniform",
     ),
     "discrete": (
+        "bernoulli",
         "categorical",
+        "geometric",
         "kept",
         "linear_categorical",
         "llm_masked_categorical",
@@ -99,6 +125,7 @@ _HOMES = {
         "logits_from_probs",
         "masked_categorical",
         "ordinal",
+        "poisson",
         "sparse_categorical",
     ),
     "family": (
