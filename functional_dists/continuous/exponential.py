@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 import functional_dists.random as random
 from functional_dists.family import Real, define, require, sum_event
 from functional_dists.random import Shape, Source
+from functional_dists.special import nan_of
 from functional_dists.special import support as supports
 from functional_dists.special.deviance import log_one_minus_exp, one_minus_exp, ratio_excess
 from functional_dists.special.elementary import LOG_2
@@ -115,7 +116,8 @@ def _energy(rate: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     value = torch.where(is_outside, 0.0, value)
     product = (rate * value).detach()
     is_far = product.isinf()
-    return is_outside, torch.where(is_far, product, rate * torch.where(is_far, 0.0, value))
+    inside = torch.where(is_far, 0.0, value)
+    return is_outside, torch.where(is_far, product, nan_of(rate * inside, inside))
 
 
 @verb

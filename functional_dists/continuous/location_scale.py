@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ def check(loc: Tensor, scale: Tensor) -> None:
 def tails(key: Source, sample_shape: Shape, *params: Tensor) -> tuple[Tensor, Tensor]:
     """Draw u and 1 - u in float64, for parameters of the same dtype."""
     shape, like = broadcast_shape(*params), params[0]
-    options = {"dtype": like.dtype, "device": like.device}
+    options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     return random.draw_entries(random.uniform_and_rest, key, sample_shape, shape, **options)
 
 

@@ -6,7 +6,7 @@ of both probabilities. Relaxed values, between 0 and 1, are those of Maddison, M
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +14,11 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
+from functional_dists.discrete.counts import nan_with
 from functional_dists.family import Real, define, require, sum_event
 from functional_dists.family.options import POSITIVE, per_element
 from functional_dists.random import Shape, Source
-from functional_dists.special import nan_of, one_hot, softplus
+from functional_dists.special import one_hot, softplus
 from functional_dists.special import support as supports
 from functional_dists.special.deviance import excess_of, exp_excess
 from functional_dists.special.elementary import expm1
@@ -127,7 +128,7 @@ def rsample_and_log_prob(
 
 def _noise(key: Source, sample_shape: Shape, logits: Tensor) -> Tensor:
     """Draw from the standard logistic distribution, in float64 for every dtype."""
-    options = {"dtype": torch.float64, "device": logits.device}
+    options: dict[str, Any] = {"dtype": torch.float64, "device": logits.device}
     lower, upper = random.draw_entries(random.uniform_and_rest, key, sample_shape, logits.shape, **options)
     return torch.log(lower) - torch.log(upper)
 
@@ -149,7 +150,7 @@ def _relaxed(verb: str, logits: Tensor, noise: Tensor, temperature: float | Tens
 
 
 def _temperature(verb: str, temperature: float | Tensor, logits: Tensor) -> Tensor:
-    options = {"dtype": torch.float64, "device": logits.device, "within": POSITIVE}
+    options: dict[str, Any] = {"dtype": torch.float64, "device": logits.device, "within": POSITIVE}
     return per_element(f"bernoulli.{verb}", "temperature", temperature, logits.shape, **options)
 
 
@@ -173,7 +174,7 @@ def _score(logits: Tensor, value: Tensor) -> Tensor:
     of_one = value == 1
     signed = torch.where(of_one, logits.double(), -logits.double())
     is_outside = ~(of_one | (value == 0)) & ~value.isnan() | (signed == -math.inf)
-    return nan_of(torch.where(is_outside, -math.inf, -softplus(-torch.where(is_outside, 0.0, signed))), value.double())
+    return nan_with(torch.where(is_outside, -math.inf, -softplus(-torch.where(is_outside, 0.0, signed))), value)
 
 
 @verb
@@ -317,7 +318,7 @@ def log_survival(logits: Real, value: Real) -> Tensor:
 def _step(logits: Tensor, value: Tensor, below: float, at_0: Tensor, from_1: float) -> Tensor:
     """Return a function of the value that is constant below 0, between 0 and 1, and from 1 on."""
     outer = torch.where(value < 0, below, from_1).double()
-    return nan_of(torch.where((value < 0) | (value >= 1), outer, at_0), logits, value).to(logits.dtype)
+    return nan_with(torch.where((value < 0) | (value >= 1), outer, at_0), logits, value).to(logits.dtype)
 
 
 @verb

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from functional_dists.special import nan_of
+
 #: The largest count that a draw or a quantile gives. It is a power of 2, so every float format holds it.
 LARGEST_COUNT = 2.0**62
 #: What a quantile of a number that is no probability gives: no count.
@@ -18,6 +20,17 @@ def counted(value: Tensor) -> tuple[Tensor, Tensor]:
     wide = value.double()
     is_outside = (wide < 0) | (wide != wide.floor()) & ~wide.isnan() | wide.isinf()
     return is_outside, torch.where(is_outside, 0.0, wide)
+
+
+def nan_with(result: Tensor, *others: Tensor) -> Tensor:
+    """Return a result, NaN where another tensor is NaN; unlike `nan_of` in forward mode too where it is infinite.
+
+    >>> nan_with(torch.tensor([1.0, -torch.inf]), torch.tensor([torch.nan, 0.0]))
+    tensor([nan, -inf])
+    """
+    is_infinite = result.isinf()
+    finite = nan_of(torch.where(is_infinite, 0.0, result), *(other.to(result.dtype) for other in others))
+    return torch.where(is_infinite & ~finite.isnan(), result, finite)
 
 
 def as_count(number: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ distributions" (2005), chapter 5. A logit of inf is certain success. All verbs c
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 from functional_dists.discrete import bernoulli
-from functional_dists.discrete.counts import NO_COUNT, as_count, counted
+from functional_dists.discrete.counts import NO_COUNT, as_count, counted, nan_with
 from functional_dists.family import Real, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of, softplus
@@ -57,7 +57,7 @@ def sample(key: Source, logits: Real, *, sample_shape: Shape = ()) -> Tensor:
     >>> sample(random.key(42), torch.zeros(6))
     tensor([1, 0, 6, 1, 2, 1])
     """
-    options = {"dtype": torch.float64, "device": logits.device}
+    options: dict[str, Any] = {"dtype": torch.float64, "device": logits.device}
     noise = random.draw_entries(random.exponential, key, sample_shape, logits.shape, **options)
     return as_count((noise / _rate(logits.detach())).floor())
 
@@ -191,7 +191,7 @@ def _energy(logits: Tensor, value: Tensor) -> Tensor:
     is_far = (logits == math.inf) | fixed.isinf()
     energy = _rate(torch.where(is_far, 0.0, logits)) * torch.where(is_far, 0.0, failures)
     energy = torch.where(is_far, torch.where(failures > 0, math.inf, 0.0).double(), energy)
-    return nan_of(energy, logits, value) if value.is_floating_point() else nan_of(energy, logits)
+    return nan_with(energy, logits, value)
 
 
 @verb
@@ -206,15 +206,10 @@ def icdf(logits: Real, value: Real) -> Tensor:
     p, rate = value.detach().double(), _rate(logits.detach())
     energy = -torch.log1p(-p)
     guess = (torch.ceil(energy / rate) - 1).clamp(min=0)
-    # The quotient is rounded, so compare with the cdf itself, whose digits near 1 are those of the survival.
-    guess = torch.where((guess > 0) & _reaches(rate, guess - 1, p), guess - 1, guess)
-    guess = torch.where(_reaches(rate, guess, p), guess, guess + 1)
+    # The quotient is rounded, so compare with the cdf itself.
+    guess = torch.where((guess > 0) & (one_minus_exp(rate * guess) >= p), guess - 1, guess)
+    guess = torch.where(one_minus_exp(rate * (guess + 1)) >= p, guess, guess + 1)
     return torch.where((p >= 0) & (p <= 1) & ~rate.isnan(), as_count(guess), NO_COUNT)
-
-
-def _reaches(rate: Tensor, count: Tensor, p: Tensor) -> Tensor:
-    energy = rate * (count + 1)
-    return torch.where(p < 0.5, one_minus_exp(energy) >= p, torch.exp(-energy) <= 1 - p)
 
 
 # ------------------------------------------------------------------------------------------------------------ moments

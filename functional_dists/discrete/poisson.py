@@ -5,7 +5,7 @@ compute in float64 and round once. Those with a cdf, and draws, take tables of 8
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
-from functional_dists.discrete.counts import LARGEST_COUNT, NO_COUNT, as_count, counted
+from functional_dists.discrete.counts import LARGEST_COUNT, NO_COUNT, as_count, counted, nan_with
 from functional_dists.family import Real, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of
@@ -56,7 +56,7 @@ def sample(key: Source, rate: Real, *, sample_shape: Shape = ()) -> Tensor:
     >>> sample(random.key(42), torch.full((6,), 3.0))
     tensor([3, 1, 7, 3, 5, 3])
     """
-    options = {"dtype": torch.float64, "device": rate.device}
+    options: dict[str, Any] = {"dtype": torch.float64, "device": rate.device}
     lower, upper = random.draw_entries(random.uniform_and_rest, key, sample_shape, rate.shape, **options)
     return as_count(special.quantile(rate.detach().double(), lower, upper))
 
@@ -169,12 +169,15 @@ def log_survival(rate: Real, value: Real) -> Tensor:
 
 
 def _rounded(found: Tensor, rate: Tensor, value: Tensor) -> Tensor:
-    return nan_of(found, rate.double(), value.double()).to(rate.dtype)
+    return nan_with(found, rate, value).to(rate.dtype)
+
+
+_ROUNDING = 2.0**-42
 
 
 @verb
 def icdf(rate: Real, value: Real) -> Tensor:
-    """Return the quantile of a probability: the lowest count whose cdf reaches it, int64.
+    """Return the quantile of a probability: the lowest count whose cdf reaches it but for rounding, int64.
 
     It is 2^62 for the probability 1, and -1, which is no count, for a probability outside [0, 1] or NaN.
 
@@ -182,7 +185,8 @@ def icdf(rate: Real, value: Real) -> Tensor:
     tensor([                  0,                   2, 4611686018427387904])
     """
     p, wide = value.detach().double(), rate.detach().double()
-    found = special.quantile(wide, p, 1 - p)
+    # So the quantile of the cdf of a count is that count: the last digits of p are those of a rounded cdf.
+    found = special.quantile(wide, p * (1 - _ROUNDING), (1 - p) * (1 + _ROUNDING) + 2.0**-54)
     found = torch.where(p == 0, 0.0, torch.where((p == 1) & (wide > 0), LARGEST_COUNT, found))
     return torch.where((p >= 0) & (p <= 1) & ~wide.isnan(), as_count(found), NO_COUNT)
 

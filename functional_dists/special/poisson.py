@@ -11,7 +11,7 @@ from torch import Tensor
 
 from functional_dists.special.constant import table_of
 from functional_dists.special.deviance import excess_of, exp_excess, ratio_excess
-from functional_dists.special.elementary import horner
+from functional_dists.special.elementary import LOG_2, horner
 from functional_dists.special.gaussian import HALF_LOG_2PI
 from functional_dists.special.quadrature import half_line_rule
 
@@ -56,7 +56,7 @@ def log_mass(rate: Tensor, count: Tensor) -> Tensor:
 def _lower_over_mass(rate: Tensor, count: Tensor) -> Tensor:
     """Return P(X <= k) / P(X = k), the integral of (1 + t / rate)^k exp(-t) over t > 0, for k up to about the rate."""
     x, weight = table_of(half_line_rule, rate)
-    slope = 1 - count / rate
+    slope = (rate - count) / rate
     width = 2 / torch.maximum(slope, count.sqrt() / rate)  # so that the integrand decays like exp(-2 x)
     t = width[..., None] * x
     energy = slope[..., None] * t + count[..., None] * excess_of(t / rate[..., None])
@@ -76,9 +76,14 @@ def _upper_over_mass(rate: Tensor, count: Tensor) -> Tensor:
     return (count + 1) * width * (weight * torch.exp(-energy)).sum(-1)
 
 
+def _is_below_median(rate: Tensor, count: Tensor) -> Tensor:
+    """Return whether a count is below the median, by a bound (Choi, "On the medians of gamma distributions", 1994)."""
+    return count < rate - LOG_2
+
+
 def _log_tails(rate: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Return log P(X <= k) and log P(X > k) for k = 0, 1, ..., from the integral of the smaller tail."""
-    is_lower = count < rate
+    is_lower = _is_below_median(rate, count)
     zero, one = torch.zeros_like(rate), torch.ones_like(rate)
     lower = _lower_over_mass(torch.where(is_lower, rate, one), torch.where(is_lower, count, zero))
     upper = _upper_over_mass(torch.where(is_lower, zero, rate), torch.where(is_lower, zero, count))
@@ -98,7 +103,7 @@ def tails(rate: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     log_cdf, log_survival = _log_tails(fixed, count)
     # The sum is 1, so the larger one is 1 less the smaller one, which has all digits.
     cdf, survival = log_cdf.exp(), log_survival.exp()
-    is_lower = count < fixed
+    is_lower = _is_below_median(fixed, count)
     cdf, survival = torch.where(is_lower, cdf, 1 - survival), torch.where(is_lower, 1 - cdf, survival)
     mass = log_mass(fixed, count).exp()
     bend = mass * _log_slope(fixed, count)

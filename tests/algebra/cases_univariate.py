@@ -53,7 +53,7 @@ CASES = [
         "bernoulli",
         bernoulli,
         {"logits": [0.4, -1.3]},
-        [1, 0],
+        [0, 0],
         {"logits": [0.1, -0.6]},
         lambda params: [0, 1],
         lambda x, logits: -mpmath.log(1 + mpmath.exp(-logits if x else logits)),
