@@ -14,8 +14,9 @@ from functional_dists.continuous import cauchy, exponential, gumbel, laplace, lo
 from functional_dists.discrete import bernoulli, geometric, poisson
 from functional_dists.family import broadcast_shape, sum_event
 from functional_dists.special import HALF_LOG_2PI, nan_of, softplus
-from functional_dists.special.deviance import EULER_GAMMA, one_minus_exp, ratio_excess
+from functional_dists.special.deviance import one_minus_exp, ratio_excess
 from functional_dists.special.elementary import LOG_2
+from functional_dists.special.log_gamma import EULER_GAMMA
 
 __all__ = ["PAIRS"]
 

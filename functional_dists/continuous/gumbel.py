@@ -18,13 +18,8 @@ from functional_dists.family import Real, broadcast_shape, define, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of
 from functional_dists.special import support as supports
-from functional_dists.special.deviance import (
-    EULER_GAMMA,
-    exp_excess,
-    log_gamma_excess,
-    log_one_minus_exp,
-    one_minus_exp,
-)
+from functional_dists.special.deviance import exp_excess, log_one_minus_exp, one_minus_exp
+from functional_dists.special.log_gamma import EULER_GAMMA, log_gamma_excess
 
 
 class Params(NamedTuple):

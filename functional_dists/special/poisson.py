@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special.constant import table_of
-from functional_dists.special.deviance import excess_of, exp_excess, ratio_excess
+from functional_dists.special.deviance import exp_excess, ratio_excess
 from functional_dists.special.elementary import LOG_2, horner
 from functional_dists.special.gaussian import HALF_LOG_2PI
 from functional_dists.special.quadrature import half_line_rule
@@ -53,27 +53,28 @@ def log_mass(rate: Tensor, count: Tensor) -> Tensor:
     return torch.where(is_zero, -rate, torch.where(is_excluded, -math.inf, found))
 
 
-def _lower_over_mass(rate: Tensor, count: Tensor) -> Tensor:
-    """Return P(X <= k) / P(X = k), the integral of (1 + t / rate)^k exp(-t) over t > 0, for k up to about the rate."""
-    x, weight = table_of(half_line_rule, rate)
-    slope = (rate - count) / rate
-    width = 2 / torch.maximum(slope, count.sqrt() / rate)  # so that the integrand decays like exp(-2 x)
-    t = width[..., None] * x
-    energy = slope[..., None] * t + count[..., None] * excess_of(t / rate[..., None])
-    return width * (weight * torch.exp(-energy)).sum(-1)
+def _tail_over_mass(rate: Tensor, count: Tensor, is_lower: Tensor) -> Tensor:
+    """Return P(X <= k) / P(X = k) if `is_lower`, else P(X > k) / P(X = k + 1), of which the tail is the smaller one.
 
-
-def _upper_over_mass(rate: Tensor, count: Tensor) -> Tensor:
-    """Return P(X > k) / P(X = k + 1) = (k + 1) times the integral of exp(-(k + 1) s + rate (1 - exp(-s))) over s > 0.
-
-    For k from about the rate on.
+    With a = k + 1 and d = -1 or 1 it is rate or a times the integral over s > 0 of
+    exp(-d (a - rate) s - rate (exp(-d s) - 1 + d s)), from the integrals of the incomplete gamma functions. At low
+    rates this decays too suddenly for the rule if d = -1; then it is the sum 1 + k / rate (1 + (k - 1) / rate (...)).
     """
     x, weight = table_of(half_line_rule, rate)
-    slope = count + 1 - rate
-    width = 2 / torch.maximum(slope, rate.sqrt())
+    direction = torch.where(is_lower, -1.0, 1.0).to(rate.dtype)
+    slope = direction * (count + 1 - rate)
+    width = 2 / torch.maximum(slope, rate.sqrt().clamp(min=0.5))  # so that the integrand decays like exp(-2 x)
     s = width[..., None] * x
-    energy = slope[..., None] * s + rate[..., None] * exp_excess(-s)
-    return (count + 1) * width * (weight * torch.exp(-energy)).sum(-1)
+    energy = slope[..., None] * s + rate[..., None] * exp_excess(-direction[..., None] * s)
+    integral = torch.where(is_lower, rate, count + 1) * width * (weight * torch.exp(-energy)).sum(-1)
+    has_few_terms = is_lower & (rate < _FEW)
+    total, low_rate = torch.ones_like(rate), torch.where(has_few_terms, rate, 1.0)
+    for i in range(1, _FEW):
+        total = torch.where(count >= i, 1 + i / low_rate * total, total)
+    return torch.where(has_few_terms, total, integral)
+
+
+_FEW = 8
 
 
 def _is_below_median(rate: Tensor, count: Tensor) -> Tensor:
@@ -84,10 +85,8 @@ def _is_below_median(rate: Tensor, count: Tensor) -> Tensor:
 def _log_tails(rate: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Return log P(X <= k) and log P(X > k) for k = 0, 1, ..., from the integral of the smaller tail."""
     is_lower = _is_below_median(rate, count)
-    zero, one = torch.zeros_like(rate), torch.ones_like(rate)
-    lower = _lower_over_mass(torch.where(is_lower, rate, one), torch.where(is_lower, count, zero))
-    upper = _upper_over_mass(torch.where(is_lower, zero, rate), torch.where(is_lower, zero, count))
-    log_tail = log_mass(rate, torch.where(is_lower, count, count + 1)) + torch.where(is_lower, lower, upper).log()
+    edge = torch.where(is_lower, count, count + 1)
+    log_tail = log_mass(rate, edge) + _tail_over_mass(rate, count, is_lower).log()
     log_rest = torch.log1p(-torch.exp(log_tail))
     return torch.where(is_lower, log_tail, log_rest), torch.where(is_lower, log_rest, log_tail)
 
