@@ -1,7 +1,7 @@
 """Kullback-Leibler divergence between two distributions, of the same or of different families.
 
-Two distributions of one family use its verb `kl`, even if `bind` fixed some parameters. `register` adds a function for
-another pair of families.
+Two distributions of one family use its verb `kl`, even if `bind` fixed some parameters. The pairs of univariate
+families with a closed form are known. `register` adds a function for another pair of families.
 """
 
 import inspect
@@ -10,13 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
+from functional_dists.divergence_pairs import PAIRS
 from functional_dists.family import BoundFamily, as_params, name_of
 
 __all__ = ["kl", "register"]
 __dir__ = __all__.copy  # what tab completion shows
 
 # By id, since a family need not be hashable. The entries hold the families, so that no other object gets the same id.
-_REGISTERED: dict[tuple[int, int], tuple[Any, Any, Callable[..., Tensor]]] = {}
+_REGISTERED: dict[tuple[int, int], tuple[Any, Any, Callable[..., Tensor]]] = {
+    (id(p_family), id(q_family)): (p_family, q_family, function) for p_family, q_family, function in PAIRS
+}
 
 
 def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:

@@ -23,6 +23,7 @@ RANKS = {
     "combinators": 3,
     "composite": 4,
     "divergence": 4,
+    "divergence_pairs": 4,
     "parameters": 4,
     "distributions": 5,
     "plot": 5,

@@ -79,7 +79,7 @@ def call_of(case: Case, verb: str, dtype: torch.dtype = torch.float64, key: Any 
         make = case.family.Params
         size = len(fields)
         return Call(lambda *tensors: function(make(*tensors[:size]), make(*tensors[size:])), [*params, *others])
-    if verb == "icdf":
+    if verb in ("icdf", "log_prob_relaxed"):  # of numbers between 0 and 1
         value = torch.full_like(_tensor(case.value, dtype).to(dtype), 0.7)
         value[0] = 0.2
         return Call(function, [*params, value])
