@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         logits,
         logits_from_probs,
         masked_categorical,
+        multi_categorical,
         ordinal,
         sparse_categorical,
     )
@@ -55,6 +56,7 @@ __all__ = [
     "logits_from_probs",
     "masked_categorical",
     "masked_one_hot_categorical",
+    "multi_categorical",
     "normal",
     "one_hot",
     "one_hot_categorical",
@@ -98,6 +100,7 @@ _HOMES = {
         "logits",
         "logits_from_probs",
         "masked_categorical",
+        "multi_categorical",
         "ordinal",
         "sparse_categorical",
     ),

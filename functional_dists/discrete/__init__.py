@@ -11,6 +11,7 @@ from functional_dists.discrete import (
     sparse_categorical,
 )
 from functional_dists.discrete.logits import logits_from_probs
+from functional_dists.discrete.multi_categories import multi_categorical
 from functional_dists.family.protocol import hide_imports
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "logits",
     "logits_from_probs",
     "masked_categorical",
+    "multi_categorical",
     "ordinal",
     "sparse_categorical",
 ]

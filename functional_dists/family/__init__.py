@@ -4,7 +4,7 @@ from functional_dists.family.arguments import as_params
 from functional_dists.family.binding import BoundFamily, bind
 from functional_dists.family.definition import Definition, define, specification_of
 from functional_dists.family.joining import joined_params
-from functional_dists.family.kinds import Index, Mask, OneHot, Parameters, Real, RowReal, Vector
+from functional_dists.family.kinds import Index, Mask, Matrix, OneHot, Outcomes, Parameters, Real, RowReal, Vector
 from functional_dists.family.protocol import Family, combinator, from_pickle, name_of, to_pickle, verbs
 from functional_dists.family.shapes import broadcast_shape, require
 from functional_dists.family.trees import as_dicts, fnv1a, is_tensordict, leaf_key, sample_keys, sum_leaves
@@ -16,7 +16,9 @@ __all__ = [
     "Family",
     "Index",
     "Mask",
+    "Matrix",
     "OneHot",
+    "Outcomes",
     "Parameters",
     "Real",
     "RowReal",

@@ -28,7 +28,14 @@ class _Verb(NamedTuple):
 _VERBS: weakref.WeakKeyDictionary[Callable[..., Any], _Verb] = weakref.WeakKeyDictionary()
 
 
-def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, **described: str) -> "Definition":
+def define(
+    params: Any,
+    name: str | None = None,
+    *,
+    takes_dtype: bool = False,
+    event_size: int | None = None,
+    **described: str,
+) -> "Definition":
     """Return the decorator that makes functions of tensors the verbs of a family.
 
     A verb checks the structure of its arguments, turns numbers into tensors, computes half precision in float32 (and
@@ -42,6 +49,7 @@ def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, *
         name: The family's name in messages. Default: the name of the module of the function.
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
+        event_size: How many outcomes a value of kind `Outcomes` has. Default: as many as the last axis of the parameters.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
@@ -64,14 +72,22 @@ def define(params: Any, name: str | None = None, *, takes_dtype: bool = False, *
     >>> log_prob(torch.tensor([1.0, 2.0]), 0.5)
     tensor([-0.5000, -0.3069])
     """
-    return Definition(params, name, described, takes_dtype)
+    return Definition(params, name, described, takes_dtype, event_size)
 
 
 class Definition:
     """The decorator of a family's verbs; it also derives verbs from others."""
 
-    def __init__(self, params: Any, name: str | None, described: dict[str, str], takes_dtype: bool = False) -> None:
+    def __init__(
+        self,
+        params: Any,
+        name: str | None,
+        described: dict[str, str],
+        takes_dtype: bool = False,
+        event_size: int | None = None,
+    ) -> None:
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
+        self.event_size = event_size
         self.verbs: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -132,6 +148,7 @@ class Definition:
             fit=fit,
             keeps_dtypes=keeps_dtypes,
             takes_dtype=self.takes_dtype,
+            event_size=self.event_size,
             more_options=passed,
         )
         doc = docs.complete(function.__doc__, spec, self.described)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Index", "Kind", "Mask", "OneHot", "Parameters", "Real", "RowReal", "Vector", "kind_of"]
+__all__ = ["Index", "Kind", "Mask", "Matrix", "OneHot", "Outcomes", "Parameters", "Real", "RowReal", "Vector", "kind_of"]
 
 
 class Kind(NamedTuple):
@@ -10,7 +10,8 @@ class Kind(NamedTuple):
 
     name: str  # what `help` shows as the annotation of an argument
     holds: Literal["floating point", "bool", "integer"]
-    layout: Literal["per element", "per row", "one-hot", "vector"] = "per element"
+    layout: Literal["per element", "per row", "one-hot", "vector", "matrix", "outcomes"] = "per element"
+    size: int | None = None  # of "outcomes": how many one value has; None for as many as the parameters
 
     def __repr__(self) -> str:
         return self.name
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
     RowReal: TypeAlias = Any
     OneHot: TypeAlias = Any
     Vector: TypeAlias = Any
+    Matrix: TypeAlias = Any
+    Outcomes: TypeAlias = Any
     Parameters: TypeAlias = Any
 else:
     #: Floating point, one number for each element of the parameters.
@@ -37,6 +40,10 @@ else:
     OneHot = Kind("OneHot", "floating point", "one-hot")
     #: Floating point, of the parameters' shape: the last axis is one event, such as a point of the simplex.
     Vector = Kind("Vector", "floating point", "vector")
+    #: Floating point, a row of numbers for each element of the parameters: a parameter with one more axis.
+    Matrix = Kind("Matrix", "floating point", "matrix")
+    #: Integers, a vector for the last axis of the parameters: one value is several outcomes.
+    Outcomes = Kind("Outcomes", "integer", "outcomes")
     #: All parameters of the family, as its `Params`.
     Parameters = Annotated[Any, "Params"]
 

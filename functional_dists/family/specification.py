@@ -63,9 +63,14 @@ class Specification(NamedTuple):
         return tuple(argument.is_parameter for argument in self.arguments)
 
     @property
+    def value_kind(self) -> Kind:
+        """The kind of the value."""
+        return next((a.kind for a in self.arguments if not a.is_parameter), Kind("Real", "floating point"))
+
+    @property
     def value_layout(self) -> str:
         """How the axes of the value match those of the parameters."""
-        return next((a.kind.layout for a in self.arguments if not a.is_parameter), "per element")
+        return self.value_kind.layout
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -88,6 +93,7 @@ def parse(
     fit: Fit | None = None,
     keeps_dtypes: bool = False,
     takes_dtype: bool = False,
+    event_size: int | None = None,
     more_options: tuple[str, ...] = (),
 ) -> Specification:
     """Return the specification of a function.
@@ -109,7 +115,9 @@ def parse(
         if annotation in (params, Parameters):
             arguments += _fields_of(params, f"{name}." if num_params == 2 else "")
         else:
-            arguments.append(Argument(name, _require_kind(name, kind_of(annotation)), name in params._fields))
+            kind = _require_kind(name, kind_of(annotation))
+            kind = kind._replace(size=event_size) if kind.layout == "outcomes" else kind
+            arguments.append(Argument(name, kind, name in params._fields))
     options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     default = (function.__kwdefaults__ or {}).get("event_dims")
     takes_dtype = takes_dtype and function.__name__ in _OF_LOG_PROBS

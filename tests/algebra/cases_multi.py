@@ -1,0 +1,36 @@
+"""Families of vectors, of several outcomes, and of the values of bins."""
+
+import itertools
+from typing import Any
+
+import torch
+
+from functional_dists.discrete import multi_categorical
+from tests.algebra.case import Case
+
+
+def _choices(nvec: tuple[int, ...]) -> Any:
+    return lambda params: torch.tensor(list(itertools.product(*map(range, nvec))))
+
+
+CASES = [
+    Case(
+        "multi_categorical",
+        multi_categorical((2, 3, 1)),
+        {
+            "logits": [[0.3, -1.1, 0.8, 0.1, -0.6, 0.2], [0.1, 0.2, -0.4, 0.5, 0.9, -2.0]],
+            "mask": [[True, True, True, False, True, True], [True] * 6],
+        },
+        [[1, 2, 0], [0, 1, 0]],
+        {"logits": [[0.1, -0.2, 0.4, 0.0, 0.3, 0.2], [0.3, 0.2, -0.4, 0.1, 0.9, 1.0]]},
+        _choices((2, 3, 1)),
+    ),
+    Case(
+        "multi_categorical of equal sizes",
+        multi_categorical((3, 3)),
+        {"logits": [[0.3, -1.1, 0.8, 0.1, -0.6, 0.2], [0.1, 0.2, -0.4, 0.5, 0.9, -2.0]], "mask": [[True] * 6] * 2},
+        [[1, 2], [0, 1]],
+        {"logits": [[0.1, -0.2, 0.4, 0.0, 0.3, 0.2], [0.3, 0.2, -0.4, 0.1, 0.9, 1.0]]},
+        _choices((3, 3)),
+    ),
+]
