@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from functional_dists.discrete import (
         categorical,
+        hl_gauss,
         kept,
         linear_categorical,
         llm_masked_categorical,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         multi_categorical,
         ordinal,
         sparse_categorical,
+        two_hot,
     )
     from functional_dists.family import Family, bind, define
 
@@ -47,6 +49,7 @@ __all__ = [
     "distributions",
     "divergence",
     "family",
+    "hl_gauss",
     "independent",
     "independent_normal",
     "kept",
@@ -72,6 +75,7 @@ __all__ = [
     "tanh_delta",
     "tanh_normal",
     "truncated_normal",
+    "two_hot",
 ]
 
 # A folder is imported when something in it is asked for: all of them take three times as long as most programs need.
@@ -94,6 +98,7 @@ _HOMES = {
     ),
     "discrete": (
         "categorical",
+        "hl_gauss",
         "kept",
         "linear_categorical",
         "llm_masked_categorical",
@@ -103,6 +108,7 @@ _HOMES = {
         "multi_categorical",
         "ordinal",
         "sparse_categorical",
+        "two_hot",
     ),
     "family": (
         "Family",

@@ -2,6 +2,7 @@
 
 from functional_dists.discrete import (
     categorical,
+    hl_gauss,
     kept,
     linear_categorical,
     llm_masked_categorical,
@@ -9,6 +10,7 @@ from functional_dists.discrete import (
     masked_categorical,
     ordinal,
     sparse_categorical,
+    two_hot,
 )
 from functional_dists.discrete.logits import logits_from_probs
 from functional_dists.discrete.multi_categories import multi_categorical
@@ -16,6 +18,7 @@ from functional_dists.family.protocol import hide_imports
 
 __all__ = [
     "categorical",
+    "hl_gauss",
     "kept",
     "linear_categorical",
     "llm_masked_categorical",
@@ -25,7 +28,17 @@ __all__ = [
     "multi_categorical",
     "ordinal",
     "sparse_categorical",
+    "two_hot",
 ]
 __dir__ = __all__.copy  # what tab completion shows
 
-hide_imports(categorical, linear_categorical, llm_masked_categorical, masked_categorical, ordinal, sparse_categorical)
+hide_imports(
+    categorical,
+    hl_gauss,
+    linear_categorical,
+    llm_masked_categorical,
+    masked_categorical,
+    ordinal,
+    sparse_categorical,
+    two_hot,
+)

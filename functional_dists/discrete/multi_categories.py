@@ -65,7 +65,7 @@ def multi_categorical(nvec: Sequence[int]) -> Definition:
     >>> arm_and_leg = multi_categorical((2, 3))
     >>> arm_and_leg.sample(random.key(42), torch.zeros(5), sample_shape=2)
     tensor([[0, 2],
-            [1, 0]])
+            [1, 1]])
     >>> arm_and_leg.log_prob(torch.zeros(5), value=torch.tensor([0, 2]))
     tensor(-1.7918)
     """
@@ -170,9 +170,11 @@ def _checked(nvec: Sequence[int]) -> tuple[int, ...]:
 
 
 def _rule(sizes: tuple[int, ...]) -> Callable[[Tensor], _Places]:
-    """Return the rule of the places, as `table_of` takes it: one function for each family, since it is a cache's key."""
+    """Return the rule of the places: one function for each family, since `table_of` remembers by function."""
     largest, starts = max(sizes), (0, *accumulate(sizes))
-    of_table = [start + i if i < size else 0 for start, size in zip(starts, sizes, strict=False) for i in range(largest)]
+    of_table = [
+        start + i if i < size else 0 for start, size in zip(starts, sizes, strict=False) for i in range(largest)
+    ]
     is_used = [[i < size for i in range(largest)] for size in sizes]
     of_vector = [row * largest + i for row, size in enumerate(sizes) for i in range(size)]
 

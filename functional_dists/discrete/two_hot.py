@@ -78,13 +78,11 @@ def sample(key: Source, logits: Real, bins: Real, *, sample_shape: Shape = ()) -
     tensor(0.)
     """
     logits, bins = torch.broadcast_tensors(logits, bins)
-    return _number(bins, draw(key, logits, None, sample_shape)).detach()
+    return _number(logits, bins, draw(key, logits, None, sample_shape)).detach()
 
 
 @verb
-def sample_and_log_prob(
-    key: Source, logits: Real, bins: Real, *, sample_shape: Shape = ()
-) -> tuple[Tensor, Tensor]:
+def sample_and_log_prob(key: Source, logits: Real, bins: Real, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
     """Draw what `sample` draws, with its log-probability, which has the score-function gradient.
 
     >>> sample_and_log_prob(random.key(42), torch.zeros(3), torch.tensor([-1.0, 0.0, 1.0]))
@@ -92,13 +90,14 @@ def sample_and_log_prob(
     """
     logits, bins = torch.broadcast_tensors(logits, bins)
     outcome, log_prob = draw_and_log_prob(key, logits, None, sample_shape)
-    number = _number(bins, outcome).detach()
+    number = _number(logits, bins, outcome).detach()
     return number, nan_of(log_prob, number)
 
 
-def _number(bins: Tensor, outcome: Tensor) -> Tensor:
-    """Return the numbers of bins ``(*B, N)`` at outcomes ``(*S, *B)``."""
-    return bins.expand(*outcome.shape, bins.shape[-1]).gather(-1, outcome[..., None]).squeeze(-1)
+def _number(logits: Tensor, bins: Tensor, outcome: Tensor) -> Tensor:
+    """Return the numbers of bins ``(*B, N)`` at outcomes ``(*S, *B)``; NaN where a logit is."""
+    number = bins.expand(*outcome.shape, bins.shape[-1]).gather(-1, outcome[..., None]).squeeze(-1)
+    return nan_of(number, logits.amax(-1))
 
 
 # ------------------------------------------------------------------------------------------------------- probabilities
@@ -164,4 +163,4 @@ def mode(logits: Real, bins: Real) -> Tensor:
     tensor(0.)
     """
     logits, bins = torch.broadcast_tensors(logits, bins)
-    return nan_of(_number(bins, softmax.mode(logits, None)), logits.amax(-1))
+    return _number(logits, bins, softmax.mode(logits, None))

@@ -49,7 +49,8 @@ def define(
         name: The family's name in messages. Default: the name of the module of the function.
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
-        event_size: How many outcomes a value of kind `Outcomes` has. Default: as many as the last axis of the parameters.
+        event_size: How many outcomes a value of kind `Outcomes` has. Default: as many as the last axis of the
+            parameters.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:

@@ -2,7 +2,19 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Index", "Kind", "Mask", "Matrix", "OneHot", "Outcomes", "Parameters", "Real", "RowReal", "Vector", "kind_of"]
+__all__ = [
+    "Index",
+    "Kind",
+    "Mask",
+    "Matrix",
+    "OneHot",
+    "Outcomes",
+    "Parameters",
+    "Real",
+    "RowReal",
+    "Vector",
+    "kind_of",
+]
 
 
 class Kind(NamedTuple):

@@ -36,7 +36,7 @@ def smoothed(bins: Tensor, value: Tensor, sigma: Tensor) -> Tensor:
     The edges lie midway between bins. Masses are differences of two logarithms of tails, of the nearer side.
 
     >>> smoothed(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor(0.0), torch.tensor([1.0]))
-    tensor([0.2790, 0.4419, 0.2790])
+    tensor([0.2790, 0.4420, 0.2790])
     """
     wide, sigma = bins.double(), sigma.double()
     middle = 0.5 * (wide[..., 1:] + wide[..., :-1])

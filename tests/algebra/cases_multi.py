@@ -5,13 +5,18 @@ from typing import Any
 
 import torch
 
-from functional_dists.discrete import multi_categorical
+from functional_dists.discrete import hl_gauss, multi_categorical, two_hot
 from tests.algebra.case import Case
 
 
 def _choices(nvec: tuple[int, ...]) -> Any:
     return lambda params: torch.tensor(list(itertools.product(*map(range, nvec))))
 
+
+_HEAD = {
+    "logits": [[0.3, -1.1, 0.8, 0.1], [0.1, 0.2, -0.4, 0.5]],
+    "bins": [[-1.0, 0.0, 0.5, 2.0], [-2.0, -1.0, 1.0, 2.0]],
+}
 
 CASES = [
     Case(
@@ -33,4 +38,6 @@ CASES = [
         {"logits": [[0.1, -0.2, 0.4, 0.0, 0.3, 0.2], [0.3, 0.2, -0.4, 0.1, 0.9, 1.0]]},
         _choices((3, 3)),
     ),
+    Case("two_hot", two_hot, _HEAD, [0.3, -1.7], values=lambda params: params[1]),
+    Case("hl_gauss", hl_gauss, _HEAD, [0.3, -1.7]),
 ]
