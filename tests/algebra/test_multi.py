@@ -90,7 +90,7 @@ def test_multi_categorical_says_what_is_wrong() -> None:
         family.log_prob(torch.zeros(7, 5), value=torch.zeros(7, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="does not fit"):
         family.log_prob(torch.zeros(5), value=1)
-    with pytest.raises(TypeError, match="call .long"):
+    with pytest.raises(TypeError, match=r"call \.long"):
         family.log_prob(torch.zeros(5), value=torch.zeros(2))
     with pytest.raises(ValueError, match="positive"):
         multi_categorical((2, 0))
