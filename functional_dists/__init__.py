@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     )
     from functional_dists.continuous import (
         delta,
+        low_rank_normal,
+        multivariate_normal,
         normal,
         tanh_delta,
         tanh_normal,
@@ -57,9 +59,11 @@ __all__ = [
     "llm_masked_categorical",
     "logits",
     "logits_from_probs",
+    "low_rank_normal",
     "masked_categorical",
     "masked_one_hot_categorical",
     "multi_categorical",
+    "multivariate_normal",
     "normal",
     "one_hot",
     "one_hot_categorical",
@@ -91,6 +95,8 @@ _HOMES = {
     ),
     "continuous": (
         "delta",
+        "low_rank_normal",
+        "multivariate_normal",
         "normal",
         "tanh_delta",
         "tanh_normal",

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from functional_dists.continuous import low_rank_normal, multivariate_normal
 from functional_dists.discrete import hl_gauss, multi_categorical, two_hot
 from tests.algebra.case import Case
 
@@ -40,4 +41,38 @@ CASES = [
     ),
     Case("two_hot", two_hot, _HEAD, [0.3, -1.7], values=lambda params: params[1]),
     Case("hl_gauss", hl_gauss, _HEAD, [0.3, -1.7]),
+    Case(
+        "multivariate_normal",
+        multivariate_normal,
+        {
+            "loc": [[0.3, -1.1, 0.2], [0.0, 0.4, 2.0]],
+            "scale_tril": [
+                [[0.5, 0.0, 0.0], [-0.3, 1.2, 0.0], [0.4, 0.2, 0.8]],
+                [[1.5, 0.0, 0.0], [0.7, 0.6, 0.0], [-0.1, 0.3, 1.1]],
+            ],
+        },
+        [[0.2, -0.4, 1.0], [-0.3, 0.8, 0.1]],
+        {
+            "loc": [[0.1, -0.9, 0.0], [0.2, 0.4, 1.5]],
+            "scale_tril": [
+                [[0.7, 0.0, 0.0], [0.1, 1.0, 0.0], [0.2, -0.2, 0.9]],
+                [[1.2, 0.0, 0.0], [0.5, 0.8, 0.0], [0.1, 0.2, 1.3]],
+            ],
+        },
+    ),
+    Case(
+        "low_rank_normal",
+        low_rank_normal,
+        {
+            "loc": [[0.3, -1.1, 0.2], [0.0, 0.4, 2.0]],
+            "factor": [[[0.5, 0.1], [-0.3, 1.2], [0.4, 0.2]], [[1.5, -0.2], [0.7, 0.6], [-0.1, 0.3]]],
+            "diagonal": [[0.4, 0.9, 1.2], [0.6, 1.3, 0.8]],
+        },
+        [[0.2, -0.4, 1.0], [-0.3, 0.8, 0.1]],
+        {
+            "loc": [[0.1, -0.9, 0.0], [0.2, 0.4, 1.5]],
+            "factor": [[[0.3, 0.2], [-0.1, 1.0], [0.6, 0.1]], [[1.2, -0.1], [0.9, 0.4], [0.2, 0.2]]],
+            "diagonal": [[0.5, 0.7, 1.0], [0.8, 1.1, 1.0]],
+        },
+    ),
 ]

@@ -1,14 +1,25 @@
-"""Several outcomes in one value: edge values, gradients, errors, and the shim."""
+"""Families of several outcomes and of vectors: edge values, gradients, references, errors, and the shim."""
 
 import math
 import pickle
+from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from torch.func import grad
 
-from functional_dists import categorical, distributions, independent, masked_categorical, multi_categorical, random
+from functional_dists import (
+    categorical,
+    distributions,
+    independent,
+    low_rank_normal,
+    masked_categorical,
+    multi_categorical,
+    multivariate_normal,
+    random,
+)
 
 FLOAT = torch.float64
 NVEC = (2, 4, 1, 3)
@@ -122,3 +133,184 @@ def test_multi_categorical_in_the_shim() -> None:
     other = distributions.wrap(multi_categorical(NVEC), LOGITS.flip(0), mask=MASK)
     assert torch.distributions.kl_divergence(dist, other).shape == (5,)
     assert (dist.entropy() > 0).all()
+
+
+# --------------------------------------------------------------------------------------------------- normals of vectors
+def _triangles(*batch: int, size: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    lower = torch.randn(*batch, size, size, dtype=FLOAT, generator=generator).tril(-1)
+    return lower + torch.diag_embed(0.3 + torch.rand(*batch, size, dtype=FLOAT, generator=generator))
+
+
+def _factors(*batch: int, size: int = 4, rank: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    factor = torch.randn(*batch, size, rank, dtype=FLOAT, generator=generator)
+    return factor, 0.2 + torch.rand(*batch, size, dtype=FLOAT, generator=generator)
+
+
+@pytest.mark.parametrize(("of_loc", "of_scale"), [((), ()), ((3,), ()), ((), (3,)), ((2, 1), (3,)), ((2, 3), (2, 3))])
+def test_normals_of_vectors_are_those_of_torch(of_loc: tuple[int, ...], of_scale: tuple[int, ...]) -> None:
+    loc = torch.randn(*of_loc, 4, dtype=FLOAT)
+    factor, diagonal = _factors(*of_scale)
+    for family, params, other in [
+        (multivariate_normal, (_triangles(*of_scale),), torch.distributions.MultivariateNormal),
+        (low_rank_normal, (factor, diagonal), torch.distributions.LowRankMultivariateNormal),
+    ]:
+        made = other(loc, scale_tril=params[0]) if len(params) == 1 else other(loc, *params)
+        value = family.sample(random.key(0), loc, *params, sample_shape=(5, 2))
+        assert value.shape == (5, 2, *made.batch_shape, 4)
+        torch.testing.assert_close(family.log_prob(loc, *params, value), made.log_prob(value), rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(family.entropy(loc, *params), made.entropy(), rtol=1e-12, atol=1e-12)
+        for verb in ("mean", "mode", "variance", "stddev"):
+            found = getattr(family, verb)(loc, *params)
+            torch.testing.assert_close(found, getattr(made, verb).expand(found.shape), rtol=1e-12, atol=1e-12)
+        p, q = family.Params(loc, *params), family.Params(loc.flip(-1), *[2.0 * t for t in params])
+        q_made = other(q[0], scale_tril=q[1]) if len(params) == 1 else other(*q)
+        wanted = torch.distributions.kl_divergence(made, q_made)
+        torch.testing.assert_close(family.kl(p, q), wanted, rtol=1e-11, atol=1e-11)
+        few = family.Params(torch.zeros((), dtype=FLOAT), *params)
+        torch.testing.assert_close(family.kl(few, q).shape, torch.distributions.kl_divergence(made, q_made).shape)
+
+
+def test_draws_have_the_covariance() -> None:
+    lower, (factor, diagonal) = _triangles(), _factors()
+    zero = torch.zeros(4, dtype=FLOAT)
+    for family, params, covariance in [
+        (multivariate_normal, (lower,), lower @ lower.T),
+        (low_rank_normal, (factor, diagonal), factor @ factor.T + diagonal.diag()),
+    ]:
+        draws = family.sample(random.key(8), zero, *params, sample_shape=40_000)
+        error = 5 * covariance.diagonal().max() / 200
+        assert ((draws.T @ draws / 40_000 - covariance).abs() < error).all()
+        square = torch.einsum("si,ij,sj->s", draws, covariance.inverse(), draws)  # chi-squared of 4 degrees
+        assert (square.mean() - 4).abs() < 5 * math.sqrt(8 / 40_000)
+        assert (square.var() - 8).abs() < 1
+
+
+def test_the_pairs_have_the_score_function_gradient_and_the_pathwise_one() -> None:
+    loc = torch.randn(3, 4, dtype=FLOAT)
+    for family, params in [(multivariate_normal, (loc, _triangles(3))), (low_rank_normal, (loc, *_factors(3)))]:
+        value = family.sample(random.key(2), *params)
+        every = tuple(range(len(params)))
+
+        def score(*p: torch.Tensor, family: Any = family) -> torch.Tensor:
+            return family.sample_and_log_prob(random.key(2), *p)[1].sum()
+
+        def held(*p: torch.Tensor, family: Any = family, value: torch.Tensor = value) -> torch.Tensor:
+            return family.log_prob(*p, value).sum()
+
+        def moved(*p: torch.Tensor, family: Any = family) -> torch.Tensor:
+            return family.log_prob(*p, family.rsample(random.key(2), *p)).sum()
+
+        def path(*p: torch.Tensor, family: Any = family) -> torch.Tensor:
+            return family.rsample_and_log_prob(random.key(2), *p)[1].sum()
+
+        for ours, wanted in ((score, held), (path, moved)):
+            slopes = zip(grad(ours, every)(*params), grad(wanted, every)(*params), strict=True)
+            for one, other in slopes:
+                torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+        curves = [torch.func.hessian(function)(*params) for function in (score, held)]
+        torch.testing.assert_close(*curves, rtol=1e-9, atol=1e-9)
+
+
+def test_what_lies_above_the_diagonal_is_not_read() -> None:
+    loc, lower = torch.randn(4, dtype=FLOAT), _triangles()
+    poisoned = torch.where(torch.ones(4, 4).triu(1) == 1, math.nan, lower)
+    multivariate_normal.check(loc, poisoned)
+    value = multivariate_normal.sample(random.key(0), loc, lower)
+    assert torch.equal(value, multivariate_normal.sample(random.key(0), loc, poisoned))
+    assert torch.equal(
+        multivariate_normal.log_prob(loc, lower, value), multivariate_normal.log_prob(loc, poisoned, value)
+    )
+    slope = grad(lambda t: multivariate_normal.log_prob(loc, t, value))(poisoned)
+    assert slope.isfinite().all()
+    assert (slope.triu(1) == 0).all()
+
+
+@pytest.mark.parametrize("family", [multivariate_normal, low_rank_normal])
+def test_infinite_and_nan_vectors(family: Any) -> None:
+    params = (torch.zeros(4, dtype=FLOAT), *((_triangles(),) if family is multivariate_normal else _factors()))
+    value = torch.tensor([0.0, math.inf, 1.0, -math.inf], dtype=FLOAT)
+    assert family.log_prob(*params, value) == -math.inf
+    slopes = grad(family.log_prob, argnums=tuple(range(len(params) + 1)))(*params, value)
+    assert all((slope == 0).all() for slope in slopes)
+    assert family.log_prob(*params, torch.tensor([0.0, math.inf, math.nan, 0.0], dtype=FLOAT)).isnan()
+
+
+def test_the_divergence_of_close_normals_keeps_its_digits() -> None:
+    lower = _triangles()
+    other = lower + 1e-9 * _triangles().flip(0).tril()
+    loc = torch.zeros(4, dtype=FLOAT)
+    mpmath.mp.dps = 60
+    p, q = (mpmath.matrix(t.tolist()) for t in (lower, other))
+    m = q**-1 * p
+    wanted = sum(m[i, j] ** 2 for i in range(4) for j in range(4)) / 2 - 2 - mpmath.log(mpmath.det(m))
+    found = multivariate_normal.kl(multivariate_normal.Params(loc, lower), multivariate_normal.Params(loc, other))
+    assert float(found) == pytest.approx(float(wanted), rel=1e-6)  # the inputs' own differences have 7 digits
+    assert found < 1e-16
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4, 1e7])
+def test_few_large_factors_against_fifty_digits(size: float) -> None:
+    """The difference of Woodbury's formula would lose 2 log10(size) digits."""
+    mpmath.mp.dps = 60
+    factor, diagonal = _factors()
+    factor, x = size * factor, torch.tensor([0.3, -1.0, 2.0, 0.4], dtype=FLOAT)
+    w = mpmath.matrix(factor.tolist())
+    covariance = w * w.T + mpmath.diag([mpmath.mpf(d) for d in diagonal.tolist()])
+    column = mpmath.matrix(x.tolist())
+    square = (column.T * covariance**-1 * column)[0]
+    wanted = -(square + mpmath.log(mpmath.det(covariance)) + 4 * mpmath.log(2 * mpmath.pi)) / 2
+    found = low_rank_normal.log_prob(torch.zeros(4, dtype=FLOAT), factor, diagonal, x)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-13)
+    narrow = low_rank_normal.log_prob(torch.zeros(4), factor.float(), diagonal.float(), x.float())
+    assert float(narrow) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_normals_of_vectors_in_the_shim() -> None:
+    loc, lower = torch.randn(3, 4), _triangles(3).float()
+    factor, diagonal = (t.float() for t in _factors())
+    for dist in (
+        distributions.wrap(multivariate_normal, loc=loc, scale_tril=lower),
+        distributions.wrap(multivariate_normal, loc=torch.zeros(()), scale_tril=lower),
+        distributions.wrap(low_rank_normal, loc=loc, factor=factor, diagonal=diagonal),
+    ):
+        assert (dist.batch_shape, dist.event_shape) == ((3,), (4,))
+        draws = dist.rsample((5,), key=random.key(0))
+        assert draws.shape == (5, 3, 4)
+        assert dist.log_prob(draws).shape == (5, 3)
+        assert dist.mean.shape == dist.variance.shape == (3, 4)
+        wide = dist.expand((2, 3))
+        assert wide.sample().shape == (2, 3, 4)
+        assert wide.log_prob(draws[:2]).equal(dist.log_prob(draws[:2]))
+        assert torch.distributions.kl_divergence(dist, dist).abs().max() < 1e-6
+        assert dist.support.check(draws).all()
+
+
+def test_normals_of_vectors_say_what_is_wrong() -> None:
+    eye = torch.eye(3)
+    with pytest.raises(ValueError, match="must be square"):
+        multivariate_normal.entropy(torch.zeros(3), torch.ones(3, 2))
+    with pytest.raises(ValueError, match="must be square"):
+        multivariate_normal.entropy(torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match=r"do not broadcast|must be square"):
+        multivariate_normal.entropy(torch.zeros(4), eye)
+    with pytest.raises(ValueError, match=r"values have shape \(3,\)"):
+        multivariate_normal.log_prob(torch.zeros(3), eye, torch.zeros(4))
+    with pytest.raises(ValueError, match="does not fit"):
+        multivariate_normal.log_prob(torch.zeros(3), eye, 0.0)
+    with pytest.raises(ValueError, match="must be a matrix"):
+        low_rank_normal.entropy(torch.zeros(3), torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match="scale_tril must be finite"):
+        multivariate_normal.check(torch.zeros(2), torch.tensor([[1.0, 0.0], [math.inf, 1.0]]))
+    with pytest.raises(ValueError, match="factor must be finite"):
+        low_rank_normal.check(torch.zeros(2), torch.tensor([[math.nan], [1.0]]), torch.ones(2))
+
+
+def test_keys_of_a_batch_and_sample_shapes() -> None:
+    keys = random.split(random.key(0), 3)
+    loc = torch.randn(3, 4, dtype=FLOAT)
+    for family, params in [(multivariate_normal, (_triangles(),)), (low_rank_normal, _factors())]:
+        draws = family.sample(keys, loc, *params, sample_shape=(2, 5))
+        for i in range(3):
+            torch.testing.assert_close(draws[:, :, i], family.sample(keys[i], loc[i], *params, sample_shape=(2, 5)))
