@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         masked_categorical,
         multi_categorical,
         ordinal,
+        plackett_luce,
         sparse_categorical,
         two_hot,
     )
@@ -70,6 +71,7 @@ __all__ = [
     "one_hot_ordinal",
     "ordinal",
     "parameters",
+    "plackett_luce",
     "plot",
     "policy",
     "random",
@@ -113,6 +115,7 @@ _HOMES = {
         "masked_categorical",
         "multi_categorical",
         "ordinal",
+        "plackett_luce",
         "sparse_categorical",
         "two_hot",
     ),

@@ -14,6 +14,7 @@ from functional_dists.discrete import (
 )
 from functional_dists.discrete.logits import logits_from_probs
 from functional_dists.discrete.multi_categories import multi_categorical
+from functional_dists.discrete.rankings import plackett_luce
 from functional_dists.family.protocol import hide_imports
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "masked_categorical",
     "multi_categorical",
     "ordinal",
+    "plackett_luce",
     "sparse_categorical",
     "two_hot",
 ]

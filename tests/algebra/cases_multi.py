@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from functional_dists.continuous import low_rank_normal, multivariate_normal
-from functional_dists.discrete import hl_gauss, multi_categorical, two_hot
+from functional_dists.discrete import hl_gauss, multi_categorical, plackett_luce, two_hot
 from tests.algebra.case import Case
 
 
@@ -74,5 +74,19 @@ CASES = [
             "factor": [[[0.3, 0.2], [-0.1, 1.0], [0.6, 0.1]], [[1.2, -0.1], [0.9, 0.4], [0.2, 0.2]]],
             "diagonal": [[0.5, 0.7, 1.0], [0.8, 1.1, 1.0]],
         },
+    ),
+    Case(
+        "plackett_luce",
+        plackett_luce(),
+        {"scores": [[0.3, -1.1, 0.8, 0.1], [0.1, 0.2, -0.4, 0.5]]},
+        [[2, 0, 1, 3], [3, 1, 0, 2]],
+        values=lambda params: torch.tensor(list(itertools.permutations(range(4)))),
+    ),
+    Case(
+        "plackett_luce of three",
+        plackett_luce(3),
+        {"scores": [[0.3, -1.1, 0.8, 0.1, -0.5], [0.1, 0.2, -0.4, 0.5, 1.0]]},
+        [[2, 0, 1], [4, 1, 0]],
+        values=lambda params: torch.tensor(list(itertools.permutations(range(5), 3))),
     ),
 ]

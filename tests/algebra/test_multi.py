@@ -1,5 +1,6 @@
 """Families of several outcomes and of vectors: edge values, gradients, references, errors, and the shim."""
 
+import itertools
 import math
 import pickle
 from typing import Any
@@ -8,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from torch.func import grad
+from torch.func import grad, hessian, vmap
 
 from functional_dists import (
     categorical,
@@ -18,6 +19,7 @@ from functional_dists import (
     masked_categorical,
     multi_categorical,
     multivariate_normal,
+    plackett_luce,
     random,
 )
 
@@ -209,7 +211,7 @@ def test_the_pairs_have_the_score_function_gradient_and_the_pathwise_one() -> No
             slopes = zip(grad(ours, every)(*params), grad(wanted, every)(*params), strict=True)
             for one, other in slopes:
                 torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-        curves = [torch.func.hessian(function)(*params) for function in (score, held)]
+        curves = [hessian(function)(*params) for function in (score, held)]
         torch.testing.assert_close(*curves, rtol=1e-9, atol=1e-9)
 
 
@@ -314,3 +316,109 @@ def test_keys_of_a_batch_and_sample_shapes() -> None:
         draws = family.sample(keys, loc, *params, sample_shape=(2, 5))
         for i in range(3):
             torch.testing.assert_close(draws[:, :, i], family.sample(keys[i], loc[i], *params, sample_shape=(2, 5)))
+
+
+# ------------------------------------------------------------------------------------------------------- plackett_luce
+def _plain(scores: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return the log-prob of one list by a loop over its draws."""
+    total, left = scores.new_zeros(()), torch.ones(len(scores), dtype=torch.bool)
+    for outcome in value.tolist():
+        total = total + scores[outcome] - torch.where(left, scores, -math.inf).logsumexp(-1)
+        left = left & (torch.arange(len(scores)) != outcome)
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
+def test_all_rankings_have_the_probability_one(count: int, size: float) -> None:
+    scores = size * torch.randn(count, dtype=FLOAT, generator=torch.Generator().manual_seed(count))
+    for k in range(1, count + 1):
+        values = torch.tensor(list(itertools.permutations(range(count), k)))
+        found = plackett_luce(k).log_prob(scores, values)
+        assert found.exp().sum() == pytest.approx(1.0, rel=1e-13)
+        wanted = torch.stack([_plain(scores, value) for value in values])
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)
+    assert plackett_luce().log_prob(scores, values).equal(found)
+
+
+def test_the_first_of_a_slate_is_a_categorical_and_slates_are_margins_of_rankings() -> None:
+    scores = torch.randn(3, 5, dtype=FLOAT)
+    value = torch.tensor([[0], [3], [4]])
+    torch.testing.assert_close(plackett_luce(1).log_prob(scores, value), categorical.log_prob(scores, value[:, 0]))
+    whole = torch.tensor(list(itertools.permutations(range(5))))
+    margin = plackett_luce().log_prob(scores[0], whole[(whole[:, 0] == 2) & (whole[:, 1] == 4)]).exp().sum()
+    assert plackett_luce(2).log_prob(scores[0], torch.tensor([2, 4])).exp() == pytest.approx(float(margin))
+    draws = plackett_luce().sample(random.key(0), scores, sample_shape=50)
+    assert torch.equal(plackett_luce(2).sample(random.key(0), scores, sample_shape=50), draws[..., :2])
+
+
+@pytest.mark.parametrize("scores", [[0.0, -1000.0, -1001.0, -3000.0], [700.0, -700.0, 0.0, 1e-3], [0.0] * 4])
+@pytest.mark.parametrize("dtype", [torch.float32, FLOAT])
+def test_rankings_of_distant_scores_against_fifty_digits(scores: list[float], dtype: torch.dtype) -> None:
+    mpmath.mp.dps = 50
+    given = torch.tensor(scores, dtype=dtype)
+    for value in ([0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]):
+        exact, left, wanted = [mpmath.mpf(s) for s in given.tolist()], [0, 1, 2, 3], mpmath.mpf(0)
+        for outcome in value:
+            wanted += exact[outcome] - mpmath.log(sum(mpmath.exp(exact[i]) for i in left))
+            left.remove(outcome)
+        found = plackett_luce().log_prob(given, torch.tensor(value))
+        assert float(found) == pytest.approx(float(wanted), rel=1e-13 if dtype == FLOAT else 1e-7)
+
+
+def test_derivatives_of_rankings_with_equal_scores() -> None:
+    for scores in (torch.zeros(5, dtype=FLOAT), torch.tensor([0.3, 0.3, -2.0, 0.3, 1.0], dtype=FLOAT)):
+        for value in (torch.tensor([3, 0, 4]), torch.tensor([1, 2, 0, 4, 3])):
+            family = plackett_luce(len(value))
+            for derivative in (grad, hessian):
+                found = derivative(lambda x, f=family, v=value: f.log_prob(x, v))(scores)
+                wanted = derivative(lambda x, v=value: _plain(x, v))(scores)
+                torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)
+
+
+def test_what_is_no_ranking_has_no_probability_and_no_gradient() -> None:
+    family, scores = plackett_luce(3), torch.tensor([0.5, -math.inf, 0.1, 2.0, 0.0], dtype=FLOAT)
+    good = torch.tensor([3, 0, 4])
+    assert family.log_prob(scores, good).isfinite()
+    slope = grad(lambda x: family.log_prob(x, good))(scores)
+    assert slope.isfinite().all()
+    assert slope[1] == 0
+    for bad in ([3, 3, 0], [3, 1, 0], [0, 5, 3], [0, -1, 3], [1, 1, 1]):
+        value = torch.tensor(bad)
+        assert family.log_prob(scores, value) == -math.inf
+        assert (grad(lambda x, value=value: family.log_prob(x, value))(scores) == 0).all()
+    allowed = family.support(scores).check(torch.tensor([[3.0, 0.0, 4.0], [3.0, 1.0, 0.0], [3.0, 0.5, 0.0]]))
+    assert allowed.tolist() == [True, False, False]
+    draws = family.sample(random.key(0), scores, sample_shape=200)
+    assert (draws != 1).all()
+    assert (draws.sort(-1).values.diff(dim=-1) > 0).all()
+    two = torch.tensor([0.5, -math.inf, 0.1], dtype=FLOAT)
+    value, score = family.sample_and_log_prob(random.key(0), two)
+    assert value[-1] == -1
+    assert score == -math.inf
+    assert family.mode(two).tolist() == [0, 2, -1]
+    with pytest.raises(ValueError, match="scores must leave 3 outcomes in every row"):
+        family.check(two)
+
+
+def test_rankings_of_a_batch_say_what_is_wrong() -> None:
+    scores = torch.randn(4, 6)
+    value = plackett_luce(2).sample(random.split(random.key(0), 4), scores, sample_shape=3)
+    assert value.shape == (3, 4, 2)
+    assert plackett_luce(2).log_prob(scores, value).shape == (3, 4)
+    lanes = vmap(lambda s, v: plackett_luce(2).log_prob(s, v), in_dims=(0, 1), out_dims=1)(scores, value)
+    torch.testing.assert_close(lanes, plackett_luce(2).log_prob(scores, value))
+    assert plackett_luce(2).deterministic(torch.tensor([1.0, 3.0, 3.0])).tolist() == [1, 2]
+    with pytest.raises(ValueError, match=r"values have shape \(4, 2\)"):
+        plackett_luce(2).log_prob(scores, value[..., :1])
+    with pytest.raises(ValueError, match="at least 7 outcomes"):
+        plackett_luce(7).sample(random.key(0), scores)
+    with pytest.raises(ValueError, match="must be positive"):
+        plackett_luce(0)
+    with pytest.raises(TypeError, match="must be an integer"):
+        plackett_luce(1.5)  # type: ignore[arg-type]
+    assert pickle.loads(pickle.dumps(plackett_luce(2))) is plackett_luce(2)
+    dist = distributions.wrap(plackett_luce(2), scores)
+    assert (dist.batch_shape, dist.event_shape) == ((4,), (2,))
+    assert distributions.wrap(plackett_luce(), scores).event_shape == (6,)
+    assert dist.expand((3, 4)).log_prob(value).equal(dist.log_prob(value))
