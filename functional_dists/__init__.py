@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from functional_dists.discrete import (
         categorical,
+        empirical,
         hl_gauss,
         kept,
         linear_categorical,
@@ -51,6 +52,7 @@ __all__ = [
     "delta",
     "distributions",
     "divergence",
+    "empirical",
     "family",
     "hl_gauss",
     "independent",
@@ -106,6 +108,7 @@ _HOMES = {
     ),
     "discrete": (
         "categorical",
+        "empirical",
         "hl_gauss",
         "kept",
         "linear_categorical",

@@ -13,8 +13,8 @@ from torch.distributions.constraints import Constraint
 import functional_dists.random as random
 from functional_dists.family import Matrix, Real, Vector, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import HALF_LOG_2PI, nan_of, normal_kl
-from functional_dists.special.matrices import diagonal_of, product, row_is_nan, solution
+from functional_dists.special import HALF_LOG_2PI, nan_of, normal_kl, row_is_nan
+from functional_dists.special.matrices import diagonal_of, product, solution
 
 
 class Params(NamedTuple):

@@ -2,6 +2,7 @@
 
 from functional_dists.discrete import (
     categorical,
+    empirical,
     hl_gauss,
     kept,
     linear_categorical,
@@ -19,6 +20,7 @@ from functional_dists.family.protocol import hide_imports
 
 __all__ = [
     "categorical",
+    "empirical",
     "hl_gauss",
     "kept",
     "linear_categorical",
@@ -36,6 +38,7 @@ __dir__ = __all__.copy  # what tab completion shows
 
 hide_imports(
     categorical,
+    empirical,
     hl_gauss,
     linear_categorical,
     llm_masked_categorical,

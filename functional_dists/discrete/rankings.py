@@ -16,7 +16,7 @@ from torch.distributions.constraints import Constraint
 from functional_dists.discrete.logits import sample_without_replacement
 from functional_dists.family import Definition, Outcomes, Real, combinator, define, require
 from functional_dists.random import Shape, Source
-from functional_dists.special import nan_of, softplus
+from functional_dists.special import nan_of, row_is_nan, softplus
 from functional_dists.special import support as supports
 
 __all__ = ["Params", "plackett_luce"]
@@ -128,7 +128,7 @@ def _log_prob(scores: Tensor, value: Tensor) -> Tensor:
     left = _cumulative_log_sum(torch.cat([rest, drawn.flip(-1)[..., :-1]], -1)).flip(-1)
     log_prob = -softplus(left - drawn).sum(-1)
     found = torch.where(is_outside, -torch.inf, log_prob).to(scores.dtype)
-    return nan_of(found, torch.where(scores.isnan(), scores, 0.0).sum(-1))
+    return nan_of(found, row_is_nan(scores))
 
 
 def _log_sum(table: Tensor) -> Tensor:

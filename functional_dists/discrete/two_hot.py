@@ -138,7 +138,7 @@ def mean(logits: Real, bins: Real) -> Tensor:
     >>> mean(torch.zeros(3), torch.tensor([-20.0, 0.0, 20.0]))
     tensor(0.)
     """
-    return expected(softmax.probs(softmax.terms(logits, None)), bins)
+    return expected(_wide_probs(logits), bins.double()).to(logits.dtype)
 
 
 @verb
@@ -148,8 +148,13 @@ def variance(logits: Real, bins: Real) -> Tensor:
     >>> variance(torch.zeros(2), torch.tensor([-1.0, 1.0]))
     tensor(1.)
     """
-    table, wide = softmax.probs(softmax.terms(logits, None)).double(), bins.double()
+    table, wide = _wide_probs(logits), bins.double()
     return (table * (wide - expected(table, wide)[..., None]).square()).sum(-1).to(logits.dtype)
+
+
+def _wide_probs(logits: Tensor) -> Tensor:
+    """Return the probabilities in float64: rounded ones do not add up to 1, which matters beside large bins."""
+    return softmax.probs(softmax.terms(logits.double(), None))
 
 
 stddev = verb.stddev(variance)

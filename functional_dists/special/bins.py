@@ -75,5 +75,5 @@ def expected(probs: Tensor, bins: Tensor) -> Tensor:
     >>> expected(torch.tensor([0.3, 0.4, 0.3]), torch.tensor([-20.0, 0.0, 20.0]))
     tensor(0.)
     """
-    terms = probs.double() * bins.double()
-    return (0.5 * (terms + terms.flip(-1)).sum(-1)).to(probs.dtype)
+    terms = probs * bins
+    return 0.5 * (terms + terms.flip(-1)).sum(-1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["diagonal_of", "product", "row_is_nan", "solution"]
+__all__ = ["diagonal_of", "product", "solution"]
 
 
 def product(matrix: Tensor, vectors: Tensor) -> Tensor:
@@ -46,13 +46,3 @@ def diagonal_of(matrix: Tensor) -> Tensor:
     tensor([1., 1.])
     """
     return matrix.diagonal(dim1=-2, dim2=-1)
-
-
-def row_is_nan(*tables: Tensor) -> Tensor:
-    """Return NaN for each row ``(*B)`` in which one of the tables ``(*B, N)`` has a NaN, elsewhere 0.
-
-    >>> row_is_nan(torch.tensor([[1.0, torch.nan], [1.0, torch.inf]]))
-    tensor([nan, 0.])
-    """
-    found = [torch.where(table.isnan(), table, 0.0).sum(-1) for table in tables]
-    return torch.stack(torch.broadcast_tensors(*found)).sum(0)

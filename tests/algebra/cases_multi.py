@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from functional_dists.continuous import low_rank_normal, multivariate_normal
-from functional_dists.discrete import hl_gauss, multi_categorical, plackett_luce, two_hot
+from functional_dists.discrete import empirical, hl_gauss, multi_categorical, plackett_luce, two_hot
 from tests.algebra.case import Case
 
 
@@ -88,5 +88,13 @@ CASES = [
         {"scores": [[0.3, -1.1, 0.8, 0.1, -0.5], [0.1, 0.2, -0.4, 0.5, 1.0]]},
         [[2, 0, 1], [4, 1, 0]],
         values=lambda params: torch.tensor(list(itertools.permutations(range(5), 3))),
+    ),
+    Case(
+        "empirical",
+        empirical,
+        {"points": [[0.3, -1.1, 0.8, 1.1], [0.1, 0.2, -0.4, 0.5]], "logits": [[0.1, 0.7, 0.8, -0.5], [0.0] * 4]},
+        [0.8, -0.4],
+        values=lambda params: params[0],
+        inexact=("log_prob", "cdf"),  # the points jump there
     ),
 ]

@@ -14,6 +14,7 @@ from torch.func import grad, hessian, vmap
 from functional_dists import (
     categorical,
     distributions,
+    empirical,
     independent,
     low_rank_normal,
     masked_categorical,
@@ -422,3 +423,49 @@ def test_rankings_of_a_batch_say_what_is_wrong() -> None:
     assert (dist.batch_shape, dist.event_shape) == ((4,), (2,))
     assert distributions.wrap(plackett_luce(), scores).event_shape == (6,)
     assert dist.expand((3, 4)).log_prob(value).equal(dist.log_prob(value))
+
+
+# ----------------------------------------------------------------------------------------------------------- empirical
+def test_equal_points_add_up() -> None:
+    points = torch.tensor([[1.0, 2.0, 2.0, 5.0], [3.0, 3.0, 3.0, 3.0]], dtype=FLOAT)
+    logits = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=FLOAT).log()
+    value = torch.tensor([[2.0, 3.0], [4.0, 5.0], [1.0, math.inf]], dtype=FLOAT)
+    found = empirical.log_prob(points, logits, value).exp()
+    torch.testing.assert_close(found, torch.tensor([[0.5, 1.0], [0.0, 0.0], [0.1, 0.0]], dtype=FLOAT))
+    assert empirical.log_prob(points, logits, value)[0, 1] == 0
+    slope = grad(lambda x: empirical.log_prob(points, x, value)[0, 0])(logits)
+    torch.testing.assert_close(slope, torch.tensor([-0.1, 0.2, 0.3, -0.4], dtype=FLOAT))
+    assert (grad(lambda x: empirical.log_prob(points, x, value)[1].sum())(logits) == 0).all()
+    torch.testing.assert_close(empirical.mean(points, logits), torch.tensor([3.1, 3.0], dtype=FLOAT))
+    torch.testing.assert_close(empirical.variance(points, logits), torch.tensor([2.49, 0.0], dtype=FLOAT))
+
+
+def test_quantiles_of_points() -> None:
+    points = torch.tensor([5.0, 1.0, 9.0, 2.0, -7.0])
+    logits = torch.tensor([0.0, 0.0, -math.inf, 0.0, -math.inf])
+    value = torch.tensor([0.0, 1e-9, 0.33, 0.34, 0.66, 0.67, 1.0, -0.1, 1.1, math.nan])
+    found = empirical.icdf(points, logits, value)
+    assert found[:7].tolist() == [1.0, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0]
+    assert found[7:].isnan().all()
+    assert empirical.cdf(points, logits, torch.tensor([-8.0, 1.0, 4.9, 5.0, math.inf])).tolist() == pytest.approx(
+        [0.0, 1 / 3, 2 / 3, 1.0, 1.0]
+    )
+    many = torch.randn(1001, generator=torch.Generator().manual_seed(0))
+    assert empirical.median(many) == many.median()
+    assert empirical.icdf(many, value=torch.tensor([0.0, 1.0])).tolist() == [many.min(), many.max()]
+    assert grad(empirical.median)(many).nonzero().tolist() == [[int(many.argsort()[500])]]
+    assert set(empirical.sample(random.key(0), points, logits, sample_shape=100).tolist()) == {1.0, 2.0, 5.0}
+
+
+def test_the_mean_of_large_points_and_errors() -> None:
+    points = torch.tensor([1e8, 1e8 + 8, 1e8 - 8])
+    assert empirical.mean(points) == 1e8
+    assert empirical.variance(points) == pytest.approx(128 / 3)
+    with pytest.raises(ValueError, match="logits must leave a category"):
+        empirical.check(torch.zeros(2), torch.full((2,), -math.inf))
+    with pytest.raises(ValueError, match="does not fit"):
+        empirical.log_prob(torch.zeros(3, 2), value=torch.zeros(2))
+    dist = distributions.wrap(empirical, points=torch.randn(3, 7))
+    assert (dist.batch_shape, dist.event_shape) == ((3,), ())
+    assert dist.log_prob(dist.sample((5,))).eq(-math.log(7)).sum() >= 0
+    assert dist.icdf(torch.tensor(0.5)).equal(dist.median)
