@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists.discrete.categorical import check_logits, draw, draw_and_log_prob
+from functional_dists.discrete import masked_categorical
+from functional_dists.discrete.categorical import check_logits
 from functional_dists.family import Definition, Mask, Outcomes, Real, combinator, define, require, sum_event
 from functional_dists.random import Shape, Source
-from functional_dists.special import softmax, softmax_kl
 from functional_dists.special import support as supports
 from functional_dists.special.constant import table_of
 
@@ -104,56 +104,58 @@ def multi_categorical(nvec: Sequence[int]) -> Definition:
     @verb
     def sample(key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()) -> Tensor:
         """Draw an outcome for each choice by the inverse cdf, each from a random number of its own."""
-        return draw(key, *tables(logits, mask), sample_shape)
+        return masked_categorical.sample(key, *tables(logits, mask), sample_shape=sample_shape)
 
     @verb
     def sample_and_log_prob(
         key: Source, logits: Real, mask: Mask, *, sample_shape: Shape = ()
     ) -> tuple[Tensor, Tensor]:
         """Draw what `sample` draws, with its log-probability, which has the score-function gradient."""
-        outcome, log_prob = draw_and_log_prob(key, *tables(logits, mask), sample_shape)
+        outcome, log_prob = masked_categorical.sample_and_log_prob(
+            key, *tables(logits, mask), sample_shape=sample_shape
+        )
         return outcome, _sum_of_scores(log_prob)
 
     @verb
     def log_prob(logits: Real, mask: Mask, value: Outcomes) -> Tensor:
         """Return the log-probability of an outcome for each choice; -inf if one is masked or does not exist."""
-        return _sum_of_scores(softmax.log_prob(*tables(logits, mask), value))
+        return _sum_of_scores(masked_categorical.log_prob(*tables(logits, mask), value))
 
     @verb
     def log_prob_and_entropy(logits: Real, mask: Mask, value: Outcomes) -> tuple[Tensor, Tensor]:
         """Return the log-probability of an outcome for each choice, as `log_prob` does, and the entropy."""
-        log_prob, entropy = softmax.log_prob_and_entropy(*tables(logits, mask), value)
+        log_prob, entropy = masked_categorical.log_prob_and_entropy(*tables(logits, mask), value)
         return _sum_of_scores(log_prob), sum_event(entropy, 1)
 
     @verb
     def entropy(logits: Real, mask: Mask) -> Tensor:
         """Return the entropy in nats, the sum of those of the choices."""
-        return sum_event(softmax.entropy(*tables(logits, mask)), 1)
+        return sum_event(masked_categorical.entropy(*tables(logits, mask)), 1)
 
     @verb
     def kl(p: Params, q: Params) -> Tensor:
         """Return the Kullback-Leibler divergence KL(p || q) in nats; +inf where p has an outcome that q lacks."""
-        return sum_event(softmax_kl(*tables(*p), *tables(*q)), 1)
+        return sum_event(masked_categorical.kl(tables(*p), tables(*q)), 1)
 
     @verb
     def probs(logits: Real, mask: Mask) -> Tensor:
         """Return the probabilities of all outcomes, those of each choice in its place of the vector."""
-        return in_one_vector(softmax.probs(softmax.terms(*tables(logits, mask))))
+        return in_one_vector(masked_categorical.probs(*tables(logits, mask)))
 
     @verb
     def normalized_logits(logits: Real, mask: Mask) -> Tensor:
         """Return the log-probabilities of all outcomes, -inf for the masked ones."""
-        return in_one_vector(softmax.log_probs(softmax.terms(*tables(logits, mask))))
+        return in_one_vector(masked_categorical.normalized_logits(*tables(logits, mask)))
 
     @verb
     def support(logits: Real, mask: Mask) -> Constraint:
         """Return the support as a constraint: the vectors of outcomes that are all possible."""
-        return supports.of_events(supports.outcomes(supports.allowed(*tables(logits, mask))), 1)
+        return supports.of_events(masked_categorical.support(*tables(logits, mask)), 1)
 
     @verb
     def mode(logits: Real, mask: Mask) -> Tensor:
         """Return the most probable outcome of each choice, the first among equals."""
-        return softmax.mode(*tables(logits, mask))
+        return masked_categorical.mode(*tables(logits, mask))
 
     verb.deterministic(mode)
     return verb

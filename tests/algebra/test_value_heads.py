@@ -84,8 +84,9 @@ def _histogram(bins: list[float], value: float, sigma: float) -> list[float]:
     def above(edge: Any) -> Any:
         return mpmath.erfc((edge - mpmath.mpf(value)) / mpmath.mpf(sigma) / mpmath.sqrt(2)) / 2
 
-    masses = [above(a) - above(b) for a, b in itertools.pairwise(edges)]
-    return [float(mass / sum(masses)) for mass in masses]
+    masses = [a - b for a, b in itertools.pairwise(map(above, edges))]
+    total = sum(masses)
+    return [float(mass / total) for mass in masses]
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.3, 2.0])
