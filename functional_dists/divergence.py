@@ -8,12 +8,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import optree
 from torch import Tensor
 
 from functional_dists.divergence_pairs import PAIRS
 from functional_dists.family import BoundFamily, as_params, name_of
 
-__all__ = ["kl", "register"]
+__all__ = ["balanced_kl", "kl", "register"]
 __dir__ = __all__.copy  # what tab completion shows
 
 # By id, since a family need not be hashable. The entries hold the families, so that no other object gets the same id.
@@ -60,6 +61,61 @@ def kl(p: tuple[Any, Any], q: tuple[Any, Any], **options: Any) -> Tensor:
             f"no KL divergence of {names[0]} from {names[1]} is registered; add one with divergence.register"
         )
     return p_family.kl(p_params, q_params, **options)
+
+
+def balanced_kl(
+    family: Any,
+    posterior: Any,
+    prior: Any,
+    *,
+    dynamics: float | Tensor = 1.0,
+    representation: float | Tensor = 0.1,
+    free_nats: float | Tensor = 1.0,
+    **options: Any,
+) -> Tensor:
+    """Return the KL loss of a world model: the divergence of the posterior from the prior, with balanced gradients.
+
+    It is dynamics * max(free_nats, KL(stopped posterior || prior)) plus
+    representation * max(free_nats, KL(posterior || stopped prior)), where a stopped distribution has no gradient. Below
+    the free nats there is no gradient (Hafner et al., "Mastering diverse domains through world models", 2023, the
+    source of the defaults). With weights alpha and 1 - alpha and no free nats it is the loss of DreamerV2.
+
+    Args:
+        family: A family with the verb `kl`. For a latent of several categories, such as `independent(categorical)`,
+            the free nats are those of their sum.
+        posterior: Its parameters that have seen the observation: `Params`, a tuple or a mapping.
+        prior: Its parameters that have not.
+        dynamics: The weight of the term that trains the prior.
+        representation: The weight of the term that trains the posterior.
+        free_nats: The divergence below which nothing is trained, in nats.
+        options: Options of the family's `kl`, such as `event_dims`.
+
+    Returns:
+        A tensor of shape (*batch).
+
+    Raises:
+        NotImplementedError: the family has no divergence.
+        TypeError: the parameters do not fit the family.
+
+    >>> import torch
+    >>> from functional_dists import categorical
+    >>> posterior, prior = (torch.tensor([3.0, 0.0]),), (torch.zeros(2),)
+    >>> balanced_kl(categorical, posterior, prior, free_nats=0.1)
+    tensor(0.5525)
+    """
+    posterior, prior = (as_params(family.Params, params) for params in (posterior, prior))
+    of_prior = kl((family, _stopped(posterior)), (family, prior), **options)
+    of_posterior = kl((family, posterior), (family, _stopped(prior)), **options)
+    return dynamics * of_prior.clamp(min=free_nats) + representation * of_posterior.clamp(min=free_nats)
+
+
+def _stopped(params: Any) -> Any:
+    """Return parameters without gradient."""
+
+    def stop(leaf: Any) -> Any:
+        return leaf.detach() if isinstance(leaf, Tensor) else leaf
+
+    return optree.tree_map(stop, params, namespace="torch")
 
 
 def register(p_family: Any, q_family: Any) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:

@@ -7,6 +7,8 @@ from functional_dists.continuous import (
     gumbel,
     laplace,
     logistic,
+    low_rank_normal,
+    multivariate_normal,
     normal,
     tanh_delta,
     tanh_normal,
@@ -22,6 +24,8 @@ __all__ = [
     "gumbel",
     "laplace",
     "logistic",
+    "low_rank_normal",
+    "multivariate_normal",
     "normal",
     "tanh_delta",
     "tanh_normal",
@@ -31,6 +35,17 @@ __all__ = [
 __dir__ = __all__.copy  # what tab completion shows
 
 hide_imports(
-    *(cauchy, delta, exponential, gumbel, laplace, logistic),
-    *(normal, tanh_delta, tanh_normal, truncated_normal, uniform),
+    cauchy,
+    delta,
+    exponential,
+    gumbel,
+    laplace,
+    logistic,
+    low_rank_normal,
+    multivariate_normal,
+    normal,
+    tanh_delta,
+    tanh_normal,
+    truncated_normal,
+    uniform,
 )

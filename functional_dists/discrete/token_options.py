@@ -18,7 +18,7 @@ Temperature = Tensor | float
 _NUMBERS = (int, float, np.integer, np.floating, torch.SymInt, torch.SymFloat)
 
 #: The options, for docstrings.
-DESCRIBED = {
+DESCRIBED: dict[str, Any] = {
     "temperature": "What the logits are divided by, after the soft cap: a positive number, or a tensor that broadcasts "
     "to the batch. 1 changes nothing. 0 is refused: `mode` is the greedy choice.",
     "softcap": "Logits become softcap tanh(logits / softcap): a positive number, or None.",

@@ -12,7 +12,9 @@ from torch.distributions import Distribution, constraints
 from functional_dists.continuous import tanh_normal
 from functional_dists.divergence import unbound
 from functional_dists.family import as_params, bind, from_pickle, is_tensordict, name_of, specification_of, to_pickle
+from functional_dists.family.kinds import Kind
 from functional_dists.family.reprs import shown
+from functional_dists.family.shapes import value_shape
 from functional_dists.random import Source, size_of
 from functional_dists.special import off_bounds
 from functional_dists.special import support as supports
@@ -50,17 +52,18 @@ class FamilyDistribution(Distribution):
         self.params = _as_tensors(as_params(family.Params, params))
         shape = self._parameter_shape()
         spec = specification_of(family.log_prob)
-        layout, default = ("per element", None) if spec is None else (spec.value_layout, spec.event_dims)
+        value = Kind("Real", "floating point") if spec is None else spec.value_kind
+        layout, default = value.layout, None if spec is None else spec.event_dims
         self._options = {}
         if default is not None:
             self._options = {"event_dims": event_dims if event_dims is not None else default if shape else 0}
-        self._scores_indices = layout == "per row"
+        self._scores_indices = value.holds == "integer"
         parameter_dims = self._options.get("event_dims", 0) if layout == "per element" else 1
         if parameter_dims > len(shape):
             raise ValueError(f"event_dims={parameter_dims} does not fit parameters of shape {tuple(shape)}")
         batch_shape, rest = shape[: len(shape) - parameter_dims], shape[len(shape) - parameter_dims :]
         self._parameter_event = rest
-        super().__init__(batch_shape, Size() if layout == "per row" else rest, validate_args=False)
+        super().__init__(batch_shape, value_shape(value, shape)[len(batch_shape) :], validate_args=False)
         self._checks_values = bool(validate_args)
         if (Distribution._validate_args if validate_args is None else validate_args) and values_can_be_read():
             self._verb("check")(*self.params)
@@ -68,8 +71,14 @@ class FamilyDistribution(Distribution):
     def _parameter_shape(self) -> Size:
         spec = specification_of(self.family.log_prob)
         if spec is None or spec.fit is None:
-            return _shared_shape(self.params)
+            return _shared_shape(self.params, self._layouts(spec))
         return spec.fit(*(param.shape for param in self.params))  # of parameters that do not broadcast
+
+    def _layouts(self, spec: Any) -> list[str]:
+        """Return how the axes of each parameter match those of the others."""
+        by_name = {} if spec is None else {argument.name: argument.kind.layout for argument in spec.arguments}
+        own = ("per element" if p.is_floating_point() or p.dtype == torch.bool else "per row" for p in self.params)
+        return [by_name.get(name, layout) for name, layout in zip(self.params._fields, own, strict=True)]
 
     def __getattr__(self, name: str) -> Any:
         params = self.__dict__.get("params")
@@ -161,7 +170,8 @@ class FamilyDistribution(Distribution):
         if isinstance(value, int) or not (value.is_floating_point() or value.dtype == torch.bool):
             return verb(*self.params, value, **self._options)
         log_prob = verb(*self.params, _as_integers(value), **self._options)
-        return torch.where(value.isnan() & (log_prob == -math.inf), math.nan, log_prob)
+        is_nan = value.isnan().any(-1) if self.event_shape else value.isnan()
+        return torch.where(is_nan & (log_prob == -math.inf), math.nan, log_prob)
 
     @property
     def _tanh_bounds(self) -> tuple[Tensor, Tensor] | None:
@@ -257,8 +267,10 @@ class FamilyDistribution(Distribution):
         new = type(self).__new__(type(self)) if _instance is None else _instance
         new.__dict__.update(self.__dict__)
         new._batch_shape = batch_shape
-        events = (param.shape[-1:] if _lists_outcomes(param) else self._parameter_event for param in self.params)
-        expanded = (param.expand(*batch_shape, *event) for param, event in zip(self.params, events, strict=True))
+        event, expanded = self._parameter_event, []
+        for param, layout in zip(self.params, self._layouts(specification_of(self.family.log_prob)), strict=True):
+            own = _split(param, layout)[1]
+            expanded.append(param.expand(*batch_shape, *(own if layout == "per row" else (*event, *own))))
         new.params = type(self.params)(*expanded)
         return new
 
@@ -350,14 +362,16 @@ def one_source(key: Source | None, generator: Source | None) -> Source | None:
     return generator if key is None else key
 
 
-def _lists_outcomes(param: Tensor) -> bool:
-    """Return whether a parameter lists outcomes, so that its last axis does not broadcast with the others."""
-    return not param.is_floating_point() and param.dtype != torch.bool
+def _split(param: Tensor, layout: str) -> tuple[Size, Size]:
+    """Return the shape of a parameter that broadcasts with those of the others, and the axis that the others lack."""
+    if layout == "per row":
+        return Size((*param.shape[:-1], 1)), param.shape[-1:]
+    return (param.shape[:-1], param.shape[-1:]) if layout == "matrix" else (param.shape, Size())
 
 
-def _shared_shape(params: Any) -> Size:
+def _shared_shape(params: Any, layouts: Sequence[str]) -> Size:
     try:
-        return torch.broadcast_shapes(*((*p.shape[:-1], 1) if _lists_outcomes(p) else p.shape for p in params))
+        return torch.broadcast_shapes(*(_split(*pair)[0] for pair in zip(params, layouts, strict=True)))
     except RuntimeError:
         shapes = ", ".join(f"{name} {tuple(param.shape)}" for name, param in params._asdict().items())
         raise ValueError(f"the shapes of the parameters do not broadcast: {shapes}") from None

@@ -4,7 +4,17 @@ from functional_dists.family.arguments import as_params
 from functional_dists.family.binding import BoundFamily, bind
 from functional_dists.family.definition import Definition, define, specification_of
 from functional_dists.family.joining import joined_params
-from functional_dists.family.kinds import Index, Mask, Matrix, OneHot, Parameters, Real, RowReal, Value, Vector
+from functional_dists.family.kinds import (
+    Index,
+    Mask,
+    Matrix,
+    OneHot,
+    Parameters,
+    Real,
+    RowReal,
+    Value,
+    Vector,
+)
 from functional_dists.family.protocol import Family, combinator, from_pickle, name_of, to_pickle, verbs
 from functional_dists.family.shapes import broadcast_shape, require
 from functional_dists.family.trees import as_dicts, fnv1a, is_tensordict, leaf_key, sample_keys, sum_leaves

@@ -45,7 +45,7 @@ def define(
         name: The family's name in messages. Default: the name of the module of the function.
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
-        values_of: A family: an argument annotated `Value` has the kind of its values.
+        values_of: A family, or a kind: an argument annotated `Value` has the kind of its values.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
@@ -83,7 +83,7 @@ class Definition:
         values_of: Any = None,
     ) -> None:
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
-        self.value_kind = None if values_of is None else kind_of_value(values_of)
+        self.value_kind = values_of if values_of is None or isinstance(values_of, Kind) else kind_of_value(values_of)
         self.verbs: dict[str, Callable[..., Any]] = {}
         self.functions: dict[str, Callable[..., Any]] = {}  # that are no verbs, such as `table`
 

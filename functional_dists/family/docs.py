@@ -25,6 +25,8 @@ _ARGUMENTS = {
     "atol": "The absolute tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
     "rtol": "The relative tolerance, not negative: a number, or a tensor that broadcasts to (*batch, *event).",
     "padding_value": "Marks the unused slots of `indices`; `None` if all are used.",
+    "sigma": "The standard deviation of the normal about a value, positive: a number, or a tensor that broadcasts to "
+    "the values. Default: 3/4 of the mean distance of two bins.",
     "ignore_index": "The number that stands for no token.",
     "dtype": "The dtype of the log-probs and entropies. Default: the parameters' dtype. They are computed in at least "
     "float32; `torch.float32` keeps the digits that rounding to half precision removes.",
@@ -41,13 +43,13 @@ _OPTION_RAISES = "ValueError: {names} does not broadcast, or is outside its rang
 _IN_DTYPE = "in the parameters' dtype"
 _SAMPLE = f"A tensor of shape (*sample_shape, *batch, *event), {_IN_DTYPE}."
 _TREES = "Any argument except `key` may be a pytree; the result then has the same structure."
-_ROW_OPTIONS = ("temperature", "atol", "rtol")
+_ROW_OPTIONS = ("temperature", "atol", "rtol", "sigma")
 _SCORES = ("entropy", "kl", "log_prob", "log_prob_pretanh", "log_prob_relaxed")  # summed over the event, in nats
 _CONSTRAINT = "A constraint of `torch.distributions.constraints`."
 _RETURNS = {"check": "None.", "support": _CONSTRAINT, "image": _CONSTRAINT, "domain": _CONSTRAINT}
 _RETURNS["is_increasing"] = "A bool tensor of the shape of the parameters."
 _LOG_DETS = ("forward_log_det", "inverse_log_det", "forward_and_log_det")
-_TABLES = ("probs", "normalized_logits")
+_TABLES = ("encode", "probs", "normalized_logits")
 _OUTCOMES = ("mode", "deterministic", "median", "icdf")  # these results have the dtype of a draw
 
 
@@ -172,7 +174,7 @@ def _returns(verb: str, names: Sequence[str], params: Any, described: dict[str, 
     if verb in _TABLES:
         if "indices" in names:  # over the slots
             return f"A tensor of shape {_shape(described['indices'])}, {in_dtype}."
-        return f"A tensor of shape {_text(parameter_axes)}, {in_dtype}."
+        return f"A tensor of shape {_text([*leading, *parameter_axes])}, {in_dtype}."
     draw_axes = _axes(sample)[1:]  # an outcome may lack the last axis of the parameters
     if verb in _OUTCOMES:
         return sample.replace(_shape(sample), _text([*leading, *draw_axes]))

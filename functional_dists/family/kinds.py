@@ -14,6 +14,7 @@ __all__ = [
     "Value",
     "Vector",
     "kind_of",
+    "outcomes",
 ]
 
 
@@ -22,7 +23,8 @@ class Kind(NamedTuple):
 
     name: str  # what `help` shows as the annotation of an argument
     holds: Literal["floating point", "bool", "integer"]
-    layout: Literal["per element", "per row", "one-hot", "vector", "matrix"] = "per element"
+    layout: Literal["per element", "per row", "one-hot", "vector", "matrix", "outcomes"] = "per element"
+    size: int | None = None  # of "outcomes": how many one value has; None for as many as the parameters
 
     def __repr__(self) -> str:
         return self.name
@@ -57,6 +59,15 @@ else:
     Parameters = Annotated[Any, "Params"]
     #: A value of the family that a combinator got.
     Value = Annotated[Any, "Value"]
+
+
+def outcomes(size: int | None) -> Kind:
+    """Return the kind of vectors of this many outcomes; None for as many as the parameters.
+
+    >>> outcomes(2).size
+    2
+    """
+    return Kind("Outcomes", "integer", "outcomes", size)
 
 
 def kind_of(annotation: Any) -> Kind | None:

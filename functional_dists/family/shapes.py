@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from functional_dists.family.kinds import Kind
 from functional_dists.family.specification import Specification
 
-__all__ = ["broadcast_shape", "checked_shape", "require", "resolved_event_dims"]
+__all__ = ["broadcast_shape", "checked_shape", "parameter_shape", "require", "resolved_event_dims", "value_shape"]
 
 
 def broadcast_shape(*tensors: Tensor) -> torch.Size:
@@ -38,19 +39,31 @@ def require(condition: Tensor, parameter: str, trouble: str) -> None:
 
 def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
     """Return the common shape of the parameters; raise a ValueError if a value does more than add leading axes."""
-    shape = _shape_of_parameters(spec, tensors)
+    shape = parameter_shape(spec, tensors)
     for argument, tensor in zip(spec.arguments, tensors, strict=True):
         layout = argument.kind.layout
         if not argument.is_parameter and layout == "vector" and not tensor.ndim:
             raise ValueError(f"{spec.name}: {argument.name} must have an axis, the last one is that of a vector")
         if not argument.is_parameter and (
-            tensor.ndim or layout in ("one-hot", "vector")
+            tensor.ndim or layout in ("one-hot", "vector", "outcomes")
         ):  # a number is scored at every position
-            _check_value_shape(spec, argument.name, tensor.shape, shape[:-1] if layout == "per row" else shape)
+            _check_value_shape(spec, argument.name, tensor.shape, value_shape(argument.kind, shape))
     return shape
 
 
-def _shape_of_parameters(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
+def value_shape(kind: Kind, shape: torch.Size) -> torch.Size:
+    """Return the shape of one value, and of one draw, for parameters of this common shape.
+
+    >>> value_shape(Kind("Index", "integer", "per row"), torch.Size([2, 3]))
+    torch.Size([2])
+    """
+    if kind.layout == "per row":
+        return shape[:-1]
+    return shape if kind.size is None else torch.Size((*shape[:-1], kind.size))
+
+
+def parameter_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
+    """Return the common shape of the parameters among the arguments of a verb."""
     given = [(a.name, a.kind.layout, t) for a, t in zip(spec.arguments, tensors, strict=True) if a.is_parameter]
     if spec.fit is not None:
         shapes = [t.shape for _, _, t in given]

@@ -63,9 +63,14 @@ class Specification(NamedTuple):
         return tuple(argument.is_parameter for argument in self.arguments)
 
     @property
+    def value_kind(self) -> Kind:
+        """The kind of the value."""
+        return next((a.kind for a in self.arguments if not a.is_parameter), Kind("Real", "floating point"))
+
+    @property
     def value_layout(self) -> str:
         """How the axes of the value match those of the parameters."""
-        return next((a.kind.layout for a in self.arguments if not a.is_parameter), "per element")
+        return self.value_kind.layout
 
     @property
     def defaults(self) -> Mapping[str, Any]:

@@ -115,12 +115,14 @@ _DRAWS = {
     "one-hot": "one-hot vectors",
     "per element": "real numbers",
     "vector": "vectors of real numbers",
+    "outcomes": "vectors of integers",
 }
 _SPACES = {
     "per row": ("Discrete", "Categorical", "MultiDiscrete", "MultiCategorical", "Unbounded"),
     "one-hot": ("OneHot", "Box", "Bounded", "Unbounded"),
     "per element": ("Box", "Bounded", "Unbounded"),
     "vector": ("Box", "Bounded", "Unbounded"),
+    "outcomes": ("MultiDiscrete", "MultiCategorical", "Unbounded"),
 }
 # By the name of a space: the family to use instead.
 _CURES = {

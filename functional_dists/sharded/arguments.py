@@ -41,6 +41,10 @@ def _axes(spec: Specification, number: int, arguments: Sequence[Any]) -> Axes:
     ndim = given.ndim if isinstance(given, Tensor) else 0
     if argument.kind.layout == "per row":
         return [*range(-ndim, -1), None] if argument.is_parameter else range(-ndim - 1, -1)
+    if argument.kind.layout == "outcomes":
+        return [*range(-ndim, -1), None]
+    if argument.kind.layout == "matrix":
+        return [*range(1 - ndim, 0), None]
     if is_head(spec):
         field = argument.name.rpartition(".")[2]  # of "p.hidden"
         return {"hidden": [*range(-ndim, -1), None], "weight": [-1, None], "bias": [-1] * ndim}[field]

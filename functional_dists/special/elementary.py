@@ -171,3 +171,13 @@ def nan_of(result: Tensor, *others: Tensor) -> Tensor:
     for other in others:
         result = result * torch.where(other.isnan(), other, 1.0).square()  # the square has a gradient of NaN
     return result
+
+
+def row_is_nan(*tables: Tensor) -> Tensor:
+    """Return NaN for each row ``(*B)`` in which one of the tables ``(*B, N)`` has a NaN, elsewhere 0.
+
+    >>> row_is_nan(torch.tensor([[1.0, math.nan], [1.0, math.inf]]))
+    tensor([nan, 0.])
+    """
+    found = [torch.where(table.isnan(), table, 0.0).sum(-1) for table in tables]
+    return torch.stack(torch.broadcast_tensors(*found)).sum(0)

@@ -157,6 +157,23 @@ class _ScoredEvents(Constraint):
         return self.log_prob(value).isfinite()
 
 
+class _ScoredVectors(Constraint):
+    """The vectors of integers whose log-probability is finite, by a function that scores int64 vectors.
+
+    >>> scored_vectors(lambda value: -value.sum(-1).double()).check(torch.tensor([[0.0, 2.0], [0.5, 1.0]]))
+    tensor([ True, False])
+    """
+
+    is_discrete, event_dim = True, 1
+
+    def __init__(self, log_prob: Callable[[Tensor], Tensor]) -> None:
+        self.log_prob = log_prob
+
+    def check(self, value: Tensor) -> Tensor:
+        is_integer = value % 1 == 0
+        return is_integer.all(-1) & self.log_prob(torch.where(is_integer, value, -1).long()).isfinite()
+
+
 class _Tokens(_Outcomes):
     """The tokens that a table ``(*B, V)`` allows, `ignore_index`, and any token where `position` is false.
 
@@ -196,7 +213,7 @@ class _OneHotOutcomes(type(constraints.one_hot)):  # type: ignore[misc]
 increasing = _Increasing()
 open_interval, rounded_interval, finite_interval, point = _OpenInterval, _RoundedInterval, _FiniteInterval, _Point
 outcomes, one_hot_outcomes, scored, tokens = _Outcomes, _OneHotOutcomes, _Scored, _Tokens
-scored_events = _ScoredEvents
+scored_events, scored_vectors = _ScoredEvents, _ScoredVectors
 
 
 def allowed(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -88,6 +88,8 @@ def call_of(case: Case, verb: str, dtype: torch.dtype = torch.float64, key: Any 
     if verb == "log_prob_pre":
         pre = case.family.sample_pre(random.key(3), *params)
         return Call(function, [*params, pre])
+    if verb == "encode":  # of bins and a value
+        return Call(function, [_tensor(case.params["bins"], dtype), _tensor(case.value, dtype)])
     return Call(function, params)
 
 
