@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from functional_dists import composite, distributions, divergence, family, parameters, plot, policy, random, special
+    from functional_dists import (
+        composite,
+        distributions,
+        divergence,
+        family,
+        parameters,
+        plot,
+        policy,
+        random,
+        spaces,
+        special,
+    )
     from functional_dists.combinators import (
         independent,
         independent_normal,
@@ -66,6 +77,7 @@ __all__ = [
     "random",
     "sparse_categorical",
     "sparse_one_hot_categorical",
+    "spaces",
     "special",
     "tanh_delta",
     "tanh_normal",
