@@ -1,6 +1,6 @@
 """From the action space of an environment to the family of a policy.
 
-`from_space` takes any space of gymnasium, or spec of torchrl, and gives a family, the number of a network's outputs, the
+`from_space` takes any space of gymnasium, or spec of torchrl. It gives a family, the number of a network's outputs, the
 parameters for these outputs, and the conversion between values and actions.
 
 >>> import torch

@@ -33,10 +33,10 @@ def from_space(
     the value of `Discrete(3, start=5)` is 5, 6 or 7. `to_env` gives it the types that the environment takes.
 
     Discrete, MultiDiscrete and a Box of integers are categorical, and have a logit for each number. MultiBinary has a
-    logit for each bit. A Box of real numbers has a location and a scale for each number. Dict and Tuple are
-    dicts and tuples of independent families. The value of OneOf is `{"which": index, "parts": (value, ...)}`; the value
-    of Sequence and Text is `{"length": length, "items": values}`, with an axis of items after the batch. There the parts
-    that do not count are 0, and have no effect on the log-probability.
+    logit for each bit. A Box of real numbers has a location and a scale for each number. Dict and Tuple are dicts and
+    tuples of independent families. The value of OneOf is `{"which": index, "parts": (value, ...)}`. The value of
+    Sequence and Text is `{"length": length, "items": values}`, with an axis of items after the batch. The parts that
+    were not chosen, and the items after the end, have no effect on the log-probability.
 
     Args:
         space: A Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple, OneOf, Sequence or Text of gymnasium; or a
@@ -122,13 +122,17 @@ class ActionSpace:
         """
         return self._node.params(self._inputs(raw, mask))
 
+    def named_params(self, raw: Tensor, mask: Any = None) -> Any:
+        """Return the parameters of the family, with a dict by name in place of every `Params`: entries of data."""
+        return _named(self.family, self.params(raw, mask))
+
     def flat_mask(self, mask: Any) -> Tensor | None:
         """Return a mask as one tensor, bool, of shape (*batch, mask_size), or None if it allows everything.
 
         Args:
             mask: A flat mask; or masks in the structure that `space.sample(mask=...)` of gymnasium takes, with or
-                without a batch in front of every array. None, for all or for a part, allows everything. OneOf also takes a dict
-                of `which` and `parts`, and Sequence and Text one of `length` and `items`.
+                without a batch in front of every array. None, for all or for a part, allows everything. OneOf also
+                takes a dict of `which` and `parts`, and Sequence and Text take one of `length` and `items`.
 
         Raises:
             TypeError: a mask is of another kind.
@@ -202,15 +206,23 @@ class ActionSpace:
         return self._node.from_env(action, batch_dims)
 
 
+def _named(family: Any, params: Any) -> Any:
+    if is_single(family):
+        return dict(zip(family.Params._fields, params, strict=True))
+    if isinstance(family, composite.Chain):
+        return params
+    if isinstance(family, dict):
+        return {name: _named(part, params[name]) for name, part in family.items()}
+    return tuple(_named(part, own) for part, own in zip(family, params, strict=True))
+
+
 def _to_pickle(option: Any) -> Any:
     return tuple(map(to_pickle, option)) if isinstance(option, tuple) else to_pickle(option)
 
 
 def _unpickled(space: Any, options: dict[str, Any]) -> ActionSpace:
-    given = {
+    given: dict[str, Any] = {
         name: tuple(map(from_pickle, option)) if isinstance(option, tuple) else from_pickle(option)
         for name, option in options.items()
     }
     return from_space(space, **given)
-
-

@@ -1,4 +1,4 @@
-"""Masks as one flat tensor: bool, of shape (*batch, number of outcomes), with the outcomes of all parts side by side."""
+"""Masks as one flat tensor: bool, of shape (*batch, outcomes), with all parts side by side."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -64,45 +64,42 @@ def optional(family: Any) -> Definition:
         return torch.where(present, found, torch.zeros((), dtype=found.dtype, device=found.device))
 
     def made(name: str, function: Callable[..., Any], doc: str) -> None:
-        function.__name__ = name
-        function.__doc__ = doc
-        verb(function)
-
-    for name in _DRAWS:
         if hasattr(family, name):
+            function.__name__, function.__doc__ = name, doc
+            verb(function)
 
-            def draw(
-                key: Source, params: Parameters, *, sample_shape: Shape = (), _of: Any = getattr(family, name)
-            ) -> Tensor:
-                return where(params, _of(key, *params[:-1], sample_shape=sample_shape))
+    def draw_by(name: str) -> Callable[..., Any]:
+        def draw(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> Tensor:
+            return where(params, getattr(family, name)(key, *params[:-1], sample_shape=sample_shape))
 
-            made(name, draw, f"Draw what `{name}` of {name_of(family)} draws, and 0 where that is absent.")
-    for name in _PAIRS:
-        if hasattr(family, name):
+        return draw
 
-            def draw_and_score(
-                key: Source, params: Parameters, *, sample_shape: Shape = (), _of: Any = getattr(family, name)
-            ) -> tuple[Tensor, Tensor]:
-                value, log_prob = _of(key, *params[:-1], sample_shape=sample_shape, **options)
-                return where(params, value), where(params, log_prob)
+    def pair_by(name: str) -> Callable[..., Any]:
+        def draw_and_score(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> tuple[Tensor, Tensor]:
+            value, log_prob = getattr(family, name)(key, *params[:-1], sample_shape=sample_shape, **options)
+            return where(params, value), where(params, log_prob)
 
-            made(name, draw_and_score, f"Draw what `{name}` of {name_of(family)} draws, with its log-probability.")
+        return draw_and_score
+
+    def point_by(name: str) -> Callable[..., Any]:
+        def point(params: Parameters) -> Tensor:
+            return where(params, getattr(family, name)(*params[:-1]))
+
+        return point
 
     def log_prob(params: Parameters, value: value_kind) -> Tensor:  # type: ignore[valid-type]
         return where(params, family.log_prob(*params[:-1], value=value, **options))
 
-    made("log_prob", log_prob, "Return the log-probability of a value, and 0 where that is absent.")
-    if hasattr(family, "entropy"):
+    def entropy(params: Parameters) -> Tensor:
+        return where(params, family.entropy(*params[:-1], **options))
 
-        def entropy(params: Parameters) -> Tensor:
-            return where(params, family.entropy(*params[:-1], **options))
-
-        made("entropy", entropy, "Return the entropy in nats, and 0 where the draw is absent.")
+    whole = name_of(family)
+    for name in _DRAWS:
+        made(name, draw_by(name), f"Draw what `{name}` of {whole} draws, and 0 where that is absent.")
+    for name in _PAIRS:
+        made(name, pair_by(name), f"Draw what `{name}` of {whole} draws, with its log-probability; 0 where absent.")
     for name in _POINTS:
-        if hasattr(family, name):
-
-            def point(params: Parameters, *, _of: Any = getattr(family, name)) -> Tensor:
-                return where(params, _of(*params[:-1]))
-
-            made(name, point, f"Return the {name}, and 0 where the draw is absent.")
+        made(name, point_by(name), f"Return the {name}, and 0 where the draw is absent.")
+    made("log_prob", log_prob, "Return the log-probability of a value, and 0 where that is absent.")
+    made("entropy", entropy, "Return the entropy in nats, and 0 where the draw is absent.")
     return verb

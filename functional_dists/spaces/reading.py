@@ -97,10 +97,8 @@ def _allowed(mask: Tensor, size: int, name: str) -> tuple[bool, ...]:
 def _real_box(low: Any, high: Any, port: Port, options: Options) -> Reals:
     """Return the real numbers between bounds, which are arrays and may be infinite."""
     has_low, has_high = np.isfinite(low), np.isfinite(high)
-    if (has_low & has_high).all():
-        name = "bounded"
-    else:
-        name = "partly_bounded" if (has_low | has_high).any() else "unbounded"
+    is_bounded, is_unbounded = (has_low & has_high).all(), not (has_low | has_high).any()
+    name = "bounded" if is_bounded else "unbounded" if is_unbounded else "partly_bounded"
     given = getattr(options, name)
     family, function = given if isinstance(given, tuple) else (given, None)
     if not hasattr(family, "Params"):
@@ -129,9 +127,7 @@ def _to_params(
     if function is not None:
         return functools.partial(_of_chunks, len(names), function)
     if names == ("loc", "scale"):
-        return functools.partial(
-            normal_params, scale_mapping=options.scale_mapping, scale_lb=options.scale_lb
-        )
+        return functools.partial(normal_params, scale_mapping=options.scale_mapping, scale_lb=options.scale_lb)
     if len(names) == 1:
         return functools.partial(_of_chunks, 1, _unchanged)
     raise TypeError(
@@ -206,8 +202,8 @@ def _length(least: int, most: int) -> Integers:
 
 def _graph(space: Any, options: Options) -> Node:
     raise NotImplementedError(
-        f"a Graph{options.place} has no bound number of nodes and edges, and no family: choose its parts with a Dict of "
-        "other spaces"
+        f"a Graph{options.place} has no bound number of nodes and edges, and so no family: describe its parts with a "
+        "Dict of other spaces"
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import functional_dists.discrete.categorical as categorical
 from functional_dists.composite import Chain, Head, chain
+from functional_dists.composite.structure import has_names
 from functional_dists.spaces import masks
 from functional_dists.spaces.leaves import Integers
 from functional_dists.spaces.nodes import Inputs, Node, at
@@ -44,8 +45,8 @@ class _ParamsOf:
         return self.method.__name__
 
     def __call__(self, params: Any, earlier: dict[str, Any]) -> Any:
-        names = params.keys()  # of a dict or a TensorDict
-        return self.method(Inputs(*[params[name] if name in names else None for name in Inputs._fields]), earlier)
+        given = {name: params[name] for name in Inputs._fields if name in params.keys()}  # noqa: SIM118 (a TensorDict)
+        return self.method(Inputs(**given), earlier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,10 +168,10 @@ class OneOf:
         return self.which.entropy(own) + (probs * torch.stack(entropies, -1)).sum(-1)
 
     def flat_mask(self, given: Any) -> Tensor | None:
-        """Return as a flat mask: a flat mask, gymnasium's tuple of the parts' masks, or a dict of `which` and `parts`."""
+        """Return a flat mask, gymnasium's tuple of masks, or a dict of `which` and `parts`, as a flat mask."""
         if given is None or masks.is_flat(given):
             return None if given is None else masks.as_flat(given, self.mask_size, "OneOf")
-        own = masks.entries(given, ("which", "parts"), "the mask of OneOf") if masks.has_names(given) else (None, given)
+        own = masks.entries(given, ("which", "parts"), "the mask of OneOf") if has_names(given) else (None, given)
         return _joined((self.which, self.parts), own)
 
     def to_env(self, value: Any) -> Any:
@@ -242,11 +243,10 @@ class Repeated:
         raw, mask = self.length.size, self.length.mask_size
         own = inputs.part(slice(0, raw), slice(0, mask), inputs.present)
         items = inputs.part(slice(raw, None), slice(mask, None), None)
-        rows = [
-            None if flat is None else flat.unflatten(-1, (self.most, size))
-            for flat, size in ((items.raw, self.item.size), (items.mask, self.item.mask_size))
-        ]
-        return own, items._replace(raw=rows[0], mask=rows[1])
+        rows = items.raw.unflatten(-1, (self.most, self.item.size))
+        if items.mask is None:
+            return own, Inputs(rows)
+        return own, Inputs(rows, items.mask.unflatten(-1, (self.most, self.item.mask_size)))
 
     def of_length(self, inputs: Inputs, earlier: dict[str, Tensor]) -> Any:
         """Return the parameters of the length."""
