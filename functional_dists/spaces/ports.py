@@ -33,7 +33,7 @@ class NumpyPort:
         value = value.detach().cpu()
         array = (value.float() if value.dtype == torch.bfloat16 else value).numpy().astype(self.dtype)
         if self.low is not None:
-            array = np.clip(array, self.low, self.high, dtype=self.dtype)
+            array = np.asarray(np.clip(array, self.low, self.high, dtype=self.dtype))
         return array[()] if self.is_scalar else array
 
     def from_env(self, action: Any) -> Tensor:

@@ -146,8 +146,9 @@ def _unchanged(*chunks: Tensor) -> tuple[Tensor, ...]:
 
 def _integer_box(low: Any, high: Any, port: Port, name: str, options: Options, dtype: Any = None) -> Integers:
     """Return the integers between bounds, which are arrays."""
-    numbers = high.astype(object) - low.astype(object) + 1  # Python's integers, which do not overflow
-    most = max(numbers.reshape(-1), default=1)
+    # Python's integers do not overflow.
+    numbers = np.asarray(high.astype(object) - low.astype(object) + 1, dtype=object)
+    most = max(map(int, numbers.reshape(-1)), default=1)
     if most > options.max_values:
         raise ValueError(
             f"the integers{options.place} take up to {most} values, more than max_values={options.max_values}: raise "
