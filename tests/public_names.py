@@ -13,7 +13,7 @@ from functional_dists.family import Family, verbs
 PATH = Path(__file__).with_suffix(".txt")
 COMMAND = "python -m tests.public_names"
 MODULES = ["random", "policy", "composite", "combinators", "family", "distributions", "divergence", "parameters"]
-MODULES += ["logits", "kept", "plot", "special"]
+MODULES += ["logits", "kept", "plot", "spaces", "special"]
 
 
 def signature_of(function: Any) -> str:

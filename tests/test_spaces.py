@@ -4,6 +4,7 @@ import itertools
 import math
 import pickle
 import string
+from typing import NamedTuple
 
 import gymnasium
 import gymnasium.spaces as gym
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 from torch import nn
 
-from functional_dists import normal, policy, random, spaces, tanh_delta, tanh_normal, truncated_normal
+from functional_dists import composite, normal, policy, random, spaces, tanh_delta, tanh_normal, truncated_normal
+from functional_dists.family import Real
 from functional_dists.spaces import from_space
 
 KEY = random.key(7)
@@ -352,6 +354,16 @@ def test_boxes_have_the_families_of_their_bounds() -> None:
         torch.testing.assert_close(own.entropy(raw), family.entropy(loc, scale, *limits, event_dims=1))
 
 
+def test_bounds_whose_width_overflows_count_as_infinite() -> None:
+    most = np.finfo(np.float32).max
+    own = from_space(gym.Box(bounds(-most, -1), bounds(most, most)))
+    raw = raw_for(own, 5)
+    value = own.sample(KEY, raw)
+    loc, scale, low = own.params(raw)
+    torch.testing.assert_close(value, truncated_normal.sample(KEY, loc, scale, low, math.inf))
+    assert low[0].tolist() == [-math.inf, -1]
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
 def test_boxes_of_every_shape(shape: tuple[int, ...]) -> None:
     own = from_space(gym.Box(-2, 3, shape))
@@ -480,7 +492,39 @@ def test_compiled_code_gives_the_same(name: str) -> None:
     torch.testing.assert_close(entropy(raw, mask), own.entropy(raw, mask))
 
 
+def test_a_compiled_actor_and_one_under_vmap() -> None:
+    own = from_space(gym.Dict(a=gym.Discrete(2, start=1), b=gym.OneOf([gym.Discrete(2), gym.Box(0, 1)])))
+    params, act = policy.actor(nn.Linear(3, own.size), spec=own, in_keys=["observation"], return_log_prob=True)
+    data = {"observation": random.normal(KEY, (4, 3))}
+    found = torch.compile(act, fullgraph=True, backend="aot_eager")(params, KEY, data)
+    assert_equal(found["action"], act(params, KEY, data)["action"], close=True)
+    torch.testing.assert_close(act.log_prob(params, found), found["sample_log_prob"])
+    keys = random.split(KEY, 2)
+    both = torch.vmap(act, in_dims=(None, 0, None))(params, keys, data)
+    assert_equal(at(both["action"], 1), act(params, keys[1], data)["action"], close=True)
+
+
+def test_divergence_given_values() -> None:
+    own = from_space(TRANSFORMED["chains"], max_length=2)
+    raw = raw_for(own, 2)
+    p, q = own.params(raw), own.params(raw + 0.3 * raw_for(own, 2, seed=5))
+    value = own.sample(KEY, raw, sample_shape=4000)
+    given = composite.conditional_kl(own.family, p, q, value).mean(0)
+    ratio = composite.log_prob(own.family, p, value) - composite.log_prob(own.family, q, value)
+    assert ((ratio.mean(0) - given).abs() < 5 * ratio.std(0) / math.sqrt(4000)).all()
+
+
 # ---------------------------------------------------------------------------------------------------------- errors
+class beta:
+    """A family whose parameters need a function."""
+
+    class Params(NamedTuple):
+        a: Real
+        b: Real
+
+    log_prob = sample = None
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -499,6 +543,8 @@ def test_compiled_code_gives_the_same(name: str) -> None:
         (lambda: from_space(gym.Box(-1, 1), bounded=3), TypeError, "bounded must be a family"),
         (lambda: from_space(gym.Discrete(2)).params(torch.zeros(4, 3)), ValueError, "raw must have 2 numbers"),
         (lambda: from_space(gym.Discrete(2)).flat_mask(np.ones(3)), ValueError, "Discrete must have 2 entries"),
+        (lambda: from_space(gym.Discrete(2)).params(torch.zeros(4, 2), np.ones((3, 2))), ValueError, "not fit raw"),
+        (lambda: from_space(gym.Box(-1, 1), bounded=beta), TypeError, r"to its parameters \('a', 'b'\)"),
         (lambda: from_space(gym.Discrete(2)).flat_mask("no"), TypeError, "must hold|tensor or an array"),
         (lambda: from_space(gym.MultiDiscrete([2, 3])).flat_mask((None,)), ValueError, "got 1 entries"),
         (lambda: from_space(gym.MultiBinary(2)).flat_mask(np.ones(3)), ValueError, "hold 0, 1 or 2"),

@@ -43,8 +43,8 @@ def from_space(
             Bounded, Unbounded, Categorical, OneHot, MultiCategorical, MultiOneHot, Binary or Composite of torchrl,
             without batch axes.
         bounded: The family of real numbers with two finite bounds. Parameters `low` and `high` are the bounds of the
-            space. If the other parameters are not `loc` and `scale` or one real number, a pair of the family and of a
-            function: of as many tensors of the network's numbers as there are parameters, which returns these.
+            space; those beyond 1e30 count as infinite. The others must be `loc` and `scale`, or one real number; or
+            give a pair of the family and of a function that returns them, of as many tensors of the network's numbers.
         partly_bounded: The family of a box where some bounds are infinite.
         unbounded: The family of a box without bounds.
         scale_mapping: As `parameters.normal_params` takes it.
@@ -70,9 +70,9 @@ def from_space(
     >>> raw = torch.zeros(4, 3)  # the output of a network
     >>> action = space.sample(random.key(42), raw, mask=torch.tensor([True, True, False]))
     >>> action
-    tensor([6, 6, 5, 5])
+    tensor([5, 6, 6, 5])
     >>> space.log_prob(raw, action), space.to_env(action[0])
-    (tensor([-1.0986, -1.0986, -1.0986, -1.0986]), np.int64(6))
+    (tensor([-1.0986, -1.0986, -1.0986, -1.0986]), np.int64(5))
     """
     if max_length is not None and max_length < 1:
         raise ValueError(f"max_length must be at least 1, got {max_length}")
@@ -146,8 +146,13 @@ class ActionSpace:
                 f"raw must have {self.size} numbers in its last axis, as many as a network puts out for this space, "
                 f"got shape {tuple(raw.shape)}"
             )
-        flat = self.flat_mask(mask)
-        return Inputs(raw, None if flat is None else flat.to(raw.device).expand(*raw.shape[:-1], self.mask_size))
+        flat, batch = self.flat_mask(mask), raw.shape[:-1]
+        if flat is None:
+            return Inputs(raw)
+        own = flat.shape[:-1]
+        if len(own) > len(batch) or any(n not in (1, size) for n, size in zip(own[::-1], batch[::-1], strict=False)):
+            raise ValueError(f"a mask of the batch {tuple(own)} does not fit raw of the batch {tuple(batch)}")
+        return Inputs(raw, flat.to(raw.device).expand(*batch, self.mask_size))
 
     # ---------------------------------------------------------------------------------------------- the family's verbs
     def sample(self, key: Source, raw: Tensor, mask: Any = None, *, sample_shape: Shape = ()) -> Any:

@@ -93,6 +93,9 @@ def optional(family: Any) -> Definition:
     def entropy(params: Parameters) -> Tensor:
         return where(params, family.entropy(*params[:-1], **options))
 
+    def kl(p: Parameters, q: Parameters) -> Tensor:
+        return where(p, family.kl(family.Params(*p[:-1]), family.Params(*q[:-1]), **options))
+
     whole = name_of(family)
     for name in _DRAWS:
         made(name, draw_by(name), f"Draw what `{name}` of {whole} draws, and 0 where that is absent.")
@@ -102,4 +105,5 @@ def optional(family: Any) -> Definition:
         made(name, point_by(name), f"Return the {name}, and 0 where the draw is absent.")
     made("log_prob", log_prob, "Return the log-probability of a value, and 0 where that is absent.")
     made("entropy", entropy, "Return the entropy in nats, and 0 where the draw is absent.")
+    made("kl", kl, "Return the Kullback-Leibler divergence KL(p || q) in nats, and 0 where a draw of p is absent.")
     return verb

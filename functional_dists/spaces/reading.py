@@ -22,6 +22,8 @@ from functional_dists.spaces.ports import NumpyPort, Port, TensorPort
 from functional_dists.spaces.recoded import Code, OneHots, Shift
 from functional_dists.spaces.trees import Characters, OneOf, Repeated, Several
 
+_FINITE = 1e30  # the width of a box of larger numbers overflows in float32
+
 
 @dataclass(frozen=True)
 class Options:
@@ -96,6 +98,7 @@ def _allowed(mask: Tensor, size: int, name: str) -> tuple[bool, ...]:
 
 def _real_box(low: Any, high: Any, port: Port, options: Options) -> Reals:
     """Return the real numbers between bounds, which are arrays and may be infinite."""
+    low, high = np.where(low < -_FINITE, -np.inf, low), np.where(high > _FINITE, np.inf, high)
     has_low, has_high = np.isfinite(low), np.isfinite(high)
     is_bounded, is_unbounded = (has_low & has_high).all(), not (has_low | has_high).any()
     name = "bounded" if is_bounded else "unbounded" if is_unbounded else "partly_bounded"

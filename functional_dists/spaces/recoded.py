@@ -101,12 +101,13 @@ class Recoded(MadeFamily):
     def __init__(self, family: Any, code: Code) -> None:
         super().__init__(Recoded, (family, code), {})
         self.family, self.code = family, code
+        self._text = repr(self)  # compiled code, which asks for verbs, cannot make it
         vars(self).update(
             Params=family.Params, **{name: self._recoded_verb(name, verb) for name, verb in verbs(family).items()}
         )
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self!r} has no {name}" if "_call" in vars(self) else name)
+        raise AttributeError(f"{self._text} has no {name}" if "_text" in vars(self) else name)
 
     def _recoded_verb(self, name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         code = self.code
