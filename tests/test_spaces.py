@@ -479,6 +479,21 @@ def test_vmap_and_derivatives(name: str) -> None:
     assert torch.func.hessian(own.log_prob)(raw[0], one).isfinite().all()
 
 
+@pytest.mark.parametrize("space", [*LEAVES, *NESTED, *SPECS], ids=lambda space: str(space)[:40])
+def test_all_tensors_are_on_the_device_of_the_network(space) -> None:
+    own = from_space(space, max_length=MAX_LENGTH)
+    raw, mask = torch.empty(5, own.size, device="meta"), torch.ones(own.mask_size, dtype=torch.bool)
+    value = own.sample(KEY, raw, mask)
+    found = [value, own.log_prob(raw, value, mask), own.entropy(raw, mask), own.mode(raw, mask)]
+    assert {leaf.device.type for leaf in leaves(found)} == {"meta"}
+
+
+def test_masks_of_arrays_go_to_the_device_of_tensors() -> None:
+    own = from_space(gym.Tuple([gym.Discrete(2), gym.Discrete(3), gym.Discrete(2)]))
+    mask = own.flat_mask((np.ones(2, dtype=np.int8), torch.ones(4, 3, dtype=torch.bool, device="meta"), None))
+    assert (mask.device.type, mask.shape) == ("meta", (4, 7))
+
+
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_compiled_code_gives_the_same(name: str) -> None:
     own = from_space(TRANSFORMED[name], max_length=2)

@@ -43,13 +43,14 @@ def joined(parts: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor:
     tensor([[ True,  True, False]])
     """
     given = [part for part in parts if part is not None]
-    device = given[0].device if given else None
+    # Arrays are on the CPU; they go to where the tensors are.
+    device = next((part.device for part in given if part.device.type != "cpu"), torch.device("cpu"))
     batch = torch.broadcast_shapes(*[part.shape[:-1] for part in given])
     full = [
-        torch.ones((*batch, size), dtype=torch.bool, device=device) if part is None else part.expand(*batch, size)
+        torch.ones((*batch, size), dtype=torch.bool) if part is None else part.expand(*batch, size)
         for part, size in zip(parts, sizes, strict=True)
     ]
-    return torch.cat(full, -1)
+    return torch.cat([part.to(device) for part in full], -1)
 
 
 def entries(given: Any, names: Sequence[Any], what: str) -> list[Any]:
