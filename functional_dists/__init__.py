@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         plot,
         policy,
         random,
+        spaces,
         special,
     )
     from functional_dists.combinators import (
@@ -125,6 +126,7 @@ __all__ = [
     "random",
     "repeated",
     "softened",
+    "spaces",
     "sparse_categorical",
     "sparse_one_hot_categorical",
     "special",

@@ -13,7 +13,7 @@ from functional_dists.family import Family, verbs
 PATH = Path(__file__).with_suffix(".txt")
 COMMAND = "python -m tests.public_names"
 MODULES = ["random", "policy", "composite", "bijectors", "combinators", "family", "distributions", "divergence"]
-MODULES += ["parameters", "logits", "kept", "plot", "special"]
+MODULES += ["parameters", "logits", "kept", "plot", "spaces", "special"]
 
 
 def signature_of(function: Any) -> str:

@@ -25,7 +25,7 @@ from functional_dists import (
 )
 from functional_dists.composite import Head
 from functional_dists.family.reprs import shown
-from functional_dists.policy.shifted import Shifted
+from functional_dists.spaces.recoded import Recoded, Shift
 
 
 class Both(NamedTuple):
@@ -70,7 +70,7 @@ FAMILIES: dict[str, Any] = {
     "composite.chain(unit=Head(family=categorical), aim=Head(family={'x': normal}, params=network))": composite.chain(
         unit=Head(categorical), aim=Head({"x": normal}, network)
     ),
-    "Shifted(categorical, -1)": Shifted(categorical, -1),
+    "Recoded(categorical, Shift(-1))": Recoded(categorical, Shift(-1)),
 }
 STEPS: dict[str, Any] = {
     "FunctionModule(network, ['x'], [('twice', 'x')])": policy.FunctionModule(network, ["x"], [("twice", "x")]),

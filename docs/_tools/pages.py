@@ -44,7 +44,8 @@ COPIED = {
 GENERATED = sorted({"reference", *(page.partition("/")[0] for page in COPIED.values())})
 
 # The modules in the order of the reference. What else the package exports comes after them.
-MODULES = ["random", "composite", "policy", "family", "bijectors", "combinators", "divergence", "parameters", "plot"]
+MODULES = ["random", "composite", "policy", "spaces", "family", "bijectors", "combinators", "divergence", "parameters"]
+MODULES += ["plot"]
 MODULES += ["distributions", "logits", "kept", "special"]
 
 # The parts of the navigation, and the pages in each: `*` stands for all that were not named before.

@@ -9,8 +9,10 @@ import torch  # noqa: F401 (for the examples)
 from functional_dists.family import name_of, specification_of
 from functional_dists.policy import keys
 from functional_dists.policy.keys import Key
-from functional_dists.policy.projection import PROJECTIONS, Box, Integers, Projection, integers, projection
-from functional_dists.policy.spaces import kind_of, spaces_of
+from functional_dists.policy.projection import PROJECTIONS, Box, Integers, Projection, projection
+from functional_dists.policy.spaces import spaces_of
+from functional_dists.spaces.kinds import kind_of
+from functional_dists.spaces.tables import table
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Action:
                 "no such last axis: give the family parameters with an axis for them, such as logits of shape "
                 f"(*batch, {len(self.start)}, N), or use a composite with a family and a Discrete space for each"
             )
-        return value + sign * integers(self.start, value)
+        return value + sign * table(self.start, value)
 
 
 def actions(

@@ -16,7 +16,10 @@ from functional_dists.policy.layout import heads, leaves_as_written
 from functional_dists.policy.modules import without_tensors
 from functional_dists.policy.probabilistic import ProbabilisticModule
 from functional_dists.policy.projection import project
+from functional_dists.policy.spaces import spaces_of
 from functional_dists.policy.steps import FunctionModule, Sequential, made_by
+from functional_dists.spaces import ActionSpace, from_space
+from functional_dists.spaces.kinds import COMPOSITES, kind_of
 
 
 class DrawOptions(TypedDict, total=False):
@@ -35,7 +38,7 @@ class DrawOptions(TypedDict, total=False):
 
 def actor(
     network: nn.Module | tuple[Any, Callable[..., Any]],
-    family: Any,
+    family: Any = None,
     *,
     in_keys: Sequence[Any],
     out_keys: Any = ("action",),
@@ -54,20 +57,24 @@ def actor(
     these; for a chain it returns what the functions of the heads take. The step writes the parameters by their names
     under "params". For other structures build a `Sequential` of steps, which is what this function returns.
 
+    Without a family it is that of the spec, by `spaces.from_space`, and the network returns one tensor with the `size`
+    of the space in its last axis. The step writes values of the space; its `to_env` gives what the environment takes.
+
     Args:
         network: A module, which is taken apart as by `from_module`; or a pair of parameters and a function
             `fn(params, *inputs)`.
-        family: A family, a bound family or a composite.
+        family: A family, a bound family or a composite. Without it there must be a spec.
         in_keys: The keys of the network's inputs.
         out_keys: The key of the action. For a composite: one key, below which the actions go by their paths, or one key
             for each action.
         data_keys: The keys of parameters that are in the data instead, such as `{"mask": "action_mask"}`; for a pytree
             of families a dict of such dicts. For a chain: the keys of further entries for the dict that the network
-            returns.
+            returns. Without a family: `{"mask": key}`, for the mask that the space takes.
         spec: The action space, of gymnasium or of torchrl: a composite, or the space of the first action. Outcome k of
-            a discrete family is the action `start + k`.
+            a discrete family is the action `start + k`. Without a family it may be an `ActionSpace`, and a composite of
+            torchrl that has the out_key stands for the spec at that key.
         safe: Whether to project actions outside the spec onto it, including actions that are in the data already. The
-            log-probability is that of the stored action.
+            log-probability is that of the stored action. This needs a family.
         mask_keys: With `safe`, the keys of the masks of valid actions: one key, for the first action, or a dict by
             action key.
         default_interaction_type: What to play if neither the call nor a context says. Default: a draw, as in TorchRL's
@@ -79,8 +86,9 @@ def actor(
         The parameters, a tuple with an entry for each step; and the actor.
 
     Raises:
-        TypeError: an argument is not a network, a family, a key or a spec.
-        ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family.
+        TypeError: an argument is not a network, a family, a key or a spec; there is neither a family nor a spec.
+        ValueError: `safe` without a spec, or masks without `safe`; the keys or the spec do not fit the family; `safe`,
+            or parameters in the data, without a family.
 
     >>> import torch
     >>> from functional_dists import masked_categorical, random
@@ -102,15 +110,20 @@ def actor(
         raise TypeError(f"network must be a torch.nn.Module, or parameters and a function, got {shown(network)}")
     weights, function = without_tensors(network) if isinstance(network, nn.Module) else network
     input_keys = keys.as_keys(in_keys)
-    to_params = FunctionModule(
-        _NetworkParameters(function, family, len(input_keys), tuple(from_data)), (*input_keys, *extra_keys), ["params"]
-    )
+    if family is None:
+        space = _action_space(spec, out_keys, [*from_data], safe)
+        drawn, drawn_spec = space.family, None  # its values are in the space
+        named: Any = _SpaceParameters(function, space, len(input_keys))
+    else:
+        drawn, drawn_spec = family, spec
+        named = _NetworkParameters(function, family, len(input_keys), tuple(from_data))
+    to_params = FunctionModule(named, (*input_keys, *extra_keys), ["params"])
     act = ProbabilisticModule(
-        family,
+        drawn,
         "params",
-        _action_keys(family, out_keys),
+        _action_keys(drawn, out_keys),
         default_interaction_type=default_interaction_type,
-        spec=spec,
+        spec=drawn_spec,
         safe=safe,
         mask_keys=mask_keys,
         **options,
@@ -125,12 +138,38 @@ def actor(
         **options,
     }
     shown_network = network if isinstance(network, nn.Module) else (..., function)
-    code = call("policy.actor", shown_network, family, in_keys=in_keys, **changed(actor, given))
+    families = [] if family is None else [family]
+    code = call("policy.actor", shown_network, *families, in_keys=in_keys, **changed(actor, given))
     if not safe:
         return (weights, ()), made_by(Sequential(to_params, act), code)
     # `act` projects what it draws before it scores it; the last step projects actions that were in the data already.
     steps = Sequential(to_params, act, project(spec, act.action_keys, act.mask_keys))
     return (weights, (), ()), made_by(steps, code)
+
+
+def _action_space(spec: Any, out_keys: Any, from_data: Sequence[Path], safe: bool) -> ActionSpace:
+    """Return the space whose family an actor without a family has."""
+    if spec is None:
+        raise TypeError("an actor needs a family or a spec")
+    if safe:
+        raise ValueError("safe=True needs a family: the family of a space draws no other values")
+    if any(path != ("mask",) for path in from_data):
+        names = ["/".join(map(str, path)) for path in from_data]
+        raise ValueError(f'data_keys without a family must be {{"mask": key}}, got entries for {names}')
+    if isinstance(spec, ActionSpace):
+        return spec
+    if kind_of(spec, COMPOSITES) == ("torchrl", "Composite") and not isinstance(out_keys, Mapping):
+        action_keys = keys.as_keys(out_keys)
+        found = [space for key, space in _found(spec, action_keys).items() if key == action_keys[0]]
+        spec = found[0] if len(action_keys) == 1 and found else spec
+    return from_space(spec)
+
+
+def _found(spec: Any, action_keys: Sequence[keys.Key]) -> dict[keys.Key, Any]:
+    try:
+        return spaces_of(spec, action_keys)
+    except KeyError:
+        return {}
 
 
 def _action_keys(family: Any, out_keys: Any) -> Any:
@@ -169,6 +208,29 @@ class _NetworkParameters:
 
 def _unpickled(network: Callable[..., Any], family: Any, inputs: int, paths: tuple[Path, ...]) -> _NetworkParameters:
     return _NetworkParameters(network, families_from_pickle(family), inputs, paths)
+
+
+@dataclass(frozen=True, eq=False)
+class _SpaceParameters:
+    """The function of the first step of an actor without a family: it runs the network, whose output is one tensor.
+
+    network: `fn(params, *inputs)`.
+    space: The space.
+    inputs: The number of arguments that are inputs of the network. A further one is the mask.
+    """
+
+    network: Callable[..., Any]
+    space: ActionSpace
+    inputs: int
+
+    def __repr__(self) -> str:
+        return shown(self.network)
+
+    def __call__(self, params: Any, *arguments: Any) -> Any:
+        raw = self.network(params, *arguments[: self.inputs])
+        if not isinstance(raw, Tensor):
+            raise TypeError(f"without a family the network must return one tensor, got {type(raw).__name__}")
+        return self.space.named_params(raw, *arguments[self.inputs :])
 
 
 def _named(family: Any, output: Any, given: dict[Path, Any]) -> Any:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from functional_dists.family.reprs import call
 from functional_dists.policy.keys import Key
-from functional_dists.policy.spaces import COMPOSITES, Kind, kind_of, spaces_of
+from functional_dists.policy.spaces import spaces_of
 from functional_dists.policy.steps import FunctionModule, made_by
+from functional_dists.spaces.kinds import COMPOSITES, Kind, kind_of
 from functional_dists.special.constant import table_of
 
 # A function of a value and a mask or None, which returns the nearest value of the space that the mask allows
@@ -151,25 +152,6 @@ class _OneHots:
         masks = _split(self.mask if mask is None else mask, self.sizes)
         parts = zip(value.split(self.sizes, -1), masks, self.sizes, strict=True)
         return torch.cat([_nearest_one_hot(*part) for part in parts], -1)
-
-
-def integers(numbers: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return integers as a tensor of their shape, in the dtype and on the device of `like`; use it as an operand only.
-
-    >>> integers((1, 2), torch.zeros(2))
-    tensor([1., 2.])
-    """
-    return table_of(_Numbers(numbers), like)
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    """A rule of `table_of`, equal to every other one of the same numbers."""
-
-    numbers: tuple[int, ...]
-
-    def __call__(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.numbers, dtype=like.dtype, device=like.device)
 
 
 def _bits(value: Tensor, mask: Tensor | None) -> Tensor:

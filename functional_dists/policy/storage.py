@@ -8,7 +8,7 @@ from functional_dists.composite.structure import Path
 from functional_dists.policy import keys
 from functional_dists.policy.actions import Action
 from functional_dists.policy.keys import Key
-from functional_dists.policy.shifted import Shifted
+from functional_dists.spaces.recoded import Recoded, Shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,6 @@ class Storage:
 def storage_of(path: Path, family: Any, key: Key, action: Action | None, keep_pretanh: bool) -> Storage:
     """Return the storage of a head: of its path, its family, the key of its value, and the action of the spec."""
     if action is not None and action.is_shifted:
-        family = Shifted(family, action.start)
+        family = Recoded(family, Shift(action.start))
     pretanh_key = keys.as_key(("pretanh", key)) if keep_pretanh and has_pretanh(family) else None
     return Storage(path, key, family, action if action is not None and action.has_effect else None, pretanh_key)
