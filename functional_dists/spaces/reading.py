@@ -98,6 +98,7 @@ def _allowed(mask: Tensor, size: int, name: str) -> tuple[bool, ...]:
 
 def _real_box(low: Any, high: Any, port: Port, options: Options) -> Reals:
     """Return the real numbers between bounds, which are arrays and may be infinite."""
+    low, high = low.astype(np.float64), high.astype(np.float64)
     low, high = np.where(low < -_FINITE, -np.inf, low), np.where(high > _FINITE, np.inf, high)
     has_low, has_high = np.isfinite(low), np.isfinite(high)
     is_bounded, is_unbounded = (has_low & has_high).all(), not (has_low | has_high).any()
@@ -114,7 +115,7 @@ def _real_box(low: Any, high: Any, port: Port, options: Options) -> Reals:
         )
     fixed = {side: float(bound.flat[0]) for side, bound in bounds.items() if np.unique(bound).size == 1}
     base = bind(family, **fixed)
-    tables = {side: _nested(bound.astype(float).tolist()) for side, bound in bounds.items() if side not in fixed}
+    tables = {side: _nested(bound.tolist()) for side, bound in bounds.items() if side not in fixed}
     names = tuple(
         field for field in base.Params._fields if field not in tables and field not in base.Params._field_defaults
     )
