@@ -1,5 +1,6 @@
 """Independent repetitions of a value, as one event."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,22 +84,35 @@ def repeated(family: Any, n: int) -> Definition:
         score: Tensor = family.log_prob(*params, front, **values.options)
         return score.sum(0)
 
-    def define_multiple(name: str) -> None:
-        doc = f"Return n times the {name} of {name_of(family)}."
-        verb.mapped(getattr(family, name), lambda result: n * result, doc)
+    def named(name: str, function: Callable[..., Any], text: str, passes_to: Any = None) -> None:
+        function.__name__, function.__doc__ = name, f"Return {text} of {name_of(family)}."
+        verb(passes_to=passes_to)(function)
 
-    for name in ("entropy", "kl"):
-        if hasattr(family, name):
-            define_multiple(name)
+    if hasattr(family, "entropy"):
+
+        def entropy(params: Parameters, **options: Any) -> Tensor:
+            result: Tensor = family.entropy(*params, **options)
+            return n * result
+
+        named("entropy", entropy, "n times the entropy", family.entropy)
+    if hasattr(family, "kl"):
+
+        def kl(p: Parameters, q: Parameters, **options: Any) -> Tensor:
+            make = family.Params
+            result: Tensor = family.kl(make(*p), make(*q), **options)
+            return n * result
+
+        named("kl", kl, "n times the Kullback-Leibler divergence", family.kl)
 
     def define_repeat(name: str) -> None:
-        def repeat(result: Tensor) -> Tensor:
-            wide = result.unsqueeze(axis)
+        def function(params: Parameters) -> Tensor:
+            wide = getattr(family, name)(*params).unsqueeze(axis)
             shape = list(wide.shape)
             shape[axis] = n
-            return wide.expand(shape)
+            repeated_result: Tensor = wide.expand(shape)
+            return repeated_result
 
-        verb.mapped(getattr(family, name), repeat, f"Return the {name} of {name_of(family)}, n times.")
+        named(name, function, f"the {name}, n times,")
 
     for name in _POINTS:
         if hasattr(family, name):
