@@ -9,6 +9,7 @@ import torch
 
 from functional_dists.family import docs
 from functional_dists.family.definition import register, specification_of
+from functional_dists.family.joining import class_from_pickle, class_to_pickle
 from functional_dists.family.protocol import FamilyDoc, MadeFamily, name_of, verbs
 from functional_dists.family.reprs import shown
 from functional_dists.family.trees import is_tensordict
@@ -90,6 +91,7 @@ class BoundFamily(MadeFamily):
 
 # -------------------------------------------------------------------------------------------------------------- Params
 _REMAINING_PARAMS: dict[tuple[Any, tuple[str, ...]], Any] = {}  # a cache, because compiled code cannot make a class
+_WHOLE_PARAMS: dict[Any, Any] = {}  # by those of `_REMAINING_PARAMS`, for pickle
 
 
 def _remaining_params(params: Any, fixed: Mapping[str, Any]) -> Any:
@@ -97,13 +99,26 @@ def _remaining_params(params: Any, fixed: Mapping[str, Any]) -> Any:
     fields = tuple(name for name in params._fields if name not in fixed)
     if (params, fields) not in _REMAINING_PARAMS:
         defaults = {name: given for name, given in params._field_defaults.items() if name in fields}
-        left = NamedTuple("Params", [(name, params.__annotations__[name]) for name in fields])  # type: ignore[misc]
+        left: Any = NamedTuple("Params", [(name, params.__annotations__[name]) for name in fields])  # type: ignore[misc]
         left.__new__.__defaults__ = tuple(defaults.values())
         left._field_defaults = defaults
         lines = (params.__doc__ or "").splitlines()
         left.__doc__ = "\n".join(line for line in lines if line.strip().partition(": ")[0] not in fixed)
+        left.__reduce__ = _reduce
         _REMAINING_PARAMS[params, fields] = left
+        _WHOLE_PARAMS[left] = params
     return _REMAINING_PARAMS[params, fields]
+
+
+def _reduce(params: Any) -> tuple[Any, ...]:
+    left = type(params)
+    whole = _WHOLE_PARAMS[left]
+    fixed = tuple(name for name in whole._fields if name not in left._fields)
+    return _rebuilt, (class_to_pickle(whole), fixed, tuple(params))
+
+
+def _rebuilt(stored: Any, fixed: tuple[str, ...], fields: tuple[Any, ...]) -> Any:
+    return _remaining_params(class_from_pickle(stored), dict.fromkeys(fixed))(*fields)
 
 
 def _by_name(fields: tuple[str, ...], given: Any) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["called_to_rebuild", "joined_params"]
+__all__ = ["called_to_rebuild", "class_from_pickle", "class_to_pickle", "joined_params"]
 
 # How to make a `Params` class again, by class: pickle finds a class by the name of its module, and these have none.
 _MADE_BY: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
@@ -51,9 +51,29 @@ def called_to_rebuild(params: Any, function: Callable[..., Any], *arguments: Any
         _MADE_BY.setdefault(params, (function, arguments))
 
 
+def class_to_pickle(params: Any) -> Any:
+    """Return an object that can be pickled in place of a `Params` class.
+
+    >>> from functional_dists import normal
+    >>> class_from_pickle(class_to_pickle(normal.Params)) is normal.Params
+    True
+    """
+    return _Made(*_MADE_BY[params]) if params in _MADE_BY else params
+
+
+def class_from_pickle(stored: Any) -> Any:
+    """Return the `Params` class for which `class_to_pickle` returned this object."""
+    return stored.function(*stored.arguments).Params if isinstance(stored, _Made) else stored
+
+
+class _Made(NamedTuple):
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
 def _reduce(params: Any) -> tuple[Any, ...]:
-    return _rebuilt, (*_MADE_BY[type(params)], tuple(params))
+    return _rebuilt, (class_to_pickle(type(params)), tuple(params))
 
 
-def _rebuilt(function: Callable[..., Any], arguments: tuple[Any, ...], fields: tuple[Any, ...]) -> Any:
-    return function(*arguments).Params(*fields)
+def _rebuilt(stored: Any, fields: tuple[Any, ...]) -> Any:
+    return class_from_pickle(stored)(*fields)
