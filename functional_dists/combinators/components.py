@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.combinators.values import common_shape, require_family, values_of
-from functional_dists.family import Real, joined_params, leaf_key, name_of, specification_of
+from functional_dists.family import Real, fit_of, joined_params, leaf_key, name_of
 from functional_dists.random import Source
 
 __all__ = ["Components", "of_families", "of_family"]
@@ -93,9 +93,8 @@ class _OneFamily(Components):
         super().__init__([family], made_by)
         self.family = family
         self.Params = joined_params(_Mixing, family.Params, change=_with_axis)
-        spec = specification_of(family.log_prob)
-        self._broadcasts = spec is None or spec.fit is None
-        self._fit_of_family = None if spec is None else spec.fit
+        self._fit_of_family = fit_of(family)
+        self._broadcasts = self._fit_of_family is None
         self._complete()
 
     def _param_dims(self) -> int:

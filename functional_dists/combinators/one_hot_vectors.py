@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists.family import Definition, OneHot, Parameters, combinator, define, name_of
+from functional_dists.family import Definition, OneHot, Parameters, combinator, define, fit_of, name_of
 from functional_dists.family.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
 from functional_dists.family.reprs import shown
 from functional_dists.random import Shape, Source, draw_entries, gumbel
@@ -53,7 +53,8 @@ def one_hot(family: Any) -> Definition:
     name = f"one_hot({name_of(family)})"
     value = "Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch."
     sampled = "One-hot vectors of shape (*sample_shape, *batch, N), int64."
-    verb = define(family.Params, name, takes_dtype=True, value=value, sample=sampled)
+    fit = fit_of(family)
+    verb = define(family.Params, name, takes_dtype=True, fit=fit, value=value, sample=sampled)
     verb.inherit(family, "check", "probs", "normalized_logits", "entropy", "kl")
 
     def table(params: Any, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
@@ -61,12 +62,16 @@ def one_hot(family: Any) -> Definition:
             return family.table(*params, **options)
         return family.normalized_logits(*params, **options), None
 
+    def like(params: Any) -> Tensor:
+        """Return a tensor whose last axis is that of the outcomes."""
+        return params[0] if fit is None else table(params, {})[0]
+
     def encoded(outcome: Tensor, params: Any) -> Tensor:
-        return vectors.encoded(outcome, params[0])
+        return vectors.encoded(outcome, like(params))
 
     def decoded(value: Tensor, params: Any) -> tuple[Tensor, Tensor | None]:
         outcome, is_nan = vectors.decoded(value)
-        return torch.where(outcome < 0, row_size(params[0]), outcome), is_nan  # an outcome that does not exist
+        return torch.where(outcome < 0, row_size(like(params)), outcome), is_nan  # an outcome that does not exist
 
     # ---------------------------------------------------------------------------------------------------------- draws
     @verb(passes_to=family.sample)

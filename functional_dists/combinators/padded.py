@@ -14,9 +14,9 @@ from functional_dists.family import (
     Value,
     combinator,
     define,
+    fit_of,
     joined_params,
     name_of,
-    specification_of,
     sum_event,
 )
 from functional_dists.random import Shape, Source
@@ -56,8 +56,7 @@ def masked_event(family: Any) -> Definition:
     tensor([-0.9189,  0.0000])
     """
     require_family("masked_event", family)
-    values, spec = values_of(family), specification_of(family.log_prob)
-    own_fit = None if spec is None else spec.fit
+    values, own_fit = values_of(family), fit_of(family)
     param_dims = 0 if values.can_split else 1 if values.are_indices else values.event_dims
     verb = define(joined_params(family.Params, _EventMask), f"masked_event({name_of(family)})", values_of=family)
 

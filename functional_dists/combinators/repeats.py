@@ -13,8 +13,8 @@ from functional_dists.family import (
     Value,
     combinator,
     define,
+    fit_of,
     name_of,
-    specification_of,
 )
 from functional_dists.random import Shape, Source
 from functional_dists.random.entries import size_of
@@ -47,13 +47,12 @@ def repeated(family: Any, n: int) -> Definition:
     require_family("repeated", family)
     if n < 1:
         raise ValueError(f"repeated: n must be at least 1, got {n}")
-    values, spec = values_of(family), specification_of(family.log_prob)
+    values, own_fit = values_of(family), fit_of(family)
     param_dims = 1 if values.are_indices else values.event_dims
     axis = -1 - values.event_dims
-    family_fit = None if spec is None else spec.fit
 
     def fit(*shapes: torch.Size) -> torch.Size:
-        whole = torch.broadcast_shapes(*shapes) if family_fit is None else family_fit(*shapes)
+        whole = torch.broadcast_shapes(*shapes) if own_fit is None else own_fit(*shapes)
         last = max(0, len(whole) - param_dims)
         return torch.Size((*whole[:last], n, *whole[last:]))
 

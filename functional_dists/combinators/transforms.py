@@ -18,6 +18,7 @@ from functional_dists.family import (
     Value,
     combinator,
     define,
+    fit_of,
     joined_params,
     name_of,
     specification_of,
@@ -67,8 +68,7 @@ class _Transformed:
         self.count = len(family.Params._fields)
         self.is_elementwise = self.values.can_split and not self.event_dims
         self.default = max(self.values.event_dims, self.event_dims)
-        spec = specification_of(family.log_prob)
-        self.family_fit = None if spec is None else spec.fit
+        self.family_fit = fit_of(family)
         bijector_spec: Any = specification_of(bijector.forward)
         self.layouts = [argument.kind.layout for argument in bijector_spec.arguments if argument.is_parameter]
         self.has_own_shapes = bijector_spec.fit is not None or has_block(

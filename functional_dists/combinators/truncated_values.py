@@ -145,19 +145,25 @@ def truncated(family: Any) -> Definition:
         return quantile(split, torch.full_like(split[1], 0.5)).to(params[0].dtype)
 
     def expectation(params: Any, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        split = wide(params)
-        points = points_of(lambda p: quantile(split, p), split[1])
+        split = _, low, high = wide(params)
+        points = points_of(lambda p: quantile(split, p), low)
+        ends = torch.where(low.isinf(), points[0], low), torch.where(high.isinf(), points[-1], high)
+        points = torch.cat([ends[0][None], points, ends[1][None]])
         return integral(points, lambda x: function(x, log_density(split, x)))
+
+    def centre_of(params: Any) -> Tensor:
+        middle = quantile(split := wide(params), torch.full_like(split[1], 0.5)).detach()
+        return middle + expectation(params, lambda x, score: (x - middle) * score.exp())
 
     @verb
     def mean(params: Parameters) -> Tensor:
         """Return the mean, elementwise, by quadrature over panels between quantiles."""
-        return expectation(params, lambda x, score: x * score.exp()).to(params[0].dtype)
+        return centre_of(params).to(params[0].dtype)
 
     @verb
     def variance(params: Parameters) -> Tensor:
         """Return the variance, elementwise, by quadrature over panels between quantiles."""
-        centre = expectation(params, lambda x, score: x * score.exp())
+        centre = centre_of(params)
         return expectation(params, lambda x, score: (x - centre).square() * score.exp()).to(params[0].dtype)
 
     verb.stddev(variance)

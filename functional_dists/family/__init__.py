@@ -2,7 +2,7 @@
 
 from functional_dists.family.arguments import as_params
 from functional_dists.family.binding import BoundFamily, bind
-from functional_dists.family.definition import Definition, define, specification_of
+from functional_dists.family.definition import Definition, define, fit_of, specification_of
 from functional_dists.family.joining import joined_params
 from functional_dists.family.kinds import (
     Index,
@@ -39,6 +39,7 @@ __all__ = [
     "broadcast_shape",
     "combinator",
     "define",
+    "fit_of",
     "fnv1a",
     "from_pickle",
     "is_tensordict",

@@ -99,7 +99,8 @@ def _remaining_params(params: Any, fixed: Mapping[str, Any]) -> Any:
     fields = tuple(name for name in params._fields if name not in fixed)
     if (params, fields) not in _REMAINING_PARAMS:
         defaults = {name: given for name, given in params._field_defaults.items() if name in fields}
-        left: Any = NamedTuple("Params", [(name, params.__annotations__[name]) for name in fields])  # type: ignore[misc]
+        make: Any = NamedTuple
+        left = make("Params", [(name, params.__annotations__[name]) for name in fields])
         left.__new__.__defaults__ = tuple(defaults.values())
         left._field_defaults = defaults
         lines = (params.__doc__ or "").splitlines()

@@ -16,7 +16,7 @@ from functional_dists.family.typed import Decorator, Derive, P, R, Verb
 from functional_dists.family.wrapper import wrap
 from functional_dists.special.elementary import root
 
-__all__ = ["Definition", "define", "kind_of_value", "register", "specification_of", "sums_events"]
+__all__ = ["Definition", "define", "fit_of", "kind_of_value", "register", "specification_of", "sums_events"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +30,13 @@ _VERBS: weakref.WeakKeyDictionary[Callable[..., Any], _Verb] = weakref.WeakKeyDi
 
 
 def define(
-    params: Any, name: str | None = None, *, takes_dtype: bool = False, values_of: Any = None, **described: str
+    params: Any,
+    name: str | None = None,
+    *,
+    takes_dtype: bool = False,
+    values_of: Any = None,
+    fit: Fit | None = None,
+    **described: str,
 ) -> "Definition":
     """Return the decorator that makes functions of tensors the verbs of a family.
 
@@ -46,6 +52,7 @@ def define(
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
         values_of: A family, or a kind: an argument annotated `Value` has the kind of its values.
+        fit: The default of the decorator's `fit`.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
@@ -68,7 +75,7 @@ def define(
     >>> log_prob(torch.tensor([1.0, 2.0]), 0.5)
     tensor([-0.5000, -0.3069])
     """
-    return Definition(params, name, described, takes_dtype, values_of)
+    return Definition(params, name, described, takes_dtype, values_of, fit)
 
 
 class Definition:
@@ -81,7 +88,9 @@ class Definition:
         described: dict[str, str],
         takes_dtype: bool = False,
         values_of: Any = None,
+        fit: Fit | None = None,
     ) -> None:
+        self.fit = fit
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.value_kind = values_of if values_of is None or isinstance(values_of, Kind) else kind_of_value(values_of)
         self.verbs: dict[str, Callable[..., Any]] = {}
@@ -142,7 +151,7 @@ class Definition:
             self.params,
             family,
             confine=confine,
-            fit=fit,
+            fit=fit or self.fit,
             keeps_dtypes=keeps_dtypes,
             takes_dtype=self.takes_dtype,
             more_options=passed,
@@ -193,7 +202,7 @@ class Definition:
             other, theirs = _require_verb(verb)
             run = _on_checked_tensors(verb)
             module = self.params.__module__
-            spec = with_params(theirs, self.params, self.name or module.rpartition(".")[2], confine)
+            spec = with_params(theirs, self.params, self.name or module.rpartition(".")[2], confine, self.fit)
             first, last = int(spec.draws), int(spec.draws) + len(self.params._fields)
 
             def function(*arguments: Any, **options: Any) -> Any:
@@ -305,6 +314,17 @@ def specification_of(verb: Any) -> Specification | None:
     """
     found = _find_verb(verb)
     return None if found is None else found.specification
+
+
+def fit_of(family: Any) -> Fit | None:
+    """Return how the shapes of a family's parameters fit together, where they do not broadcast.
+
+    >>> from functional_dists import normal
+    >>> fit_of(normal) is None
+    True
+    """
+    spec = specification_of(family.log_prob)
+    return None if spec is None else spec.fit
 
 
 def kind_of_value(family: Any) -> Kind | None:

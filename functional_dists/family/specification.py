@@ -142,7 +142,9 @@ def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
     return function.__code__.co_varnames[: function.__code__.co_argcount]
 
 
-def with_params(spec: Specification, params: Any, family: str, confine: Callable[..., Tensor] | None) -> Specification:
+def with_params(
+    spec: Specification, params: Any, family: str, confine: Callable[..., Tensor] | None, fit: Fit | None = None
+) -> Specification:
     """Return the specification of a verb of another family, with the parameters and the name of this one."""
     is_pair = spec.num_params == 2
     fields = [*_fields_of(params, "p."), *_fields_of(params, "q.")] if is_pair else _fields_of(params, "")
@@ -152,7 +154,7 @@ def with_params(spec: Specification, params: Any, family: str, confine: Callable
         arguments=(*fields, *(argument for argument in spec.arguments if not argument.is_parameter)),
         num_params=2 if is_pair else 0,
         confine=confine,
-        fit=None,
+        fit=fit if fit is None or not is_pair else _fit_of_pair(fit, len(params._fields)),
     )
 
 
