@@ -494,7 +494,7 @@ def test_masks_of_arrays_go_to_the_device_of_tensors() -> None:
     assert (mask.device.type, mask.shape) == ("meta", (4, 7))
 
 
-@pytest.mark.parametrize("name", TRANSFORMED)
+@pytest.mark.parametrize("name", ["independent", pytest.param("chains", marks=pytest.mark.slow)])
 def test_compiled_code_gives_the_same(name: str) -> None:
     own = from_space(TRANSFORMED[name], max_length=2)
     raw, mask = raw_for(own, 4), torch.ones(own.mask_size, dtype=torch.bool)

@@ -110,7 +110,11 @@ def test_derivatives(case: Case, verb: str) -> None:
     close((ahead - behind) / 2e-5, hessian(torch.zeros((), dtype=FLOAT)), rtol=1e-4, atol=1e-4)
 
 
-@every_case
+# Every eighth case stands for its neighbours where code is compiled, which takes seconds a case.
+FIRST = [pytest.param(case, marks=[] if i % 8 == 0 else pytest.mark.slow) for i, case in enumerate(CASES)]
+
+
+@pytest.mark.parametrize("case", FIRST, ids=IDS)
 def test_compiled_code_is_eager_code(case: Case) -> None:
     """All verbs, and the gradient of each, in one graph."""
     names = [*OF_VALUE, *["is_increasing"] * hasattr(case.bijector, "is_increasing")]
@@ -135,9 +139,8 @@ def test_compiled_code_is_eager_code(case: Case) -> None:
 
 
 @pytest.mark.slow
-@every_case
-@pytest.mark.parametrize("dtype", [torch.float32, FLOAT])
-def test_inductor_is_eager_code(case: Case, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("case", CASES[::3], ids=IDS[::3])
+def test_inductor_is_eager_code(case: Case, dtype: torch.dtype = torch.float32) -> None:
     arguments = {verb: call(case, verb, dtype)[1] for verb in OF_VALUE}
     torch._dynamo.reset()
     run = torch.compile(lambda a: {verb: getattr(case.bijector, verb)(*a[verb]) for verb in OF_VALUE}, fullgraph=True)
