@@ -45,12 +45,11 @@ GENERATED = sorted({"reference", *(page.partition("/")[0] for page in COPIED.val
 
 # The modules in the order of the reference. What else the package exports comes after them.
 MODULES = ["random", "composite", "policy", "spaces", "family", "bijectors", "combinators", "divergence", "parameters"]
-MODULES += ["plot"]
-MODULES += ["distributions", "logits", "kept", "special"]
+MODULES += ["plot", "distributions", "logits", "kept", "special"]
 
 # The parts of the navigation, and the pages in each: `*` stands for all that were not named before.
 NAVIGATION = {
-    "Guide": ["start", "one_page", "randomness", "transforms", "adding_a_family", "numerics", "speed", "*"],
+    "Guide": ["start", "one_page", "algebra", "randomness", "transforms", "adding_a_family", "numerics", "speed", "*"],
     "Cookbook": ["cookbook/*"],
     "Notebooks": ["notebooks/*"],
     "Coming from": ["coming_from/*"],
