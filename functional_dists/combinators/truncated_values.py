@@ -59,7 +59,8 @@ def truncated(family: Any) -> Definition:
     def log_density(split: Split, value: Tensor) -> Tensor:
         own, low, high = split
         is_outside = (value < low) | (value > high)
-        safe = torch.where(is_outside, quantile(split, torch.full_like(low, 0.5)).detach(), value)
+        middle = torch.clamp(family.median(*own), low, high).detach()
+        safe = torch.where(is_outside, middle, value)
         score = family.log_prob(*own, safe, event_dims=0) - log_mass(family, own, low, high)
         return torch.where(is_outside, -torch.inf, score)
 

@@ -47,6 +47,14 @@ class _Places(NamedTuple):
     of_vector: Tensor  # (N): the place in the flat table of each entry of the vector
 
 
+def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:
+    # Named here, and not left to the wrapper, since the choices of a row are no axis that devices could share.
+    try:
+        return torch.broadcast_shapes(logits, mask)
+    except RuntimeError:
+        raise ValueError("the shapes of the parameters do not broadcast") from None
+
+
 @combinator
 def multi_categorical(nvec: Sequence[int]) -> Definition:
     """Return the family of several independent categorical distributions, whose logits are one vector.
@@ -72,7 +80,7 @@ def multi_categorical(nvec: Sequence[int]) -> Definition:
     """
     sizes = _checked(nvec)
     count, places_of = sum(sizes), _rule(sizes)
-    verb = define(Params, f"multi_categorical({sizes})", takes_dtype=True, values_of=outcomes(len(sizes)))
+    verb = define(Params, f"multi_categorical({sizes})", takes_dtype=True, fit=_fit, values_of=outcomes(len(sizes)))
 
     def tables(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits ``(*B, K, largest)`` of each choice, and the mask of the possible outcomes."""

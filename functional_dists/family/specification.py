@@ -155,6 +155,7 @@ def with_params(
         num_params=2 if is_pair else 0,
         confine=confine,
         fit=fit if fit is None or not is_pair else _fit_of_pair(fit, len(params._fields)),
+        maps_verb=False,
     )
 
 

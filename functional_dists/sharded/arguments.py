@@ -17,7 +17,7 @@ from functional_dists.random.windows import Window
 from functional_dists.sharded.layout import Axes, Layout, layout_of
 from functional_dists.sharded.passing import local_part
 
-__all__ = ["axes_of", "is_head", "layout_for", "local_arguments", "local_option", "num_reduced", "window"]
+__all__ = ["axes_of", "is_head", "is_whole", "layout_for", "local_arguments", "local_option", "num_reduced", "window"]
 
 _HEAD = "linear_categorical"
 _OF_CUT_ROWS = (
@@ -69,8 +69,18 @@ def layout_for(spec: Specification, mesh: Any, arguments: Sequence[Any], axes: S
     if is_head(spec):  # to send hidden vectors costs less than to send the weight
         deciding.sort(key=lambda one: -1 not in one[1])
     layout = layout_of(mesh, [argument for argument, _ in deciding], [own for _, own in deciding])
-    knows_parts = spec.name.partition(".")[0] in _OF_CUT_ROWS and _is_of_package(spec)
-    return layout if sums_events(spec.params) or knows_parts else layout.without_cut_of(-1)
+    return layout if sums_events(spec.params) or _knows_cut_rows(spec) else layout.without_cut_of(-1)
+
+
+def _knows_cut_rows(spec: Specification) -> bool:
+    return spec.name.partition(".")[0] in _OF_CUT_ROWS and _is_of_package(spec)
+
+
+def is_whole(spec: Specification) -> bool:
+    """Return whether the verb runs on whole tensors alone: their axes are those of no common shape."""
+    if any(argument.kind.layout in ("matrix", "outcomes") for argument in spec.arguments):
+        return True
+    return spec.fit is not None and not _knows_cut_rows(spec)
 
 
 def num_reduced(spec: Specification, shape: torch.Size, options: dict[str, Any]) -> int:

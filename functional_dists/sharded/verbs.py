@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate
 
 from functional_dists.family.shapes import checked_shape
 from functional_dists.family.specification import Specification
@@ -13,6 +14,7 @@ from functional_dists.random import Source
 from functional_dists.sharded.arguments import (
     axes_of,
     is_head,
+    is_whole,
     layout_for,
     local_arguments,
     local_option,
@@ -52,6 +54,8 @@ def run(
     if spec.maps_verb:
         return settled(on_local(key, arguments, options))
     mesh, verb = mesh_of(spec.name, arguments), spec.name.rpartition(".")[2]
+    if is_whole(spec):
+        return _run_whole(mesh, on_local, key, arguments, options)
     shape = checked_shape(spec, [a if isinstance(a, Tensor) else torch.empty((), device="meta") for a in arguments])
     axes = axes_of(spec, arguments)
     layout = layout_for(spec, mesh, arguments, axes)
@@ -71,3 +75,21 @@ def run(
     if verb == "support":
         return Support(result, layout, reduces)
     return of_parts(layout, result, options.get("sample_shape", ()) if spec.draws else (), reduces)
+
+
+def _run_whole(
+    mesh: Any, on_local: Callable[..., Any], key: tuple[Source, ...], arguments: Sequence[Any], options: dict[str, Any]
+) -> Any:
+    """Run a verb on gathered tensors, on every device alike."""
+
+    def whole(given: Any) -> Any:
+        return given.full_tensor() if isinstance(given, DTensor) else given
+
+    def replicated(result: Any) -> Any:
+        if isinstance(result, tuple):
+            return tuple(map(replicated, result))
+        return DTensor.from_local(result, mesh, [Replicate()] * mesh.ndim, run_check=False)
+
+    named = {name: whole(option) for name, option in options.items()}
+    result = on_local(tuple(map(whole, key)), [whole(argument) for argument in arguments], named)
+    return replicated(result) if isinstance(result, (Tensor, tuple)) else result
