@@ -87,18 +87,17 @@ def quantile_inside(
         )
         return search.log_sum_of_exps(torch.stack(pair), 0)
 
-    def tail(own: Any, x: Tensor) -> Tensor:
-        return torch.where(in_upper, family.log_survival(*own, x), family.log_cdf(*own, x))
-
     goal = target(fixed, low.detach(), high.detach()).detach()
     x = _start(family, fixed, low.detach(), high.detach(), goal, in_upper)
-    for _ in range(8):
-        x = _newton(family, fixed, x, tail(fixed, x), goal, in_upper)
+    for _ in range(5):
+        there = _tail(family, fixed, x, in_upper)
+        step = (goal - there) / _slope(family, fixed, x, there, in_upper)
+        x = (x + torch.where(step.isfinite(), step, 0.0)).detach()
         x = torch.minimum(torch.maximum(x, low.detach()), high.detach())
     moving_goal = target(params, low, high)
-    at = x
+    slope = _slope(family, fixed, x, _tail(family, fixed, x, in_upper), in_upper)
     for _ in range(2):
-        x = x + (moving_goal - tail(params, x)) / _hazard(family, fixed, at, in_upper)
+        x = x + (moving_goal - _tail(family, params, x, in_upper)) / slope
     inside = torch.minimum(torch.maximum(x.detach(), low.detach()), high.detach())
     return inside + (x - x.detach())
 
@@ -112,16 +111,15 @@ def _start(family: Any, params: Any, low: Tensor, high: Tensor, goal: Tensor, in
     return torch.minimum(torch.maximum(x, low), high)
 
 
-def _hazard(family: Any, params: Any, x: Tensor, in_upper: Tensor) -> Tensor:
-    """Return the derivative by x of the logarithm of the smaller tail, never 0."""
-    log_tails = torch.where(in_upper, family.log_survival(*params, x), family.log_cdf(*params, x))
-    size = (family.log_prob(*params, x, event_dims=0) - log_tails).exp().clamp(min=1e-300)
+def _tail(family: Any, params: Any, x: Tensor, in_upper: Tensor) -> Tensor:
+    """Return the logarithm of the tail that is the smaller one inside the interval."""
+    return torch.where(in_upper, family.log_survival(*params, x), family.log_cdf(*params, x))
+
+
+def _slope(family: Any, params: Any, x: Tensor, log_tail_there: Tensor, in_upper: Tensor) -> Tensor:
+    """Return the derivative by x of the logarithm of that tail, without gradient, and never 0."""
+    size = (family.log_prob(*params, x, event_dims=0) - log_tail_there).exp().clamp(min=1e-300)
     return torch.where(in_upper, -size, size).detach()
-
-
-def _newton(family: Any, params: Any, x: Tensor, at: Tensor, goal: Tensor, in_upper: Tensor) -> Tensor:
-    step = (goal - at) / _hazard(family, params, x, in_upper)
-    return (x + torch.where(step.isfinite(), step, 0.0)).detach()
 
 
 def integral(points: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
