@@ -1,4 +1,4 @@
-"""Divergences KL(p || q) of two univariate families that differ. `divergence.kl` takes them from `PAIRS`.
+"""Divergences KL(p || q) of two families that differ. `divergence.kl` takes them from `PAIRS`.
 
 Each is minus the entropy of p, plus the mean of -log q under p. They are computed in float64 and rounded once.
 """
@@ -10,7 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functional_dists.continuous import cauchy, exponential, gumbel, laplace, logistic, normal, uniform
+from functional_dists.continuous import (
+    cauchy,
+    exponential,
+    gumbel,
+    laplace,
+    logistic,
+    low_rank_normal,
+    multivariate_normal,
+    normal,
+    uniform,
+)
 from functional_dists.discrete import bernoulli, geometric, poisson
 from functional_dists.family import broadcast_shape, sum_event
 from functional_dists.special import HALF_LOG_2PI, nan_of, softplus
@@ -148,3 +158,16 @@ def _(low: Tensor, high: Tensor, rate: Tensor) -> Tensor:
     width = torch.where(is_outside, 1.0, rate * (high - low))
     found = torch.where(is_outside, 0.0, rate * low) + 0.5 * width - width.log()
     return torch.where(is_outside, math.inf, found)
+
+
+# ------------------------------------------------------------------------------------------------------------- vectors
+def _with_scale(params: Any) -> Any:
+    """Return the parameters of a multivariate normal with a scale matrix, given those of one of low rank."""
+    loc, factor, diagonal = params
+    return multivariate_normal.Params(loc, torch.linalg.cholesky(factor @ factor.mT + torch.diag_embed(diagonal)))
+
+
+PAIRS += [
+    (low_rank_normal, multivariate_normal, lambda p, q: multivariate_normal.kl(_with_scale(p), q)),
+    (multivariate_normal, low_rank_normal, lambda p, q: multivariate_normal.kl(p, _with_scale(q))),
+]

@@ -14,6 +14,7 @@ from torch.func import grad, hessian, vmap
 from functional_dists import (
     categorical,
     distributions,
+    divergence,
     empirical,
     independent,
     low_rank_normal,
@@ -469,3 +470,18 @@ def test_the_mean_of_large_points_and_errors() -> None:
     assert (dist.batch_shape, dist.event_shape) == ((3,), ())
     assert dist.log_prob(dist.sample((5,))).eq(-math.log(7)).sum() >= 0
     assert dist.icdf(torch.tensor(0.5)).equal(dist.median)
+
+
+def test_divergences_between_normals_of_vectors() -> None:
+    """Against torch, whose classes have both pairs."""
+    generator = torch.Generator().manual_seed(4)
+    loc, other = (torch.randn(2, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    factor = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64)
+    diagonal = torch.rand(2, 3, generator=generator, dtype=torch.float64) + 0.1
+    scale_tril = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64).tril(-1) + 1.3 * torch.eye(3)
+    full = torch.distributions.MultivariateNormal(other, scale_tril=scale_tril)
+    low_rank = torch.distributions.LowRankMultivariateNormal(loc, factor, diagonal)
+    ours = (multivariate_normal, (other, scale_tril)), (low_rank_normal, (loc, factor, diagonal))
+    for (p, q), (p_torch, q_torch) in ((ours, (full, low_rank)), (ours[::-1], (low_rank, full))):
+        wanted = torch.distributions.kl_divergence(p_torch, q_torch)
+        torch.testing.assert_close(divergence.kl(p, q), wanted, rtol=1e-11, atol=0.0)
