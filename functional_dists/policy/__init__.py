@@ -18,6 +18,7 @@ Data are nested dicts or TensorDicts. A step holds no tensors and is immutable, 
 torch.Size([8, 256, 2])
 """
 
+from functional_dists.policy import exploration
 from functional_dists.policy.actor import actor
 from functional_dists.policy.interaction import InteractionType, interaction_type, set_interaction_type
 from functional_dists.policy.modules import from_module
@@ -32,6 +33,7 @@ __all__ = [
     "Sequential",
     "Step",
     "actor",
+    "exploration",
     "from_module",
     "interaction_type",
     "project",
