@@ -86,10 +86,10 @@ def state_dependent_params(
 ) -> tuple[Any, ...]:
     """Return the location and scale of an action with state-dependent exploration, loc + latent @ matrix.
 
-    The matrix has independent normal entries with mean 0 and the standard deviations `std`; see `policy.exploration`
-    for its draws. Then action a is normal with the variance sum_i latent_i^2 std_ia^2, and the actions of one state are
-    independent. So `normal` and `tanh_normal` of these parameters have the exact density. Source: Raffin, Kober and
-    Stulp, "Smooth exploration for robotic reinforcement learning" (2021).
+    `policy.exploration_matrix` draws the matrix, of independent normal entries with the standard deviations `std`. So
+    action a is normal with the variance sum_i latent_i^2 std_ia^2, and the actions of one state are independent:
+    `normal` and `tanh_normal` of these parameters have the exact density. Source: Raffin, Kober and Stulp, "Smooth
+    exploration for robotic reinforcement learning" (2021).
 
     Args:
         loc: The mean action, of shape (*batch, A).

@@ -9,8 +9,8 @@ The density of one action is that of an ordinary family. `parameters.state_depen
 >>> import torch
 >>> from functional_dists import parameters, policy, random, tanh_normal
 >>> loc, latent, std = torch.zeros(5, 2), torch.ones(5, 3), torch.full((3, 2), 0.1)
->>> matrix = policy.exploration.held_matrix(random.key(42), std, 17, hold=8)
->>> pre = policy.exploration.explore(loc, latent, matrix)
+>>> matrix = policy.held_exploration_matrix(random.key(42), std, 17, hold=8)
+>>> pre = policy.explore(loc, latent, matrix)
 >>> action = tanh_normal.squash(pre, -1.0, 1.0)
 >>> loc, scale = parameters.state_dependent_params(loc, latent, std)
 >>> tanh_normal.log_prob_pretanh(loc, scale, -1.0, 1.0, pre).shape
@@ -23,11 +23,11 @@ from torch import Tensor
 import functional_dists.random as random
 from functional_dists.random import Shape, Source
 
-__all__ = ["explore", "held_matrix", "sample_matrix"]
+__all__ = ["exploration_matrix", "explore", "held_exploration_matrix"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
-def sample_matrix(key: Source, std: Tensor, *, sample_shape: Shape = ()) -> Tensor:
+def exploration_matrix(key: Source, std: Tensor, *, sample_shape: Shape = ()) -> Tensor:
     """Draw matrices of independent normal entries with mean 0, differentiable with respect to `std`.
 
     Args:
@@ -43,7 +43,7 @@ def sample_matrix(key: Source, std: Tensor, *, sample_shape: Shape = ()) -> Tens
         TypeError: `key` is neither a key nor a Generator.
         ValueError: `std` is no matrix, or its batch does not begin with that of the keys.
 
-    >>> sample_matrix(random.key(42), torch.ones(1, 2))
+    >>> exploration_matrix(random.key(42), torch.ones(1, 2))
     tensor([[-0.9702,  0.1940]])
     """
     if std.ndim < 2:
@@ -57,11 +57,13 @@ def sample_matrix(key: Source, std: Tensor, *, sample_shape: Shape = ()) -> Tens
     return std * noise
 
 
-def held_matrix(key: Source, std: Tensor, step: int | Tensor, *, hold: int, sample_shape: Shape = ()) -> Tensor:
+def held_exploration_matrix(
+    key: Source, std: Tensor, step: int | Tensor, *, hold: int, sample_shape: Shape = ()
+) -> Tensor:
     """Draw the matrix of a step: the same for `hold` steps, then a new one, that of ``fold_in(key, step // hold)``.
 
     Each of these steps draws the same numbers from the key again, which `random.forbid_reuse` takes for a mistake.
-    Under it, draw a matrix by `sample_matrix` and carry it along.
+    Under it, draw a matrix by `exploration_matrix` and carry it along.
 
     Args:
         key: A key, or a batch of keys ``(*K, 2)``.
@@ -75,15 +77,15 @@ def held_matrix(key: Source, std: Tensor, step: int | Tensor, *, hold: int, samp
 
     Raises:
         TypeError: `key` is neither a key nor a Generator.
-        ValueError: `hold` is not positive, or what `sample_matrix` raises.
+        ValueError: `hold` is not positive, or what `exploration_matrix` raises.
 
-    >>> matrices = [held_matrix(random.key(42), torch.ones(3, 2), step, hold=4) for step in (0, 3, 4)]
+    >>> matrices = [held_exploration_matrix(random.key(42), torch.ones(3, 2), step, hold=4) for step in (0, 3, 4)]
     >>> matrices[0].equal(matrices[1]), matrices[0].equal(matrices[2])
     (True, False)
     """
     if hold < 1:
         raise ValueError(f"hold must be at least 1, got {hold}")
-    return sample_matrix(random.fold_in(key, step // hold), std, sample_shape=sample_shape)
+    return exploration_matrix(random.fold_in(key, step // hold), std, sample_shape=sample_shape)
 
 
 def explore(loc: Tensor, latent: Tensor, matrix: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def explore(loc: Tensor, latent: Tensor, matrix: Tensor) -> Tensor:
     Args:
         loc: The mean action, of shape (*batch, A).
         latent: Features of the state, of shape (*batch, L).
-        matrix: What `sample_matrix` draws, of shape (L, A) or (*batch, L, A).
+        matrix: What `exploration_matrix` draws, of shape (L, A) or (*batch, L, A).
 
     Returns:
         Actions of shape (*batch, A).

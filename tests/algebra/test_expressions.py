@@ -190,7 +190,7 @@ def test_ends_of_kumaraswamy(a: float, b: float, low: float, high: float) -> Non
 def test_nan_outside_the_support_is_kept() -> None:
     for value in (-1.0, 0.0, 0.5, 1.0, 2.0):
         for params in ((math.nan, 1.0), (1.0, math.nan), (2.0, math.nan)):
-            assert at(kumaraswamy, "log_prob", *params, value) != at(kumaraswamy, "log_prob", *params, value)
+            assert math.isnan(float(at(kumaraswamy, "log_prob", *params, value)))
             assert math.isnan(float(at(kumaraswamy, "cdf", *params, value)))
 
 

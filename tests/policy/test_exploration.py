@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.func import grad, jvp, vmap
 
-from functional_dists import normal, parameters, random, tanh_normal
-from functional_dists.policy import exploration
+from functional_dists import normal, parameters, policy, random, tanh_normal
 from functional_dists.special import ndtr
 
 F64 = torch.float64
@@ -18,12 +17,12 @@ COUNT = 20_000
 
 
 def matrices() -> torch.Tensor:
-    return exploration.sample_matrix(random.key(3), STD, sample_shape=COUNT)
+    return policy.exploration_matrix(random.key(3), STD, sample_shape=COUNT)
 
 
 def test_the_covariance_of_actions_is_the_closed_form() -> None:
     """Cov(a_i(s), a_j(t)) is sum_l latent_l(s) latent_l(t) std_lj^2 if i = j, else 0."""
-    noise = exploration.explore(torch.zeros_like(LOC), LATENT, matrices()[:, None]).flatten(1)
+    noise = policy.explore(torch.zeros_like(LOC), LATENT, matrices()[:, None]).flatten(1)
     found = noise.T @ noise / COUNT
     wanted = torch.zeros(2, 2, 2, 2, dtype=F64)
     for j in range(2):
@@ -37,7 +36,7 @@ def test_the_covariance_of_actions_is_the_closed_form() -> None:
 
 def test_actions_follow_the_marginal_density() -> None:
     """Kolmogorov-Smirnov, for each action of each state, before and after the squashing."""
-    pre = exploration.explore(LOC, LATENT, matrices()[:, None])
+    pre = policy.explore(LOC, LATENT, matrices()[:, None])
     loc, scale = parameters.state_dependent_params(LOC, LATENT, STD)
     squashed = tanh_normal.cdf(loc, scale, -2.0, 1.0, tanh_normal.squash(pre, -2.0, 1.0))
     rank = torch.arange(COUNT, dtype=F64)[:, None, None]
@@ -49,25 +48,25 @@ def test_actions_follow_the_marginal_density() -> None:
 
 def test_a_matrix_is_held_for_steps() -> None:
     key = random.key(5)
-    drawn = [exploration.held_matrix(key, STD, step, hold=4) for step in range(9)]
+    drawn = [policy.held_exploration_matrix(key, STD, step, hold=4) for step in range(9)]
     assert all(torch.equal(drawn[step], drawn[step // 4 * 4]) for step in range(9))
     assert not torch.isclose(drawn[0], drawn[4]).any()
-    assert torch.equal(drawn[8], exploration.sample_matrix(random.fold_in(key, 2), STD))
-    assert torch.equal(drawn[6], exploration.held_matrix(key, STD, torch.tensor(6), hold=4))
+    assert torch.equal(drawn[8], policy.exploration_matrix(random.fold_in(key, 2), STD))
+    assert torch.equal(drawn[6], policy.held_exploration_matrix(key, STD, torch.tensor(6), hold=4))
 
 
 def test_batches_of_keys_and_steps() -> None:
     """An environment has its own key and its own step; the batch is a vmap, and a loop."""
     keys, steps = random.split(random.key(5), 3), torch.tensor([0, 4, 7])
-    batch = exploration.held_matrix(keys, STD, steps, hold=4)
-    mapped = vmap(lambda key, step: exploration.held_matrix(key, STD, step, hold=4))(keys, steps)
-    alone = [exploration.held_matrix(key, STD, step, hold=4) for key, step in zip(keys, steps, strict=True)]
+    batch = policy.held_exploration_matrix(keys, STD, steps, hold=4)
+    mapped = vmap(lambda key, step: policy.held_exploration_matrix(key, STD, step, hold=4))(keys, steps)
+    alone = [policy.held_exploration_matrix(key, STD, step, hold=4) for key, step in zip(keys, steps, strict=True)]
     assert torch.equal(batch, mapped)
     assert torch.equal(batch, torch.stack(alone))
     own = STD * torch.ones(3, 1, 1, dtype=F64)
-    assert exploration.sample_matrix(keys, own, sample_shape=(2,)).shape == (2, 3, 3, 2)
+    assert policy.exploration_matrix(keys, own, sample_shape=(2,)).shape == (2, 3, 3, 2)
     latent = LATENT[[0, 1, 0]]
-    actions = exploration.explore(LOC[[0, 1, 0]], latent, batch)
+    actions = policy.explore(LOC[[0, 1, 0]], latent, batch)
     wanted = torch.stack([latent[i] @ batch[i] for i in range(3)]) + LOC[[0, 1, 0]]
     torch.testing.assert_close(actions, wanted, rtol=1e-14, atol=1e-15)
 
@@ -112,8 +111,8 @@ def test_float32_squares_neither_overflow_nor_vanish() -> None:
 
 def test_compiled_code_is_eager_code() -> None:
     def act(key: torch.Tensor, step: torch.Tensor, log_std: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        matrix = exploration.held_matrix(key, log_std.exp(), step, hold=4)
-        pre = exploration.explore(LOC, LATENT, matrix)
+        matrix = policy.held_exploration_matrix(key, log_std.exp(), step, hold=4)
+        pre = policy.explore(LOC, LATENT, matrix)
         loc, scale = parameters.state_dependent_params(LOC, LATENT, log_std.exp())
         return pre, tanh_normal.log_prob_pretanh(loc, scale, -1.0, 1.0, pre), normal.entropy(loc, scale, event_dims=1)
 
@@ -125,9 +124,9 @@ def test_compiled_code_is_eager_code() -> None:
 
 def test_errors_name_the_argument() -> None:
     with pytest.raises(ValueError, match=r"^hold must be at least 1"):
-        exploration.held_matrix(random.key(0), STD, 0, hold=0)
+        policy.held_exploration_matrix(random.key(0), STD, 0, hold=0)
     with pytest.raises(ValueError, match=r"^std must have a row"):
-        exploration.sample_matrix(random.key(0), STD[0])
+        policy.exploration_matrix(random.key(0), STD[0])
     for loc, latent, std in ((LOC, LATENT, STD.T), (LOC, LATENT[:, :2], STD), (LOC[:, :1], LATENT, STD)):
         with pytest.raises(ValueError, match=r"^std must have a row"):
             parameters.state_dependent_params(loc, latent, std)
