@@ -10,9 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functional_dists.special import softplus
+from functional_dists.special import root, softplus
 
-__all__ = ["inverse_softplus", "normal_params", "scale_loc", "scale_mapping", "state_independent_scale"]
+__all__ = [
+    "inverse_softplus",
+    "normal_params",
+    "scale_loc",
+    "scale_mapping",
+    "state_dependent_params",
+    "state_independent_scale",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 ScaleMapping = str | Callable[[Tensor], Tensor]
@@ -72,6 +79,43 @@ def state_independent_scale(
             [1.]])
     """
     return loc, _positive(raw_scale, scale_mapping, scale_lb).expand(loc.shape), *rest
+
+
+def state_dependent_params(
+    loc: Tensor, latent: Tensor, std: Tensor, *rest: Any, scale_lb: float = 1e-4
+) -> tuple[Any, ...]:
+    """Return the location and scale of an action with state-dependent exploration, loc + latent @ matrix.
+
+    `policy.exploration_matrix` draws the matrix, of independent normal entries with the standard deviations `std`. So
+    action a is normal with the variance sum_i latent_i^2 std_ia^2, and the actions of one state are independent:
+    `normal` and `tanh_normal` of these parameters have the exact density. Source: Raffin, Kober and Stulp, "Smooth
+    exploration for robotic reinforcement learning" (2021).
+
+    Args:
+        loc: The mean action, of shape (*batch, A).
+        latent: Features of the state, of shape (*batch, L).
+        std: The standard deviations of the entries of the matrix, positive, of shape (L, A) or (*batch, L, A).
+        rest: Further parameters, which are passed on.
+        scale_lb: The least scale.
+
+    Returns:
+        (loc, scale, *rest), with the scale of shape (*batch, A).
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    >>> state_dependent_params(torch.zeros(2, 1), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.ones(2, 1))[1]
+    tensor([[5.],
+            [1.]])
+    """
+    if std.ndim < 2 or latent.shape[-1:] != std.shape[-2:-1] or loc.shape[-1:] != std.shape[-1:]:
+        raise ValueError(
+            "std must have a row for each feature and a column for each action, got "
+            f"loc {tuple(loc.shape)}, latent {tuple(latent.shape)} and std {tuple(std.shape)}"
+        )
+    # In float64, where no square of a float32 overflows or underflows.
+    variance = (latent.double().square().unsqueeze(-2) @ std.double().square()).squeeze(-2)
+    return loc, root(variance).to(loc.dtype).clamp(min=scale_lb), *rest
 
 
 def _positive(raw_scale: Tensor, mapping: ScaleMapping, scale_lb: float) -> Tensor:

@@ -83,6 +83,21 @@ def test_mixed_actions_runs_end_to_end(tmp_path: Path) -> None:
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
 
 
+def test_multimodal_runs_end_to_end(tmp_path: Path) -> None:
+    printed = run_smoke("multimodal.py", tmp_path)
+    assert "the same losses, bit for bit" in printed
+
+    saved = torch.load(tmp_path / "multimodal_policy.pt", weights_only=True)
+    for name in ("normal", "mixture", "spline flow"):
+        found = saved[name]
+        assert found["losses"].shape == (5, 4)
+        assert found["losses"].isfinite().all()
+        assert (found["nll"] > saved["least"]).all()
+        assert ((found["crashes"] >= 0) & (found["crashes"] <= 1)).all()
+        assert all(weight.shape[0] == 4 and weight.isfinite().all() for weight in found["weights"].values())
+    assert (tmp_path / "multimodal.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_grpo_tokens_runs_end_to_end(tmp_path: Path) -> None:
     printed = run_smoke("grpo_tokens.py", tmp_path)
     assert "the same curve, bit for bit" in printed

@@ -24,7 +24,12 @@ class Params(NamedTuple):
 verb = define(Params)
 
 
-def _inside(value: Tensor) -> Tensor:
+def inside(value: Tensor) -> Tensor:
+    """Return a value in [0, 1], moved to the next float inside where it was rounded to a bound.
+
+    >>> inside(torch.tensor([0.5, 1.0])) < 1
+    tensor([True, True])
+    """
     return special.strictly_inside(value, *_bounds(value))
 
 
@@ -32,7 +37,7 @@ def _bounds(like: Tensor) -> tuple[Tensor, Tensor]:
     return scalar(0.0, like), scalar(1.0, like)
 
 
-@verb(confine=_inside)
+@verb(confine=inside)
 def forward(value: Real) -> Tensor:
     """Return 1 / (1 + exp(-x)), strictly between 0 and 1.
 

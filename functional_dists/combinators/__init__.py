@@ -1,5 +1,6 @@
-"""Combinators: functions from families to a family."""
+"""Combinators: functions from families to a family, and families that are expressions of them."""
 
+from functional_dists.combinators import log_normal, logit_normal
 from functional_dists.combinators.clipped_values import clipped
 from functional_dists.combinators.independent_axes import independent
 from functional_dists.combinators.mixtures import mixture, mixture_of
@@ -12,6 +13,7 @@ from functional_dists.combinators.transforms import transformed
 from functional_dists.combinators.truncated_values import truncated
 from functional_dists.continuous import normal
 from functional_dists.discrete import categorical, masked_categorical, ordinal, sparse_categorical
+from functional_dists.family.protocol import hide_imports
 
 independent_normal = independent(normal)
 one_hot_categorical = one_hot(categorical)
@@ -24,6 +26,8 @@ __all__ = [
     "greedy",
     "independent",
     "independent_normal",
+    "log_normal",
+    "logit_normal",
     "masked_event",
     "masked_one_hot_categorical",
     "mixture",
@@ -40,3 +44,5 @@ __all__ = [
     "with_uniform",
 ]
 __dir__ = __all__.copy  # what tab completion shows
+
+hide_imports(log_normal, logit_normal)

@@ -11,6 +11,7 @@ from torch.distributions import (
     Distribution,
     Independent,
     IndependentTransform,
+    LogNormal,
     Normal,
     OneHotCategorical,
     TanhTransform,
@@ -19,6 +20,7 @@ from torch.distributions import (
 )
 
 from functional_dists.combinators import (
+    log_normal,
     masked_one_hot_categorical,
     one_hot_categorical,
     one_hot_ordinal,
@@ -119,6 +121,8 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
         return dist
     if isinstance(dist, Normal):
         return FamilyDistribution(normal, (dist.loc, dist.scale), 0, validate_args=False)
+    if isinstance(dist, LogNormal):
+        return FamilyDistribution(log_normal, (dist.loc, dist.scale), 0, validate_args=False)
     if isinstance(dist, (Categorical, OneHotCategorical)):
         return _from_table(dist)
     if isinstance(dist, Independent):

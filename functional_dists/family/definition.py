@@ -194,11 +194,13 @@ class Definition:
             examples: Whether to keep the examples of the docstrings.
 
         Returns:
-            A function of a verb of the other family. It takes the option `confine`, as the decorator does. It raises a
-            TypeError if its argument is no verb.
+            A function of a verb of the other family. It takes the option `confine`, as the decorator does, and `doc`,
+            a docstring in place of the verb's. It raises a TypeError if its argument is no verb.
         """
 
-        def derive(verb: Callable[..., Any], /, *, confine: Callable[..., Tensor] | None = None) -> Any:
+        def derive(
+            verb: Callable[..., Any], /, *, confine: Callable[..., Tensor] | None = None, doc: str | None = None
+        ) -> Any:
             other, theirs = _require_verb(verb)
             run = _on_checked_tensors(verb)
             module = self.params.__module__
@@ -214,12 +216,12 @@ class Definition:
                 except (TypeError, ValueError) as error:  # of an option, which only the other verb checks
                     raise type(error)(str(error).replace(theirs.name, spec.name)) from error
 
-            doc = other.__doc__ or ""
-            doc = doc if examples else doc.partition(">>>")[0]
+            text = doc or other.__doc__ or ""
+            text = text if examples else text.partition(">>>")[0]
             for old, new in (replace or {}).items():
-                doc = doc.replace(old, new)
+                text = text.replace(old, new)
             signature = signatures.with_params(inspect.signature(verb), theirs, spec)
-            return self._register_derived(function, spec, doc, signature, module)
+            return self._register_derived(function, spec, text, signature, module)
 
         return derive
 

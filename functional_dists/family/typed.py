@@ -42,4 +42,6 @@ class Decorator(Protocol):
 class Derive(Protocol):
     """What makes a verb of another family one of this family, with other parameters."""
 
-    def __call__(self, verb: Callable[..., R], /, *, confine: Callable[..., Tensor] | None = None) -> Verb[..., R]: ...
+    def __call__(
+        self, verb: Callable[..., R], /, *, confine: Callable[..., Tensor] | None = None, doc: str | None = None
+    ) -> Verb[..., R]: ...

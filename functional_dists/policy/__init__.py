@@ -19,6 +19,7 @@ torch.Size([8, 256, 2])
 """
 
 from functional_dists.policy.actor import actor
+from functional_dists.policy.exploration import exploration_matrix, explore, held_exploration_matrix
 from functional_dists.policy.interaction import InteractionType, interaction_type, set_interaction_type
 from functional_dists.policy.modules import from_module
 from functional_dists.policy.probabilistic import ProbabilisticModule
@@ -32,7 +33,10 @@ __all__ = [
     "Sequential",
     "Step",
     "actor",
+    "exploration_matrix",
+    "explore",
     "from_module",
+    "held_exploration_matrix",
     "interaction_type",
     "project",
     "set_interaction_type",

@@ -13,6 +13,7 @@ from functional_dists.special.constant import table_of
 from functional_dists.special.deviance import exp_excess, ratio_excess
 from functional_dists.special.elementary import LOG_2, horner
 from functional_dists.special.gaussian import HALF_LOG_2PI
+from functional_dists.special.log_gamma import stirling_rest
 from functional_dists.special.quadrature import half_line_rule
 
 # log k! - (log(2 pi k) / 2 + k log k - k) for k = 1, ..., 9, at 40 digits; above, the series of Stirling in 1 / k^2.
@@ -27,12 +28,11 @@ _STIRLING = (
     0.010411265261972096,
     0.009255462182712733,
 )
-_SERIES = (-3617 / 122400, 1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
 
 
 def _stirling(count: Tensor) -> Tensor:
     """Return log k! less the formula of Stirling, for integers k >= 1."""
-    found = horner(_SERIES, 1 / (count * count).clamp(min=100.0)) / count
+    found = stirling_rest(count.clamp(min=10.0))
     for k, error in enumerate(_STIRLING, start=1):
         found = torch.where(count == k, error, found)
     return found
