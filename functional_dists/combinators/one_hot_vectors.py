@@ -54,7 +54,7 @@ def one_hot(family: Any) -> Definition:
     value = "Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch."
     sampled = "One-hot vectors of shape (*sample_shape, *batch, N), int64."
     fit = fit_of(family)
-    verb = define(family.Params, name, takes_dtype=True, fit=fit, value=value, sample=sampled)
+    verb = define(family.Params, name, takes_dtype=True, values_of=OneHot, fit=fit, value=value, sample=sampled)
     verb.inherit(family, "check", "probs", "normalized_logits", "entropy", "kl")
 
     def table(params: Any, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:

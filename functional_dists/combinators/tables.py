@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.discrete import masked_categorical
-from functional_dists.family import Definition, combinator, define, fit_of, name_of, verbs
+from functional_dists.family import Definition, Index, combinator, define, fit_of, name_of, verbs
 from functional_dists.family.reprs import shown
 from functional_dists.special import search, softmax
 
@@ -129,7 +129,9 @@ def _with_table(name: str, family: Any, change: Callable[[Tensor, Tensor], Table
         shape = torch.broadcast_shapes(logits.shape, mask.shape)
         return change(logits.expand(shape), mask.expand(shape))
 
-    verb = define(family.Params, name, takes_dtype=True, fit=fit_of(family), value=_VALUE, sample=_SAMPLE)
+    verb = define(
+        family.Params, name, takes_dtype=True, values_of=Index, fit=fit_of(family), value=_VALUE, sample=_SAMPLE
+    )
     verb.inherit(family, "check")
     of_table = verb.through(lambda *params: masked_categorical.Params(*table(*params)), examples=False)
     for function_name, function in verbs(masked_categorical).items():

@@ -51,7 +51,9 @@ def define(
         name: The family's name in messages. Default: the name of the module of the function.
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
-        values_of: A family, or a kind: an argument annotated `Value` has the kind of its values.
+        values_of: A family, or a kind: an argument annotated `Value` has the kind of its values. If a value belongs to
+            the last axis of the parameters, every verb refuses parameters without axes; without `values_of` only those
+            that take a value do.
         fit: The default of the decorator's `fit`.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 

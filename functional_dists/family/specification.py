@@ -25,6 +25,7 @@ _OF_LOG_PROBS = (
     "rsample_and_log_prob",
     "sample_and_log_prob",
 )
+_OF_ROWS = ("per row", "one-hot", "outcomes")
 
 
 class Argument(NamedTuple):
@@ -50,6 +51,7 @@ class Specification(NamedTuple):
     keeps_dtypes: bool
     takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
     passes_dtype: bool  # the function has it too
+    of_rows: bool  # a value belongs to the last axis of the parameters, which must have one
     maps_verb: bool = False  # the function calls another verb, which runs on DTensors by itself
 
     @property
@@ -121,6 +123,7 @@ def parse(
     default = (function.__kwdefaults__ or {}).get("event_dims")
     takes_dtype = takes_dtype and function.__name__ in _OF_LOG_PROBS
     more_options = (*more_options, *["dtype"] * takes_dtype)
+    values = [value_kind] if value_kind else [argument.kind for argument in arguments if not argument.is_parameter]
     return Specification(
         name=f"{family}.{function.__name__}",
         params=params,
@@ -134,6 +137,7 @@ def parse(
         keeps_dtypes=keeps_dtypes,
         takes_dtype=takes_dtype,
         passes_dtype="dtype" in options,
+        of_rows=any(kind.layout in _OF_ROWS for kind in values),
     )
 
 
