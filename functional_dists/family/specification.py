@@ -52,6 +52,7 @@ class Specification(NamedTuple):
     takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
     passes_dtype: bool  # the function has it too
     of_rows: bool  # a value belongs to the last axis of the parameters, which must have one
+    knows_cut_rows: bool = False  # of DTensors the function takes parts of rows, whose sums it adds up over processes
     maps_verb: bool = False  # the function calls another verb, which runs on DTensors by itself
 
     @property
@@ -97,6 +98,7 @@ def parse(
     takes_dtype: bool = False,
     more_options: tuple[str, ...] = (),
     value_kind: Kind | None = None,
+    knows_cut_rows: bool = False,
 ) -> Specification:
     """Return the specification of a function.
 
@@ -137,6 +139,7 @@ def parse(
         keeps_dtypes=keeps_dtypes,
         takes_dtype=takes_dtype,
         passes_dtype="dtype" in options,
+        knows_cut_rows=knows_cut_rows,
         of_rows=any(kind.layout in _OF_ROWS for kind in values),
     )
 
