@@ -16,17 +16,31 @@ from functional_dists import (
     bind,
     categorical,
     divergence,
+    empirical,
+    greedy,
+    hl_gauss,
+    independent,
+    linear_categorical,
+    llm_masked_categorical,
     logits,
+    masked_categorical,
+    multi_categorical,
     normal,
+    one_hot,
     one_hot_categorical,
+    ordinal,
+    plackett_luce,
     random,
+    softened,
     sparse_categorical,
     sparse_one_hot_categorical,
     tanh_delta,
     tanh_normal,
     truncated_normal,
+    two_hot,
+    with_uniform,
 )
-from functional_dists.family import verbs
+from functional_dists.family import name_of, specification_of, verbs
 from tests.families import BY_NAME, FAMILIES, VERBS, call_of
 
 KEY, LOC = random.key(0), torch.zeros(4, 3)
@@ -105,6 +119,57 @@ def test_under_vmap_the_shapes_are_the_lanes() -> None:
     torch.testing.assert_close(lanes, tanh_normal.log_prob(LOC, 1.0, value=value))
     with pytest.raises(ValueError, match="does not fit"):
         torch.vmap(lambda value: tanh_normal.log_prob(LOC, 1.0, value=value))(value)
+
+
+ROWS = [
+    categorical,
+    masked_categorical,
+    ordinal,
+    sparse_categorical,
+    llm_masked_categorical,
+    linear_categorical,
+    empirical,
+    two_hot,
+    hl_gauss,
+    multi_categorical((2, 3)),
+    plackett_luce(2),
+    one_hot(categorical),
+    one_hot(sparse_categorical),
+    independent(categorical, 1),
+    with_uniform(categorical, 0.1),
+    greedy(ordinal),
+    softened(masked_categorical, 2.0),
+]
+
+
+@pytest.mark.parametrize("family", ROWS, ids=name_of)
+def test_parameters_of_rows_have_an_axis(family: Any) -> None:
+    numbers = {"floating point": torch.tensor(0.5), "bool": torch.tensor(True), "integer": torch.tensor(0)}
+    for name, verb in verbs(family).items():
+        spec: Any = specification_of(verb)
+        arguments: list[Any] = [numbers[argument.kind.holds] for argument in spec.arguments]
+        if spec.num_params == 2:
+            half = len(arguments) // 2
+            arguments = [tuple(arguments[:half]), tuple(arguments[half:])]
+        own = "hidden" if family is linear_categorical else "bins" if name == "encode" else family.Params._fields[0]
+        with pytest.raises(ValueError, match=rf"\.{name}: (p\.)?{own} .*must have"):
+            verb(*[KEY] * spec.draws, *arguments)
+
+
+def test_the_message_about_a_missing_axis_has_the_shape_and_the_cure() -> None:
+    message = r"categorical\.sample: logits of shape \(\) must have a last axis, .*; give a number for each outcome"
+    with pytest.raises(ValueError, match=message):
+        categorical.sample(KEY, torch.tensor(0.5))
+    with pytest.raises(ValueError, match=message):
+        torch.vmap(categorical.sample, (None, 0))(KEY, torch.zeros(3))
+    with pytest.raises(ValueError, match=r"sparse_categorical\.mode: indices of shape \(\) must have a last axis"):
+        sparse_categorical.mode(LOC, torch.tensor(0))
+
+
+def test_numbers_of_rows_broadcast_to_those_with_an_axis() -> None:
+    wanted = torch.full((2,), math.log(0.5))
+    assert torch.allclose(masked_categorical.log_prob(torch.tensor(0.5), torch.ones(2).bool(), torch.arange(2)), wanted)
+    assert torch.allclose(empirical.log_prob(torch.arange(2.0), 3.0, torch.arange(2.0)), wanted)
 
 
 def test_what_is_no_one_hot_vector_of_length_n_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,18 +11,24 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from functional_dists import (
+    bernoulli,
     bind,
     categorical,
+    greedy,
     independent,
     independent_normal,
     masked_categorical,
+    multi_categorical,
     normal,
     one_hot,
     one_hot_categorical,
     ordinal,
     random,
+    softened,
     sparse_categorical,
     tanh_normal,
+    two_hot,
+    with_uniform,
 )
 from functional_dists.family import Family, Real, define, name_of, verbs
 
@@ -105,6 +112,17 @@ def test_what_is_no_family_or_not_discrete_is_told() -> None:
         one_hot(normal)
     with pytest.raises(TypeError, match=r"independent: family must be a family, .*got 'categorical'"):
         independent("categorical")
+
+
+@pytest.mark.parametrize(
+    "make", [one_hot, greedy, partial(with_uniform, epsilon=0.1), partial(softened, temperature=2)]
+)
+def test_values_that_are_no_outcomes_of_a_row_are_told(make: Any) -> None:
+    for family in (bernoulli, multi_categorical((2, 3)), one_hot(categorical), two_hot):
+        with pytest.raises(TypeError, match=r"whose values are not one outcome for each row|got bernoulli"):
+            make(family)
+    for family in (bind(categorical), ordinal, independent(categorical)):
+        assert hasattr(make(family), "sample")
 
 
 # ------------------------------------------------------------------------------------------------------------- one-hot

@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists.family import Definition, OneHot, Parameters, combinator, define, fit_of, name_of
+from functional_dists.combinators.values import require_outcomes
+from functional_dists.family import (
+    Definition,
+    OneHot,
+    Parameters,
+    combinator,
+    define,
+    fit_of,
+    name_of,
+    specification_of,
+)
 from functional_dists.family.options import NOT_NEGATIVE, POSITIVE, Range, fixed, per_row
-from functional_dists.family.reprs import shown
 from functional_dists.random import Shape, Source, draw_entries, gumbel
 from functional_dists.special import one_hot as vectors
 from functional_dists.special import softmax
@@ -40,21 +49,27 @@ def one_hot(family: Any) -> Definition:
         A family with the parameters and options of `family`.
 
     Raises:
-        TypeError: `family` is not a discrete family.
+        TypeError: `family` is not a discrete family, or its values are not outcomes of a row.
 
     >>> from functional_dists import categorical, random
     >>> one_hot(categorical).sample(random.key(42), torch.zeros(3))
     tensor([0, 1, 0])
     """
-    if not hasattr(family, "probs"):
-        raise TypeError(
-            f"one_hot: family must be a discrete family, such as functional_dists.categorical, got {shown(family)}"
-        )
+    require_outcomes("one_hot", family, ("probs",))
     name = f"one_hot({name_of(family)})"
     value = "Vectors, of shape (*sample, *batch, N): they may add leading axes to the batch."
     sampled = "One-hot vectors of shape (*sample_shape, *batch, N), int64."
-    fit = fit_of(family)
-    verb = define(family.Params, name, takes_dtype=True, fit=fit, value=value, sample=sampled)
+    fit, spec = fit_of(family), specification_of(family.sample)
+    verb = define(
+        family.Params,
+        name,
+        takes_dtype=True,
+        values_of=OneHot,
+        fit=fit,
+        knows_cut_rows=fit is None and spec is not None and spec.knows_cut_rows,
+        value=value,
+        sample=sampled,
+    )
     verb.inherit(family, "check", "probs", "normalized_logits", "entropy", "kl")
 
     def table(params: Any, options: dict[str, Any]) -> tuple[Tensor, Tensor | None]:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from functional_dists.combinators.values import require_outcomes
 from functional_dists.discrete import masked_categorical
-from functional_dists.family import Definition, combinator, define, fit_of, name_of, verbs
-from functional_dists.family.reprs import shown
+from functional_dists.family import Definition, Index, combinator, define, fit_of, name_of, verbs
 from functional_dists.special import search, softmax
 
 __all__ = ["greedy", "softened", "with_uniform"]
@@ -38,7 +38,7 @@ def with_uniform(family: Any, epsilon: float) -> Definition:
         A family with the parameters of `family`.
 
     Raises:
-        TypeError: `family` has no table of logits.
+        TypeError: `family` has no table of logits, or its values are not outcomes of a row.
         ValueError: `epsilon` is not between 0 and 1.
 
     >>> from functional_dists import categorical
@@ -69,7 +69,7 @@ def greedy(family: Any) -> Definition:
         A family with the parameters of `family`, by which it has no derivatives.
 
     Raises:
-        TypeError: `family` has no table of logits.
+        TypeError: `family` has no table of logits, or its values are not outcomes of a row.
 
     >>> from functional_dists import categorical
     >>> greedy(categorical).probs(torch.tensor([1.0, 3.0, 3.0]))
@@ -96,7 +96,7 @@ def softened(family: Any, temperature: float) -> Definition:
         A family with the parameters of `family`.
 
     Raises:
-        TypeError: `family` has no table of logits.
+        TypeError: `family` has no table of logits, or its values are not outcomes of a row.
         ValueError: `temperature` is not positive and finite.
 
     >>> from functional_dists import categorical
@@ -114,11 +114,7 @@ def softened(family: Any, temperature: float) -> Definition:
 
 def _with_table(name: str, family: Any, change: Callable[[Tensor, Tensor], Table]) -> Definition:
     """Return the family of the masked categorical with the changed table of logits."""
-    if not hasattr(family, "table") and not hasattr(family, "normalized_logits"):
-        raise TypeError(
-            f"{name.partition('(')[0]}: family must be a discrete family, such as functional_dists.categorical, got "
-            f"{shown(family)}"
-        )
+    require_outcomes(name.partition("(")[0], family, ("table", "normalized_logits"))
 
     def table(*params: Tensor) -> Table:
         if hasattr(family, "table"):
@@ -129,7 +125,9 @@ def _with_table(name: str, family: Any, change: Callable[[Tensor, Tensor], Table
         shape = torch.broadcast_shapes(logits.shape, mask.shape)
         return change(logits.expand(shape), mask.expand(shape))
 
-    verb = define(family.Params, name, takes_dtype=True, fit=fit_of(family), value=_VALUE, sample=_SAMPLE)
+    verb = define(
+        family.Params, name, takes_dtype=True, values_of=Index, fit=fit_of(family), value=_VALUE, sample=_SAMPLE
+    )
     verb.inherit(family, "check")
     of_table = verb.through(lambda *params: masked_categorical.Params(*table(*params)), examples=False)
     for function_name, function in verbs(masked_categorical).items():

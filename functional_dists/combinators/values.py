@@ -6,10 +6,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.family import name_of, specification_of
+from functional_dists.family import Index, name_of, specification_of
+from functional_dists.family.definition import kind_of_value
 from functional_dists.family.reprs import shown
 
-__all__ = ["Values", "common_shape", "in_float64", "point_inside", "require_cdf", "require_family", "values_of"]
+__all__ = [
+    "Values",
+    "common_shape",
+    "in_float64",
+    "point_inside",
+    "require_cdf",
+    "require_family",
+    "require_outcomes",
+    "values_of",
+]
 
 
 class Values(NamedTuple):
@@ -43,6 +53,20 @@ def require_family(made_by: str, family: Any) -> None:
     """Raise a TypeError if this is no family."""
     if not hasattr(family, "Params") or not hasattr(family, "log_prob"):
         raise TypeError(f"{made_by}: family must be a family, such as functional_dists.normal, got {shown(family)}")
+
+
+def require_outcomes(made_by: str, family: Any, verbs: Sequence[str]) -> None:
+    """Raise a TypeError if a family has none of these verbs, or if its values are not outcomes of a row.
+
+    A family whose verbs `define` did not make counts as one of outcomes.
+    """
+    are_others = hasattr(family, "log_prob") and kind_of_value(family) not in (None, Index)
+    if are_others or not any(hasattr(family, verb) for verb in verbs):
+        why = ", whose values are not one outcome for each row" if are_others else ""
+        raise TypeError(
+            f"{made_by}: family must be a discrete family, such as functional_dists.categorical, got "
+            f"{shown(family)}{why}"
+        )
 
 
 def require_cdf(made_by: str, family: Any) -> None:

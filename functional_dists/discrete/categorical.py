@@ -29,7 +29,7 @@ class Params(NamedTuple):
     logits: Real
 
 
-verb = define(Params, takes_dtype=True)
+verb = define(Params, takes_dtype=True, values_of=Index, knows_cut_rows=True)
 
 
 @verb

@@ -30,7 +30,7 @@ class Params(NamedTuple):
     logits: Real = 0.0
 
 
-verb = define(Params)
+verb = define(Params, values_of=RowReal)
 
 
 @verb

@@ -31,7 +31,7 @@ class Params(NamedTuple):
     bins: Real
 
 
-verb = define(Params)
+verb = define(Params, values_of=RowReal)
 of_bins = verb.through(two_hot.Params)
 check = of_bins(two_hot.check)
 

@@ -64,7 +64,7 @@ class Params(NamedTuple):
     bias: Real = 0.0
 
 
-verb = define(Params, takes_dtype=True, **DESCRIBED)
+verb = define(Params, takes_dtype=True, values_of=Index, knows_cut_rows=True, **DESCRIBED)
 
 
 def _fit(hidden: torch.Size, weight: torch.Size, bias: torch.Size) -> torch.Size:

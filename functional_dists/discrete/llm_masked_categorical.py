@@ -50,7 +50,7 @@ class Params(NamedTuple):
     mask: Mask
 
 
-verb = define(Params, takes_dtype=True, **DESCRIBED)
+verb = define(Params, takes_dtype=True, values_of=Index, knows_cut_rows=True, **DESCRIBED)
 
 
 def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:

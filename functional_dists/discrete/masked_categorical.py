@@ -32,7 +32,7 @@ class Params(NamedTuple):
     mask: Mask
 
 
-verb = define(Params, takes_dtype=True)
+verb = define(Params, takes_dtype=True, values_of=Index, knows_cut_rows=True)
 
 
 @verb

@@ -31,7 +31,7 @@ class Params(NamedTuple):
     scores: Real
 
 
-verb = define(Params, takes_dtype=True)
+verb = define(Params, takes_dtype=True, values_of=Index)
 
 
 @verb

@@ -37,7 +37,7 @@ class Params(NamedTuple):
     indices: Index
 
 
-verb = define(Params, takes_dtype=True)
+verb = define(Params, takes_dtype=True, values_of=Index)
 
 
 @verb

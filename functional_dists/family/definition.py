@@ -36,6 +36,7 @@ def define(
     takes_dtype: bool = False,
     values_of: Any = None,
     fit: Fit | None = None,
+    knows_cut_rows: bool = False,
     **described: str,
 ) -> "Definition":
     """Return the decorator that makes functions of tensors the verbs of a family.
@@ -51,8 +52,12 @@ def define(
         name: The family's name in messages. Default: the name of the module of the function.
         takes_dtype: Whether the verbs that return log-probs, entropies or divergences have the option `dtype`: that of
             these results instead of the parameters' dtype.
-        values_of: A family, or a kind: an argument annotated `Value` has the kind of its values.
+        values_of: A family, or a kind: an argument annotated `Value` has the kind of its values. If a value belongs to
+            the last axis of the parameters, every verb refuses parameters without axes; without `values_of` only those
+            that take a value do.
         fit: The default of the decorator's `fit`.
+        knows_cut_rows: Whether the verbs, on DTensors whose rows are cut, compute with the part of a row that a process
+            holds, by the functions of `special.axis`. If not, they get whole rows.
         described: Descriptions of `value` and `sample` in place of those in the docstring of `Params`.
 
     Returns:
@@ -75,7 +80,7 @@ def define(
     >>> log_prob(torch.tensor([1.0, 2.0]), 0.5)
     tensor([-0.5000, -0.3069])
     """
-    return Definition(params, name, described, takes_dtype, values_of, fit)
+    return Definition(params, name, described, takes_dtype, values_of, fit, knows_cut_rows)
 
 
 class Definition:
@@ -89,8 +94,9 @@ class Definition:
         takes_dtype: bool = False,
         values_of: Any = None,
         fit: Fit | None = None,
+        knows_cut_rows: bool = False,
     ) -> None:
-        self.fit = fit
+        self.fit, self.knows_cut_rows = fit, knows_cut_rows
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.value_kind = values_of if values_of is None or isinstance(values_of, Kind) else kind_of_value(values_of)
         self.verbs: dict[str, Callable[..., Any]] = {}
@@ -156,6 +162,7 @@ class Definition:
             takes_dtype=self.takes_dtype,
             more_options=passed,
             value_kind=self.value_kind,
+            knows_cut_rows=self.knows_cut_rows,
         )
         doc = docs.complete(function.__doc__, spec, self.described)
         return self._register_verb(function, spec, doc, signatures.of_function(function, spec, passes_to))
@@ -205,6 +212,7 @@ class Definition:
             run = _on_checked_tensors(verb)
             module = self.params.__module__
             spec = with_params(theirs, self.params, self.name or module.rpartition(".")[2], confine, self.fit)
+            spec = spec._replace(knows_cut_rows=self.knows_cut_rows)
             first, last = int(spec.draws), int(spec.draws) + len(self.params._fields)
 
             def function(*arguments: Any, **options: Any) -> Any:
@@ -236,6 +244,7 @@ class Definition:
         """Make a function with the arguments of `verb` a verb."""
         spec = _require_verb(verb).specification
         spec = spec._replace(name=f"{self.name or spec.name.rpartition('.')[0]}.{name}", maps_verb=maps_verb)
+        spec = spec._replace(knows_cut_rows=self.knows_cut_rows)
         return cast(F, self._register_derived(function, spec, doc, inspect.signature(verb), verb.__module__))
 
     def sample(self, rsample: F) -> F:

@@ -38,8 +38,14 @@ def require(condition: Tensor, parameter: str, trouble: str) -> None:
 
 
 def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
-    """Return the common shape of the parameters; raise a ValueError if a value does more than add leading axes."""
+    """Return the common shape of the parameters.
+
+    Raises:
+        ValueError: a value does more than add leading axes, or parameters of rows have no axis.
+    """
     shape = parameter_shape(spec, tensors)
+    if spec.of_rows and spec.fit is None and not all(tensor.ndim for tensor in tensors):
+        _require_rows(spec, tensors)
     for argument, tensor in zip(spec.arguments, tensors, strict=True):
         layout = argument.kind.layout
         if not argument.is_parameter and layout == "vector" and not tensor.ndim:
@@ -49,6 +55,18 @@ def checked_shape(spec: Specification, tensors: Sequence[Tensor]) -> torch.Size:
         ):  # a number is scored at every position
             _check_value_shape(spec, argument.name, tensor.shape, value_shape(argument.kind, shape))
     return shape
+
+
+def _require_rows(spec: Specification, tensors: Sequence[Tensor]) -> None:
+    """Raise a ValueError if the parameters have no last axis: one of those with rows of their own, or all others."""
+    given = [(a.name, a.kind.layout, t) for a, t in zip(spec.arguments, tensors, strict=True) if a.is_parameter]
+    are_numbers = not any(tensor.ndim for _, layout, tensor in given if layout == "per element")
+    needs_axis = ("per row", "per element") if are_numbers else ("per row",)
+    if wrong := [name for name, layout, tensor in given if not tensor.ndim and layout in needs_axis]:
+        raise ValueError(
+            f"{spec.name}: {' and '.join(wrong)} of shape () must have a last axis, that of the outcomes; give a "
+            "number for each outcome, as torch.zeros(3) does for three"
+        )
 
 
 def value_shape(kind: Kind, shape: torch.Size) -> torch.Size:

@@ -25,6 +25,7 @@ _OF_LOG_PROBS = (
     "rsample_and_log_prob",
     "sample_and_log_prob",
 )
+_OF_ROWS = ("per row", "one-hot", "outcomes")
 
 
 class Argument(NamedTuple):
@@ -50,6 +51,8 @@ class Specification(NamedTuple):
     keeps_dtypes: bool
     takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
     passes_dtype: bool  # the function has it too
+    of_rows: bool  # a value belongs to the last axis of the parameters, which must have one
+    knows_cut_rows: bool = False  # of DTensors the function takes parts of rows, whose sums it adds up over processes
     maps_verb: bool = False  # the function calls another verb, which runs on DTensors by itself
 
     @property
@@ -95,6 +98,7 @@ def parse(
     takes_dtype: bool = False,
     more_options: tuple[str, ...] = (),
     value_kind: Kind | None = None,
+    knows_cut_rows: bool = False,
 ) -> Specification:
     """Return the specification of a function.
 
@@ -121,6 +125,7 @@ def parse(
     default = (function.__kwdefaults__ or {}).get("event_dims")
     takes_dtype = takes_dtype and function.__name__ in _OF_LOG_PROBS
     more_options = (*more_options, *["dtype"] * takes_dtype)
+    values = [value_kind] if value_kind else [argument.kind for argument in arguments if not argument.is_parameter]
     return Specification(
         name=f"{family}.{function.__name__}",
         params=params,
@@ -134,6 +139,8 @@ def parse(
         keeps_dtypes=keeps_dtypes,
         takes_dtype=takes_dtype,
         passes_dtype="dtype" in options,
+        knows_cut_rows=knows_cut_rows,
+        of_rows=any(kind.layout in _OF_ROWS for kind in values),
     )
 
 

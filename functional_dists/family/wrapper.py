@@ -36,6 +36,7 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
     event_dims, draws = spec.event_dims, int(spec.draws)  # `torch.compile` of torch 2.11 takes no bool for an index
     count = draws + len(spec.arguments)
     takes_dtype, passes_dtype = spec.takes_dtype, spec.passes_dtype
+    of_rows = spec.of_rows
     holds = tuple(argument.kind.holds for argument in spec.arguments)
     is_simple = spec.fit is None and all(argument.kind.layout == "per element" for argument in spec.arguments)
 
@@ -45,8 +46,9 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
         """Run the function; `dtype` is the result's dtype if it differs from that of the tensors."""
         of_scores = None if not takes_dtype else options.get("dtype") if passes_dtype else options.pop("dtype", None)
         shape = tensors[0].shape
+        is_checked = not is_simple or (of_rows and not shape)
         for tensor in tensors:
-            if not is_simple or (tensor.shape != shape and tensor.ndim):  # equal shapes and numbers need no check
+            if is_checked or (tensor.shape != shape and tensor.ndim):  # equal shapes and numbers need no check
                 shape = checked_shape(spec, tensors)
                 break
         if event_dims is not None:

@@ -20,14 +20,6 @@ from functional_dists.sharded.passing import local_part
 __all__ = ["axes_of", "is_head", "is_whole", "layout_for", "local_arguments", "local_option", "num_reduced", "window"]
 
 _HEAD = "linear_categorical"
-_OF_CUT_ROWS = (
-    "categorical",
-    "masked_categorical",
-    "llm_masked_categorical",
-    "one_hot(categorical)",
-    "one_hot(masked_categorical)",
-    _HEAD,
-)
 _OF_ROWS = ("temperature", "mask")  # options with one number a row
 
 
@@ -56,31 +48,24 @@ def _axes(spec: Specification, number: int, arguments: Sequence[Any]) -> Axes:
 
 def is_head(spec: Specification) -> bool:
     """Return whether the parameters make logits: hidden vectors, a weight and a bias."""
-    return spec.name.partition(".")[0] == _HEAD and _is_of_package(spec)
-
-
-def _is_of_package(spec: Specification) -> bool:
-    return str(spec.params.__module__).startswith("functional_dists.")
+    of_package = str(spec.params.__module__).startswith("functional_dists.")
+    return of_package and spec.name.partition(".")[0] == _HEAD
 
 
 def layout_for(spec: Specification, mesh: Any, arguments: Sequence[Any], axes: Sequence[Axes]) -> Layout:
-    """Return the layout in which the verb runs: rows are whole if its mathematics does not know parts of them."""
+    """Return the layout in which the verb runs: rows are whole if it does not know parts of them."""
     deciding = list(zip(arguments, axes, strict=True))
     if is_head(spec):  # to send hidden vectors costs less than to send the weight
         deciding.sort(key=lambda one: -1 not in one[1])
     layout = layout_of(mesh, [argument for argument, _ in deciding], [own for _, own in deciding])
-    return layout if sums_events(spec.params) or _knows_cut_rows(spec) else layout.without_cut_of(-1)
-
-
-def _knows_cut_rows(spec: Specification) -> bool:
-    return spec.name.partition(".")[0] in _OF_CUT_ROWS and _is_of_package(spec)
+    return layout if sums_events(spec.params) or spec.knows_cut_rows else layout.without_cut_of(-1)
 
 
 def is_whole(spec: Specification) -> bool:
     """Return whether the verb runs on whole tensors alone: their axes are those of no common shape."""
     if any(argument.kind.layout in ("matrix", "outcomes") for argument in spec.arguments):
         return True
-    return spec.fit is not None and not _knows_cut_rows(spec)
+    return spec.fit is not None and not spec.knows_cut_rows
 
 
 def num_reduced(spec: Specification, shape: torch.Size, options: dict[str, Any]) -> int:

@@ -16,15 +16,22 @@ from torch.utils._pytree import tree_map
 from functional_dists import (
     categorical,
     delta,
+    greedy,
+    independent,
+    linear_categorical,
     llm_masked_categorical,
     masked_categorical,
     normal,
+    one_hot,
     ordinal,
     random,
+    sparse_categorical,
     tanh_delta,
     tanh_normal,
     truncated_normal,
+    two_hot,
 )
+from functional_dists.family import Real, define, name_of, specification_of, verbs
 from functional_dists.random.extension import without_kernels
 from tests.sharded.ranks import mesh_of, replicated, run_ranks, split
 
@@ -397,3 +404,22 @@ def _check_reuse(rank: int, world: int) -> None:
 
 def test_a_draw_consumes_its_key_once() -> None:
     run_ranks(2, _check_reuse)
+
+
+def test_families_say_whether_they_know_cut_rows() -> None:
+    know = [categorical, masked_categorical, llm_masked_categorical, linear_categorical, one_hot(masked_categorical)]
+    lack = [ordinal, sparse_categorical, one_hot(ordinal), greedy(categorical), independent(categorical), two_hot]
+    own = define(categorical.Params, "own", values_of=categorical, knows_cut_rows=True)
+
+    @own
+    def mode(logits: Real) -> Tensor:
+        """Return an outcome."""
+        return logits.argmax(-1)
+
+    for family in (*know, *lack):
+        for verb in verbs(family).values():
+            spec: Any = specification_of(verb)
+            if spec.name.startswith(f"{name_of(family)}."):  # not a verb of another family that it shares
+                assert spec.knows_cut_rows == (family in know), spec.name
+    assert specification_of(mode).knows_cut_rows
+    assert specification_of(own.mapped(mode, torch.neg, "Return less.", "less")).knows_cut_rows
