@@ -75,6 +75,10 @@ class _Transformed:
             bijector
         )  # of parameters that do not broadcast
         self.num_added = added_entries(bijector)
+        are_elements = all(layout == "per element" for layout in self.layouts) and not self.event_dims
+        # How the shapes of the parameters fit together, of a value after and before the bijector; None: they broadcast.
+        self.fit: Any = None if are_elements and self.family_fit is None else self.shape_of_value
+        self.pre_fit: Any = None if self.fit is None else self.shape
 
     # --------------------------------------------------------------------------------------------------- parameters
     def shape(self, *shapes: Sequence[int]) -> torch.Size:
@@ -88,7 +92,7 @@ class _Transformed:
         ]
         return torch.broadcast_shapes(whole, *elements)
 
-    def fit(self, *shapes: torch.Size) -> torch.Size:
+    def shape_of_value(self, *shapes: torch.Size) -> torch.Size:
         shape = self.shape(*shapes)
         return torch.Size((*shape[:-1], shape[-1] + self.num_added)) if self.num_added else shape
 
@@ -237,9 +241,6 @@ class _Transformed:
         ) -> tuple[Tensor, Tensor]:
             """Draw what `rsample` draws, with its log-density from the same noise."""
             return self.pair("rsample_and_log_prob", key, params, sample_shape, event_dims)
-
-    def pre_fit(self, *shapes: torch.Size) -> torch.Size:
-        return self.shape(*shapes)
 
     def with_nans(self, drawn: Tensor, moving: Sequence[Tensor]) -> Tensor:
         """Return a draw before the bijector, NaN where the bijector makes NaN of it."""

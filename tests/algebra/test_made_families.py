@@ -90,6 +90,12 @@ def test_score_function_gradients_by_the_bijector() -> None:
     torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
+def test_divergences_broadcast() -> None:
+    family = transformed(normal, bijectors.exp)
+    p, q = family.Params(torch.zeros(4, 1), 1.0), family.Params(torch.ones(3), 2.0)
+    assert torch.equal(family.kl(p, q), normal.kl(tuple(p), tuple(q)))
+
+
 def test_what_cannot_be_transformed() -> None:
     with pytest.raises(TypeError, match="must be continuous"):
         transformed(categorical, bijectors.exp)
