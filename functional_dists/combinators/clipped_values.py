@@ -15,10 +15,10 @@ from functional_dists.combinators.limits import (
     define_tails,
     minus_p_log_p,
     points_of,
-    wide,
 )
 from functional_dists.combinators.values import values_of
 from functional_dists.family import (
+    Atom,
     Definition,
     Parameters,
     Real,
@@ -50,7 +50,7 @@ def clipped(family: Any) -> Definition:
     >>> clipped(normal).log_prob(torch.zeros(3), 1.0, -1.0, 1.0, torch.tensor([0.0, 1.0, 2.0]))
     tensor([-0.9189, -1.8410,    -inf])
     """
-    verb = define_limited("clipped", family)
+    verb, split_of, wide = limited = define_limited("clipped", family)
     default = values_of(family).event_dims
 
     @verb
@@ -70,7 +70,7 @@ def clipped(family: Any) -> Definition:
     @verb
     def rsample(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> Tensor:
         """Draw a value; the pathwise gradient of a clipped one is that of its bound."""
-        *own, low, high = torch.broadcast_tensors(*params)
+        own, low, high = split_of(params)
         return nan_of(torch.clamp(family.rsample(key, *own, sample_shape=sample_shape), low, high), *own)
 
     sample = verb.sample(rsample)
@@ -90,11 +90,11 @@ def clipped(family: Any) -> Definition:
     define_pair(rsample, "rsample_and_log_prob", "Draw what `rsample` draws, with its log-probability.")
 
     @verb
-    def log_prob(params: Parameters, value: Real, *, event_dims: int = default) -> Tensor:
+    def log_prob(params: Parameters, value: Atom, *, event_dims: int = default) -> Tensor:
         """Return the log-density between the bounds, the log-probability at a bound, -inf outside."""
         return sum_event(score(wide(params), value.double()), event_dims).to(params[0].dtype)
 
-    define_tails(verb, family)
+    define_tails(limited, family)
 
     @verb
     def icdf(params: Parameters, value: Real) -> Tensor:

@@ -15,6 +15,7 @@ from functional_dists.family import (
     name_of,
     specification_of,
 )
+from functional_dists.family.reprs import shown
 from functional_dists.random import Shape, Source
 from functional_dists.random.entries import size_of
 
@@ -36,7 +37,7 @@ def repeated(family: Any, n: int) -> Definition:
         A family with the parameters of `family`. Values have shape (*batch, n, *event); scores are summed over the n.
 
     Raises:
-        TypeError: `family` is not a family.
+        TypeError: `family` is not a family, or `n` no int.
         ValueError: `n` is below 1.
 
     >>> from functional_dists import normal, random
@@ -44,6 +45,8 @@ def repeated(family: Any, n: int) -> Definition:
     torch.Size([2, 3])
     """
     require_family("repeated", family)
+    if not isinstance(n, int):
+        raise TypeError(f"repeated: n must be an int, got {shown(n)}")
     if n < 1:
         raise ValueError(f"repeated: n must be at least 1, got {n}")
     values, spec = values_of(family), specification_of(family.log_prob)
