@@ -13,6 +13,7 @@ from functional_dists.combinators.limits import (
     check_bounds,
     define_limited,
     define_tails,
+    elements,
     minus_p_log_p,
     points_of,
 )
@@ -65,13 +66,19 @@ def clipped(family: Any) -> Definition:
         inside = family.log_prob(*own, safe, event_dims=0)
         at_low, at_high = log_tail(family, "log_cdf", own, low), log_tail(family, "log_survival", own, high)
         at_bound = torch.where(value == low, at_low, torch.where(value == high, at_high, -torch.inf))
-        return nan_of(torch.where(is_inside, inside, at_bound), torch.where(value.isnan(), value, 0.0), low, high, *own)
+        return nan_of(
+            torch.where(is_inside, inside, at_bound),
+            torch.where(value.isnan(), value, 0.0),
+            low,
+            high,
+            *elements(own, low),
+        )
 
     @verb
     def rsample(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> Tensor:
         """Draw a value; the pathwise gradient of a clipped one is that of its bound."""
         own, low, high = split_of(params)
-        return nan_of(torch.clamp(family.rsample(key, *own, sample_shape=sample_shape), low, high), *own)
+        return nan_of(torch.clamp(family.rsample(key, *own, sample_shape=sample_shape), low, high), *elements(own, low))
 
     sample = verb.sample(rsample)
 
@@ -104,8 +111,8 @@ def clipped(family: Any) -> Definition:
 
     def of_point(name: str, sentence: str) -> None:
         def function(params: Parameters) -> Tensor:
-            *own, low, high = params
-            return nan_of(torch.clamp(getattr(family, name)(*own), low, high), *own)
+            own, low, high = split_of(params)
+            return nan_of(torch.clamp(getattr(family, name)(*own), low, high), *elements(own, low))
 
         function.__name__, function.__doc__ = name, sentence
         verb(function)

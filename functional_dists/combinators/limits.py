@@ -19,7 +19,7 @@ from functional_dists.family import (
 )
 from functional_dists.special import nan_of, search
 
-__all__ = ["Split", "check_bounds", "define_limited", "define_tails", "minus_p_log_p", "points_of"]
+__all__ = ["Split", "check_bounds", "define_limited", "define_tails", "elements", "minus_p_log_p", "points_of"]
 
 Split = tuple[list[Tensor], Tensor, Tensor]
 
@@ -51,7 +51,13 @@ def define_limited(made_by: str, family: Any, **described: Any) -> Limited:
         return own, low, high
 
     verb = define(joined, f"{made_by}({name_of(family)})", **described)
+    verb.fit = shape_of if any(of_rows) else None
     return Limited(verb, split, lambda params: split(in_float64(params)))
+
+
+def elements(own: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+    """Return tensors with the axes of the batch alone that are NaN where a parameter is."""
+    return [tensor if tensor.ndim <= like.ndim else tensor.sum(-1) for tensor in own]
 
 
 def check_bounds(family: Any, params: Any, is_ordered: Tensor) -> None:
@@ -90,7 +96,7 @@ def define_tails(limited: Limited, family: Any, moved: Callable[[Tensor], Tensor
             safe = torch.where(is_below | is_above, family.median(*own).detach(), moved(x))
             inside = getattr(family, name)(*own, safe)
             result = torch.where(is_below, below, torch.where(is_above, above, inside))
-            return nan_of(result, *own, x, low, high).to(params[0].dtype)
+            return nan_of(result, *elements(own, low), x, low, high).to(params[0].dtype)
 
         function.__name__, function.__doc__ = name, sentence
         limited.verb(function)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists.combinators.intervals import log_mass
-from functional_dists.combinators.limits import Split, check_bounds, define_limited, define_tails
+from functional_dists.combinators.limits import Split, check_bounds, define_limited, define_tails, elements
 from functional_dists.combinators.values import values_of
 from functional_dists.family import Atom, Definition, Parameters, Real, combinator, require, sum_event
 from functional_dists.random import Shape, Source
@@ -57,7 +57,11 @@ def quantized(family: Any) -> Definition:
         last = torch.where(safe >= high, torch.inf, safe + 0.5)
         mass = log_mass(family, own, first, last)
         return nan_of(
-            torch.where(is_outcome, mass, -torch.inf), torch.where(value.isnan(), value, 0.0), low, high, *own
+            torch.where(is_outcome, mass, -torch.inf),
+            torch.where(value.isnan(), value, 0.0),
+            low,
+            high,
+            *elements(own, low),
         )
 
     @verb

@@ -84,6 +84,7 @@ class Definition:
     ) -> None:
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.value_kind = values_of if values_of is None or isinstance(values_of, Kind) else kind_of_value(values_of)
+        self.fit: Fit | None = None  # of verbs that are made without one
         self.verbs: dict[str, Callable[..., Any]] = {}
         self.functions: dict[str, Callable[..., Any]] = {}  # that are no verbs, such as `table`
 
@@ -142,7 +143,7 @@ class Definition:
             self.params,
             family,
             confine=confine,
-            fit=fit,
+            fit=fit or self.fit,
             keeps_dtypes=keeps_dtypes,
             takes_dtype=self.takes_dtype,
             more_options=passed,

@@ -14,7 +14,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from functional_dists import random
+from functional_dists import (
+    bernoulli,
+    bijectors,
+    clipped,
+    independent,
+    mixture_of,
+    normal,
+    poisson,
+    quantized,
+    random,
+    repeated,
+    transformed,
+    truncated,
+)
 from tests.algebra.case import Call, Case, call_of, parts, verbs_of
 from tests.algebra.expressions import Expression, Numbers, anything, clipped_lines, finite, lines
 from tests.algebra.test_laws import close, total
@@ -423,3 +436,33 @@ def test_clipped_families_have_a_density_and_two_probabilities(count: int) -> No
         close(family.log_prob(*params, middle, **options), slope.log(), rtol=1e-6, atol=1e-6)
 
     hold(law, clipped_lines(), 12 * count)
+
+
+# --------------------------------------------------------------------------------------------------- wrong arguments
+WRONG = {
+    "truncated: family must be continuous": lambda: truncated(poisson),
+    "truncated: family must be continuous, got clipped": lambda: truncated(clipped(normal)),
+    "clipped: family must be continuous": lambda: clipped(quantized(normal)),
+    "quantized: family must be continuous": lambda: quantized(bernoulli),
+    "transformed: family must be continuous": lambda: transformed(independent(poisson), bijectors.exp),
+    "transformed: takes bijectors": lambda: transformed(normal, normal),
+    "independent: family must be a family": lambda: independent(bijectors.exp),
+    "mixture_of: all families must have the same kind of values": lambda: mixture_of(normal, poisson),
+    "repeated: n must be an int": lambda: repeated(normal, 2.5),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_arguments(message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        WRONG[message]()
+
+
+@pytest.mark.parametrize("family", ["laplace", "cauchy"])
+def test_quantiles_have_a_slope_at_the_median(family: str) -> None:
+    import functional_dists
+
+    icdf = getattr(functional_dists, family).icdf
+    zero, one = torch.zeros((), dtype=FLOAT), torch.ones((), dtype=FLOAT)
+    slope = grad(icdf, argnums=2)(zero, one, torch.tensor(0.5, dtype=FLOAT))
+    close(slope, torch.tensor({"laplace": 2.0, "cauchy": math.pi}[family], dtype=FLOAT), rtol=1e-12, atol=0.0)
