@@ -101,7 +101,7 @@ def is_smooth(name: str, inputs: dict[str, float]) -> bool:
     # The density of a Laplace distribution has a kink, and the slope of a symmetric logarithm.
     kink = name.startswith(("laplace", "symlog")) and "at" in inputs
     kink = kink and "icdf" not in name and abs(inputs["at"] - inputs.get("loc", 0.0)) < 1e-20
-    # Quantiles near the ends of [0, 1] move too fast for the step, and that of a Laplace distribution has a kink at 1/2.
+    # Quantiles near 0 and 1 move too fast for the step, and that of a Laplace distribution has a kink at 1/2.
     p = inputs["at"] if name in reference_lines.NAMES and name.endswith("icdf") else 0.3
     edge = edge or not 1e-8 < p < 1 - 1e-8 or (name == "laplace.icdf" and p == 0.5)
     return not edge and not tie and not equal and not kink

@@ -497,6 +497,12 @@ def anything(draw: Any) -> Expression:
             found = repeated_of(found, draw(st.integers(1, 2)))
         elif not found.event or not found.has_elements:
             found = masked_event_of(found)
-    if draw(st.booleans()) and found.event and found.has_elements and "padding" not in found.lacks:
+    if (
+        draw(st.booleans())
+        and found.event
+        and found.has_elements
+        and not found.has_atoms
+        and "padding" not in found.lacks
+    ):
         found = mixture_expression(found, 2)
     return found
