@@ -13,12 +13,13 @@ from functional_dists.combinators.limits import (
     check_bounds,
     define_limited,
     define_tails,
+    elements,
     minus_p_log_p,
     points_of,
-    wide,
 )
 from functional_dists.combinators.values import values_of
 from functional_dists.family import (
+    Atom,
     Definition,
     Parameters,
     Real,
@@ -50,7 +51,7 @@ def clipped(family: Any) -> Definition:
     >>> clipped(normal).log_prob(torch.zeros(3), 1.0, -1.0, 1.0, torch.tensor([0.0, 1.0, 2.0]))
     tensor([-0.9189, -1.8410,    -inf])
     """
-    verb = define_limited("clipped", family)
+    verb, split_of, wide = limited = define_limited("clipped", family)
     default = values_of(family).event_dims
 
     @verb
@@ -65,13 +66,19 @@ def clipped(family: Any) -> Definition:
         inside = family.log_prob(*own, safe, event_dims=0)
         at_low, at_high = log_tail(family, "log_cdf", own, low), log_tail(family, "log_survival", own, high)
         at_bound = torch.where(value == low, at_low, torch.where(value == high, at_high, -torch.inf))
-        return nan_of(torch.where(is_inside, inside, at_bound), torch.where(value.isnan(), value, 0.0), low, high, *own)
+        return nan_of(
+            torch.where(is_inside, inside, at_bound),
+            torch.where(value.isnan(), value, 0.0),
+            low,
+            high,
+            *elements(own, low),
+        )
 
     @verb
     def rsample(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> Tensor:
         """Draw a value; the pathwise gradient of a clipped one is that of its bound."""
-        *own, low, high = torch.broadcast_tensors(*params)
-        return nan_of(torch.clamp(family.rsample(key, *own, sample_shape=sample_shape), low, high), *own)
+        own, low, high = split_of(params)
+        return nan_of(torch.clamp(family.rsample(key, *own, sample_shape=sample_shape), low, high), *elements(own, low))
 
     sample = verb.sample(rsample)
 
@@ -90,11 +97,11 @@ def clipped(family: Any) -> Definition:
     define_pair(rsample, "rsample_and_log_prob", "Draw what `rsample` draws, with its log-probability.")
 
     @verb
-    def log_prob(params: Parameters, value: Real, *, event_dims: int = default) -> Tensor:
+    def log_prob(params: Parameters, value: Atom, *, event_dims: int = default) -> Tensor:
         """Return the log-density between the bounds, the log-probability at a bound, -inf outside."""
         return sum_event(score(wide(params), value.double()), event_dims).to(params[0].dtype)
 
-    define_tails(verb, family)
+    define_tails(limited, family)
 
     @verb
     def icdf(params: Parameters, value: Real) -> Tensor:
@@ -104,8 +111,8 @@ def clipped(family: Any) -> Definition:
 
     def of_point(name: str, sentence: str) -> None:
         def function(params: Parameters) -> Tensor:
-            *own, low, high = params
-            return nan_of(torch.clamp(getattr(family, name)(*own), low, high), *own)
+            own, low, high = split_of(params)
+            return nan_of(torch.clamp(getattr(family, name)(*own), low, high), *elements(own, low))
 
         function.__name__, function.__doc__ = name, sentence
         verb(function)

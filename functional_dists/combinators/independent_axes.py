@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from functional_dists.combinators.values import require_family
 from functional_dists.family import BoundFamily, combinator, define, name_of, specification_of, sum_event, verbs
-from functional_dists.family.reprs import shown
 from functional_dists.special.support import of_events
 
 __all__ = ["independent"]
@@ -38,8 +38,7 @@ def independent(family: Any, event_dims: int = 1) -> Any:
     >>> independent(categorical, 2).entropy(torch.zeros(4, 3, 5)).shape
     torch.Size([])
     """
-    if not hasattr(family, "Params"):
-        raise TypeError(f"independent: family must be a family, such as functional_dists.normal, got {shown(family)}")
+    require_family("independent", family)
     if event_dims < 0:
         raise ValueError(f"independent: event_dims must not be negative, got {event_dims}")
     spec = specification_of(family.log_prob)

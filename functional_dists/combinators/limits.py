@@ -1,13 +1,13 @@
 """What families restricted to an interval share."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from functional_dists.combinators.intervals import Bounds
-from functional_dists.combinators.values import common_shape, in_float64, require_cdf
+from functional_dists.combinators.values import in_float64, require_cdf
 from functional_dists.family import (
     Definition,
     Parameters,
@@ -19,21 +19,45 @@ from functional_dists.family import (
 )
 from functional_dists.special import nan_of, search
 
-__all__ = ["Split", "check_bounds", "define_limited", "define_tails", "minus_p_log_p", "points_of", "wide"]
+__all__ = ["Split", "check_bounds", "define_limited", "define_tails", "elements", "minus_p_log_p", "points_of"]
 
 Split = tuple[list[Tensor], Tensor, Tensor]
 
 
-def define_limited(made_by: str, family: Any, **described: Any) -> Definition:
+class Limited(NamedTuple):
+    """What a family restricted to an interval is made with."""
+
+    verb: Definition
+    split: Callable[[Any], Split]  # the family's own parameters, and the bounds, with all axes of the batch
+    wide: Callable[[Any], Split]  # the same in float64
+
+
+def define_limited(made_by: str, family: Any, **described: Any) -> Limited:
+    """Return what a restricted family is made with, whose parameters may be rows, as those of a spline."""
     require_cdf(made_by, family)
-    return define(joined_params(family.Params, Bounds), f"{made_by}({name_of(family)})", **described)
+    joined = joined_params(family.Params, Bounds)
+    of_rows = [joined.__annotations__[name].layout == "matrix" for name in joined._fields]
+
+    def shape_of(*shapes: Sequence[int]) -> torch.Size:
+        elements = [shape[:-1] if is_row else shape for shape, is_row in zip(shapes, of_rows, strict=True)]
+        return torch.broadcast_shapes(*elements)
+
+    def split(params: Any) -> Split:
+        shape = shape_of(*(tensor.shape for tensor in params))
+        *own, low, high = (
+            tensor.expand((*shape, tensor.shape[-1]) if is_row else shape)
+            for tensor, is_row in zip(params, of_rows, strict=True)
+        )
+        return own, low, high
+
+    verb = define(joined, f"{made_by}({name_of(family)})", **described)
+    verb.fit = shape_of if any(of_rows) else None
+    return Limited(verb, split, lambda params: split(in_float64(params)))
 
 
-def wide(params: Any) -> Split:
-    """Return the family's own parameters, and the bounds, in float64 and of one shape."""
-    shape = common_shape(params)
-    *own, low, high = (tensor.expand(shape) for tensor in in_float64(params))
-    return own, low, high
+def elements(own: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+    """Return tensors with the axes of the batch alone that are NaN where a parameter is."""
+    return [tensor if tensor.ndim <= like.ndim else tensor.sum(-1) for tensor in own]
 
 
 def check_bounds(family: Any, params: Any, is_ordered: Tensor) -> None:
@@ -57,7 +81,7 @@ def minus_p_log_p(log_density: Tensor) -> Tensor:
     return torch.where(is_outside, 0.0, -safe.exp() * safe)
 
 
-def define_tails(verb: Definition, family: Any, moved: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+def define_tails(limited: Limited, family: Any, moved: Callable[[Tensor], Tensor] = lambda x: x) -> None:
     """Define the cdf and its kin of values that the family has between the bounds, at points that may be moved."""
 
     def of(name: str, sentence: str) -> None:
@@ -66,16 +90,16 @@ def define_tails(verb: Definition, family: Any, moved: Callable[[Tensor], Tensor
         below, above = (nothing, everything) if is_cdf else (everything, nothing)
 
         def function(params: Parameters, value: Real) -> Tensor:
-            own, low, high = wide(params)
+            own, low, high = limited.wide(params)
             x = value.double()
             is_below, is_above = x < low, x >= high
             safe = torch.where(is_below | is_above, family.median(*own).detach(), moved(x))
             inside = getattr(family, name)(*own, safe)
             result = torch.where(is_below, below, torch.where(is_above, above, inside))
-            return nan_of(result, *own, x, low, high).to(params[0].dtype)
+            return nan_of(result, *elements(own, low), x, low, high).to(params[0].dtype)
 
         function.__name__, function.__doc__ = name, sentence
-        verb(function)
+        limited.verb(function)
 
     of("cdf", "Return P(X <= value), elementwise.")
     of("log_cdf", "Return log P(X <= value), elementwise.")

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from functional_dists.combinators.intervals import log_mass
-from functional_dists.combinators.limits import Split, check_bounds, define_limited, define_tails, wide
+from functional_dists.combinators.limits import Split, check_bounds, define_limited, define_tails, elements
 from functional_dists.combinators.values import values_of
-from functional_dists.family import Definition, Parameters, Real, combinator, require, sum_event
+from functional_dists.family import Atom, Definition, Parameters, Real, combinator, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of
 from functional_dists.special import support as supports
@@ -35,7 +35,7 @@ def quantized(family: Any) -> Definition:
     tensor([0.3829, 0.3085, 0.0000])
     """
     sampled = "Integers, int64, of shape (*sample_shape, *batch, *event)."
-    verb = define_limited("quantized", family, sample=sampled)
+    verb, split_of, wide = limited = define_limited("quantized", family, sample=sampled)
     default = values_of(family).event_dims
 
     @verb
@@ -57,13 +57,17 @@ def quantized(family: Any) -> Definition:
         last = torch.where(safe >= high, torch.inf, safe + 0.5)
         mass = log_mass(family, own, first, last)
         return nan_of(
-            torch.where(is_outcome, mass, -torch.inf), torch.where(value.isnan(), value, 0.0), low, high, *own
+            torch.where(is_outcome, mass, -torch.inf),
+            torch.where(value.isnan(), value, 0.0),
+            low,
+            high,
+            *elements(own, low),
         )
 
     @verb
     def sample(key: Source, params: Parameters, *, sample_shape: Shape = ()) -> Tensor:
         """Draw integers: rounded values of the family."""
-        *own, low, high = torch.broadcast_tensors(*params)
+        own, low, high = split_of(params)
         drawn = family.sample(key, *own, sample_shape=sample_shape)
         return rounded(drawn, low, high).long()
 
@@ -76,11 +80,11 @@ def quantized(family: Any) -> Definition:
         return value, sum_event(score(wide(params), value.double()), event_dims).to(params[0].dtype)
 
     @verb
-    def log_prob(params: Parameters, value: Real, *, event_dims: int = default) -> Tensor:
+    def log_prob(params: Parameters, value: Atom, *, event_dims: int = default) -> Tensor:
         """Return the log-probability of an integer; -inf for other numbers and outside of the bounds."""
         return sum_event(score(wide(params), value.double()), event_dims).to(params[0].dtype)
 
-    define_tails(verb, family, lambda x: x.floor() + 0.5)
+    define_tails(limited, family, lambda x: x.floor() + 0.5)
 
     @verb
     def icdf(params: Parameters, value: Real) -> Tensor:

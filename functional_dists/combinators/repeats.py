@@ -16,6 +16,7 @@ from functional_dists.family import (
     fit_of,
     name_of,
 )
+from functional_dists.family.reprs import shown
 from functional_dists.random import Shape, Source
 from functional_dists.random.entries import size_of
 
@@ -37,7 +38,7 @@ def repeated(family: Any, n: int) -> Definition:
         A family with the parameters of `family`. Values have shape (*batch, n, *event); scores are summed over the n.
 
     Raises:
-        TypeError: `family` is not a family.
+        TypeError: `family` is not a family, or `n` no int.
         ValueError: `n` is below 1.
 
     >>> from functional_dists import normal, random
@@ -45,6 +46,8 @@ def repeated(family: Any, n: int) -> Definition:
     torch.Size([2, 3])
     """
     require_family("repeated", family)
+    if not isinstance(n, int):
+        raise TypeError(f"repeated: n must be an int, got {shown(n)}")
     if n < 1:
         raise ValueError(f"repeated: n must be at least 1, got {n}")
     values, own_fit = values_of(family), fit_of(family)

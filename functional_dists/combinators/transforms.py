@@ -10,7 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from functional_dists.bijectors.chaining import confine_of_last
 from functional_dists.bijectors.structure import added_entries, are_equal, event_dims_of, has_block, require_bijector
-from functional_dists.combinators.values import in_float64, point_inside, require_family, values_of
+from functional_dists.combinators.values import in_float64, point_inside, require_density, values_of
 from functional_dists.family import (
     Definition,
     Parameters,
@@ -52,10 +52,8 @@ def transformed(family: Any, bijector: Any) -> Definition:
     >>> transformed(normal, bijectors.exp).log_prob(torch.zeros(2), 1.0, torch.tensor([1.0, 2.0]))
     tensor([-0.9189, -1.8523])
     """
-    require_family("transformed", family)
+    require_density("transformed", family)
     require_bijector("transformed", bijector)
-    if values_of(family).are_indices:
-        raise TypeError(f"transformed: family must be continuous, got {name_of(family)}")
     return _Transformed(family, bijector).define()
 
 
@@ -128,10 +126,16 @@ class _Transformed:
     def log_prob(self, params: Any, value: Tensor, event_dims: int) -> Tensor:
         own, moving = self.split(in_float64(params))
         value = value.double()
-        is_inside = self.bijector.image(*moving).check(value)
-        inside = is_inside[..., None] if self.event_dims else is_inside
         anchor = self.bijector.forward(*moving, point_inside(self.family, own)).detach()
-        safe = torch.where(inside, value, anchor)
+
+        def moved_inside(is_inside: Tensor) -> Tensor:
+            return torch.where(is_inside[..., None] if self.event_dims else is_inside, value, anchor)
+
+        is_inside = self.bijector.image(*moving).check(value)
+        # So far out that the inverse overflows, the density is 0.
+        is_finite = self.bijector.inverse(*moving, moved_inside(is_inside)).detach().isfinite()
+        is_inside = is_inside & (is_finite.all(-1) if self.event_dims else is_finite)
+        safe = moved_inside(is_inside)
         before = self.bijector.inverse(*moving, safe)
         score = self.minus_log_det(self.score_before(own, before), -self.bijector.inverse_log_det(*moving, safe))
         nans = torch.where(value.isnan(), value, torch.where(anchor.isnan(), anchor, 0.0))

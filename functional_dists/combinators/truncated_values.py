@@ -13,7 +13,6 @@ from functional_dists.combinators.limits import (
     define_limited,
     minus_p_log_p,
     points_of,
-    wide,
 )
 from functional_dists.combinators.values import values_of
 from functional_dists.family import (
@@ -47,7 +46,7 @@ def truncated(family: Any) -> Definition:
     >>> truncated(normal).mean(torch.zeros(2), 1.0, torch.tensor([0.0, 30.0]), torch.inf)
     tensor([ 0.7979, 30.0333])
     """
-    verb = define_limited("truncated", family)
+    verb, _, wide = define_limited("truncated", family)
     default = values_of(family).event_dims
 
     @verb

@@ -16,6 +16,7 @@ __all__ = [
     "in_float64",
     "point_inside",
     "require_cdf",
+    "require_density",
     "require_family",
     "require_outcomes",
     "values_of",
@@ -28,6 +29,7 @@ class Values(NamedTuple):
     event_dims: int  # the axes of one event
     are_indices: bool  # one integer for the last axis of the parameters
     can_split: bool  # whether single elements of an event have log-probs of their own
+    have_density: bool = True  # and no single value has a probability
 
     @property
     def options(self) -> dict[str, int]:
@@ -45,8 +47,10 @@ def values_of(family: Any) -> Values:
     spec = specification_of(family.log_prob)
     layout, event_dims = ("per element", None) if spec is None else (spec.value_layout, spec.event_dims)
     if layout in ("vector", "one-hot"):
-        return Values(event_dims or 1, False, False)
-    return Values(event_dims or 0, layout == "per row", event_dims is not None)
+        return Values(event_dims or 1, False, False, layout == "vector")
+    kind = None if spec is None else spec.value_kind
+    has_density = kind is None or (kind.holds == "floating point" and layout != "per row" and not kind.has_atoms)
+    return Values(event_dims or 0, layout == "per row", event_dims is not None, has_density)
 
 
 def require_family(made_by: str, family: Any) -> None:
@@ -69,9 +73,16 @@ def require_outcomes(made_by: str, family: Any, verbs: Sequence[str]) -> None:
         )
 
 
-def require_cdf(made_by: str, family: Any) -> None:
-    """Raise a TypeError if a family lacks the verbs of its cdf, or scores whole events alone."""
+def require_density(made_by: str, family: Any) -> None:
+    """Raise a TypeError if this is no family, or single values have a probability."""
     require_family(made_by, family)
+    if not values_of(family).have_density:
+        raise TypeError(f"{made_by}: family must be continuous, got {name_of(family)}, whose values have probabilities")
+
+
+def require_cdf(made_by: str, family: Any) -> None:
+    """Raise a TypeError if a family is not continuous, lacks the verbs of its cdf, or scores whole events alone."""
+    require_density(made_by, family)
     if not values_of(family).can_split or not all(
         hasattr(family, verb) for verb in ("log_cdf", "log_survival", "icdf")
     ):

@@ -200,7 +200,7 @@ def icdf(loc: Real, scale: Real, value: Real) -> Tensor:
 
 def _quantile(lower: Tensor, upper: Tensor) -> Tensor:
     """Return the standard quantile from both tail probabilities, by the cotangent of pi times the smaller one."""
-    tail = torch.minimum(lower, upper)
+    tail = torch.where(lower < upper, lower, upper)  # `minimum` halves the slope of equal ones
     is_central = tail > 0.25
     near = torch.tan(math.pi * (0.5 - torch.where(is_central, tail, 0.5)))
     far = 1 / torch.tan(math.pi * torch.where(is_central, 0.25, tail))

@@ -188,8 +188,9 @@ def icdf(loc: Real, scale: Real, value: Real) -> Tensor:
 
 def _quantile(lower: Tensor, upper: Tensor) -> Tensor:
     """Return the standard quantile from both tail probabilities."""
-    distance = -torch.log(2 * torch.minimum(lower, upper))
-    return torch.where(lower < upper, -distance, distance)
+    is_lower = lower < upper
+    distance = -torch.log(2 * torch.where(is_lower, lower, upper))  # `minimum` halves the slope of equal ones
+    return torch.where(is_lower, -distance, distance)
 
 
 # ------------------------------------------------------------------------------------------------------------ moments

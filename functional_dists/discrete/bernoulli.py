@@ -15,7 +15,7 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 from functional_dists.discrete.counts import nan_with
-from functional_dists.family import Real, define, require, sum_event
+from functional_dists.family import Atom, Real, define, require, sum_event
 from functional_dists.family.options import POSITIVE, per_element
 from functional_dists.random import Shape, Source
 from functional_dists.special import one_hot, softplus
@@ -161,7 +161,7 @@ def _relaxed_density(noise: Tensor, at: Tensor, temperature: Tensor) -> Tensor:
 
 # -------------------------------------------------------------------------------------------------------- probability
 @verb
-def log_prob(logits: Real, value: Real, *, event_dims: int = 0) -> Tensor:
+def log_prob(logits: Real, value: Atom, *, event_dims: int = 0) -> Tensor:
     """Return the log-probability of an outcome; -inf, with no gradient, for a value that is not 0 or 1.
 
     >>> log_prob(torch.zeros(3), torch.tensor([0.0, 1.0, 0.5]))

@@ -16,7 +16,7 @@ from torch.distributions.constraints import Constraint
 import functional_dists.random as random
 from functional_dists.discrete import bernoulli
 from functional_dists.discrete.counts import NO_COUNT, as_count, counted, nan_with
-from functional_dists.family import Real, define, require, sum_event
+from functional_dists.family import Atom, Real, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of, softplus
 from functional_dists.special import support as supports
@@ -83,7 +83,7 @@ def _rate(logits: Tensor) -> Tensor:
 
 # -------------------------------------------------------------------------------------------------------- probability
 @verb(keeps_dtypes=True)
-def log_prob(logits: Real, value: Real, *, event_dims: int = 0) -> Tensor:
+def log_prob(logits: Real, value: Atom, *, event_dims: int = 0) -> Tensor:
     """Return the log-probability of a number of failures; -inf, with no gradient, for a value that is no such number.
 
     >>> log_prob(torch.zeros(3), torch.tensor([0, 2, -1]))

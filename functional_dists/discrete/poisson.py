@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 from functional_dists.discrete.counts import LARGEST_COUNT, NO_COUNT, as_count, counted, nan_with
-from functional_dists.family import Real, define, require, sum_event
+from functional_dists.family import Atom, Real, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of
 from functional_dists.special import poisson as special
@@ -77,7 +77,7 @@ def sample_and_log_prob(
 
 # -------------------------------------------------------------------------------------------------------- probability
 @verb(keeps_dtypes=True)
-def log_prob(rate: Real, value: Real, *, event_dims: int = 0) -> Tensor:
+def log_prob(rate: Real, value: Atom, *, event_dims: int = 0) -> Tensor:
     """Return the log-probability of a count; -inf, with no gradient, for a value that is no count.
 
     >>> log_prob(torch.ones(3), torch.tensor([0, 2, -1]))

@@ -5,6 +5,7 @@ from functional_dists.family.binding import BoundFamily, bind
 from functional_dists.family.definition import Definition, define, fit_of, specification_of
 from functional_dists.family.joining import joined_params
 from functional_dists.family.kinds import (
+    Atom,
     Index,
     Mask,
     Matrix,
@@ -21,6 +22,7 @@ from functional_dists.family.trees import as_dicts, fnv1a, is_tensordict, leaf_k
 from functional_dists.special.vectorized import sum_event
 
 __all__ = [
+    "Atom",
     "BoundFamily",
     "Definition",
     "Family",

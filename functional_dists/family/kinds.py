@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 __all__ = [
+    "Atom",
     "Index",
     "Kind",
     "Mask",
@@ -25,6 +26,7 @@ class Kind(NamedTuple):
     holds: Literal["floating point", "bool", "integer"]
     layout: Literal["per element", "per row", "one-hot", "vector", "matrix", "outcomes"] = "per element"
     size: int | None = None  # of "outcomes": how many one value has; None for as many as the parameters
+    has_atoms: bool = False  # whether single numbers have probabilities, as counts have
 
     def __repr__(self) -> str:
         return self.name
@@ -32,6 +34,7 @@ class Kind(NamedTuple):
 
 if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
     Real: TypeAlias = Any
+    Atom: TypeAlias = Any
     Mask: TypeAlias = Any
     Index: TypeAlias = Any
     RowReal: TypeAlias = Any
@@ -43,6 +46,8 @@ if TYPE_CHECKING:  # a tensor of that kind, a Python number, or a pytree of them
 else:
     #: Floating point, one number for each element of the parameters.
     Real = Kind("Real", "floating point")
+    #: A value like `Real` of a family that gives single numbers a probability: a count, or a clipped number.
+    Atom = Kind("Real", "floating point", has_atoms=True)
     #: Bool, one for each element of the parameters.
     Mask = Kind("Mask", "bool")
     #: An integer, one for the last axis of the parameters: an outcome.

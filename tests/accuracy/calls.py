@@ -8,9 +8,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from functional_dists import llm_masked_categorical, masked_categorical, normal, ordinal, tanh_normal, truncated_normal
+import functional_dists
+from functional_dists import (
+    bijectors,
+    llm_masked_categorical,
+    masked_categorical,
+    normal,
+    ordinal,
+    tanh_normal,
+    truncated_normal,
+)
 
-from . import reference
+from . import reference, reference_lines
 
 Call = Callable[..., Tensor]
 
@@ -120,4 +129,12 @@ CALLS: dict[str, Call] = {
     "llm_masked_categorical.entropy": of_tables(llm_masked_categorical.entropy),
     "ordinal.log_prob": of_scores(ordinal.log_prob),
     "ordinal.entropy": of_scores(ordinal.entropy),
+    **{
+        name: elementwise(verb) if name.endswith(("log_prob", "entropy")) else verb
+        for name in reference_lines.references(reference.mp)
+        if not name.endswith("log_det")
+        for family, _, of in [name.partition(".")]
+        for verb in [getattr(getattr(functional_dists, family), of)]
+    },
+    **{f"{name}.forward_log_det": getattr(bijectors, name).forward_log_det for name in ("tanh", "softplus", "symlog")},
 }

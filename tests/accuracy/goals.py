@@ -9,7 +9,7 @@ matter to a policy, the last ulps do not.
 
 from typing import NamedTuple
 
-from . import reference
+from . import reference, reference_lines
 
 FACTOR, SIMPLER = 4.0, 20.0
 
@@ -55,6 +55,7 @@ PUBLISHED: Goals = {
     "ordinal.entropy": (Goal(0.95, 1.9), Goal(0.86, 2.5)),
 }
 
+_LOG_TAILS = ("log_cdf", "log_survival")
 HARDER: Goals = {
     "normal.log_prob": (Goal(5.4, 2.5), Goal(12, 3.8)),  # 4.5 deviations, scale 1e-4: z^2/2 and log(scale) cancel
     **{f"normal.{verb}": (Goal(77, 91), Goal(2.3e3, 1.8e3)) for verb in reference.TAIL_VERBS},
@@ -74,6 +75,15 @@ HARDER: Goals = {
     "truncated_normal.kl": (Goal(3.7e2, 5.2e2), Goal(1.44e3, 9.1e2)),
     "truncated_normal.kl_wider_window": (Goal(3.7e2, 5.2e2), Goal(1.44e3, 9.1e2)),
     "masked_categorical.probs": (Goal(1, 1), Goal(1, 1)),
+    **{name: (Goal(1, 1.3), Goal(3.5, 3.2)) for name in reference_lines.references(reference.mp)},
+    # (value - loc) / scale is rounded in float64, and 150 times as much of a tail.
+    **{f"{family}.{verb}": (Goal(1, 1), Goal(85, 103)) for family in ("laplace", "logistic") for verb in _LOG_TAILS},
+    "logistic.icdf": (Goal(1, 1), Goal(5.3, 1.4)),
+    "gumbel.log_prob": (Goal(1, 1.1), Goal(74, 105)),
+    "gumbel.log_cdf": (Goal(1, 1), Goal(85, 103)),
+    "gumbel.log_survival": (Goal(1, 1), Goal(1.17e3, 1.12e3)),  # a tail of exp(-400)
+    "cauchy.log_prob": (Goal(1, 1.3), Goal(11, 3)),
+    "exponential.log_cdf": (Goal(1, 1), Goal(1.7e2, 2.03e2)),
 }
 
 

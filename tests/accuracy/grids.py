@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference
+from . import reference, reference_lines
 
 Floats = NDArray[np.floating]
 
@@ -346,6 +346,46 @@ def ordinal_values(dtype: type) -> Floats:
     return np.asarray(rows).astype(dtype)
 
 
+def line_values(dtype: type) -> Floats:
+    """From the centre to far tails, of a few locations and scales."""
+    sizes = (1e-30, 1e-9, 1e-4, 0.03, 0.4, 0.7, 1.0, 1.7, 3.3, 6.0, 12.5, 16.0, 25.0, 40.0, 80.0, 150.0, 1e3, 1e4)
+    parameters = product((0.0, 0.3, -20.0), (1e-4, 1.0, 10.0))
+    return thinned(
+        ((loc, scale, loc + scale * z) for (loc, scale), z in product(parameters, both_signs(sizes))), 1, dtype
+    )
+
+
+def laplace_values(dtype: type) -> Floats:
+    """Without the location, where the density has a kink."""
+    rows = line_values(dtype)
+    return rows[rows[:, 0] != rows[:, 2]]
+
+
+def exponential_values(dtype: type) -> Floats:
+    sizes = (1e-30, 1e-12, 1e-6, 1e-3, 0.1, 0.5, 0.69, 0.7, 1.0, 3.0, 10.0, 30.0, 80.0, 500.0, 1e4)
+    return thinned(((rate, size / rate) for rate, size in product((1e-4, 0.3, 1.0, 30.0), sizes)), 1, dtype)
+
+
+def counts(dtype: type) -> Floats:
+    """Logits to both sides, and counts up to a million."""
+    logits = both_signs((1e-30, 1e-6, 0.1, 1.0, 5.0, 17.0, 40.0, 80.0))
+    return thinned(product(logits, (0.0, 1.0, 2.0, 7.0, 100.0, 1e6)), 1, dtype)
+
+
+def bits(dtype: type) -> Floats:
+    return thinned(product(both_signs((1e-30, 1e-6, 0.1, 1.0, 5.0, 17.0, 40.0, 80.0)), (0.0, 1.0)), 1, dtype)
+
+
+def poisson_counts(dtype: type) -> Floats:
+    rates = (1e-30, 1e-6, 0.1, 1.0, 3.5, 10.0, 100.0, 1e4, 1e6)
+    near = [(rate, float(round(rate + z * rate**0.5))) for rate in rates[4:] for z in (-2.0, 0.0, 1.0, 3.0)]
+    return thinned([*near, *product(rates, (0.0, 1.0, 2.0, 5.0, 20.0, 150.0, 1e4, 1e6))], 1, dtype)
+
+
+def pre_values(dtype: type) -> Floats:
+    return thinned(((x,) for x in pre_images(dtype)), 1, dtype)
+
+
 TAILS = ("cdf", "survival", "log_cdf", "log_survival")
 GRIDS: dict[str, Callable[[type], Floats]] = {
     "normal.log_prob": normal_values,
@@ -384,4 +424,14 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     "llm_masked_categorical.entropy": masked_logits,
     "ordinal.log_prob": ordinal_values,
     "ordinal.entropy": ordinal_scores,
+    **{
+        name: {"icdf": normal_probabilities, "entropy": normal_parameters}.get(name.rpartition(".")[2], line_values)
+        for name in reference_lines.NAMES
+    },
+    "laplace.log_prob": laplace_values,
+    **{f"exponential.{verb}": exponential_values for verb in ("log_prob", "log_cdf", "log_survival")},
+    "bernoulli.log_prob": bits,
+    "geometric.log_prob": counts,
+    "poisson.log_prob": poisson_counts,
+    **{f"{bijector}.forward_log_det": pre_values for bijector in ("tanh", "softplus", "symlog")},
 }

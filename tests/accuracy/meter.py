@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from . import reference, stored
+from . import reference, reference_lines, stored
 
 Array = NDArray[np.float64]
 Columns = dict[str, Array]
@@ -288,6 +288,33 @@ def categorical_divergence(inputs: Columns, answers: Columns) -> Floors:
     }
 
 
+def line_score(inputs: Columns, answers: Columns) -> Floors:
+    """Log-density or entropy: one nat; its derivatives: the inverse scale."""
+    return {"value": 1.0, "loc": 1 / inputs["scale"], "scale": 1 / inputs["scale"], "at": 1 / inputs["scale"]}
+
+
+def line_tail(inputs: Columns, answers: Columns) -> Floors:
+    """Relative."""
+    return normal_tail(inputs, answers)
+
+
+def line_quantile(inputs: Columns, answers: Columns) -> Floors:
+    """Relative to the scale; the slope in the scale, z, relative to 1."""
+    return {"value": inputs["scale"], "scale": 1.0}
+
+
+def exponential_score(inputs: Columns, answers: Columns) -> Floors:
+    return {"value": 1.0, "rate": 1 / inputs["rate"], "at": inputs["rate"]}
+
+
+def relative(inputs: Columns, answers: Columns) -> Floors:
+    return {}
+
+
+def one_nat(inputs: Columns, answers: Columns) -> Floors:
+    return {"value": 1.0, "logits": 1.0, "rate": np.fmax(1.0, 1 / inputs["rate"]) if "rate" in inputs else 1.0}
+
+
 FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "normal.log_prob": normal_score,
     **{f"normal.{verb}": normal_tail for verb in reference.TAIL_VERBS},
@@ -325,6 +352,19 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "masked_categorical.kl_wider_mask": categorical_divergence,
     "ordinal.log_prob": ordinal_score,
     "ordinal.entropy": ordinal_score,
+    **{
+        name: {"icdf": line_quantile, "log_prob": line_score, "entropy": line_score}.get(
+            name.rpartition(".")[2], line_tail
+        )
+        for name in reference_lines.NAMES
+    },
+    "exponential.log_prob": exponential_score,
+    **{f"exponential.{verb}": relative for verb in ("log_cdf", "log_survival")},
+    "bernoulli.log_prob": relative,
+    "geometric.log_prob": one_nat,
+    "poisson.log_prob": one_nat,
+    **{f"{bijector}.forward_log_det": relative for bijector in ("softplus", "symlog")},
+    "tanh.forward_log_det": relative,
 }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import mpmath
 
+from . import reference_lines
+
 Answer = dict[str, Any]
 
 mp = mpmath.mp.clone()  # a context of our own: another test may set the global one's precision
@@ -552,12 +554,15 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     "llm_masked_categorical.entropy": (MASKED, categorical_entropy),
     "ordinal.log_prob": ((*table_of("scores"), "at"), ordinal_log_prob),
     "ordinal.entropy": (table_of("scores"), ordinal_entropy),
+    **reference_lines.references(mp),
 }
 
 
 def differentiable(name: str) -> list[str]:
     """The arguments that the verb has derivatives in: all but masks and indices."""
     arguments = REFERENCES[name][0]
+    if name.partition(".")[0] in reference_lines.COUNTED:
+        return [arguments[0]]
     return [argument for argument in arguments if "logits" in argument or "scores" in argument] or list(arguments)
 
 

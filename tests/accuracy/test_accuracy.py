@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from . import evaluate, grids, meter, reference, stored
+from . import evaluate, grids, meter, reference, reference_lines, stored
 from .calls import CALLS
 from .goals import NAMES, limits
 
@@ -28,8 +28,11 @@ def test_error_of_operations_is_within_the_goal(name: str):
 COMPILED = [name for name in NAMES if name != "tanh_normal.log_prob_near_loc"]  # which is log_prob
 
 
+LINES = reference_lines.references(reference.mp)
+
+
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LINES)) for name in COMPILED])
 def test_error_is_within_the_goal_compiled(name: str, dtype: str):
     hold_to_the_goal(name, dtype, compiled=True)
 
@@ -95,7 +98,13 @@ def is_smooth(name: str, inputs: dict[str, float]) -> bool:
     tie = name == "tanh_normal.mode" and inputs["loc"] == 0
     # Between equal distributions the slopes are 0, and the difference quotient is its own error.
     equal = name.startswith("truncated_normal.kl") and inputs["p_scale"] == inputs["q_scale"]
-    return not edge and not tie and not equal
+    # The density of a Laplace distribution has a kink, and the slope of a symmetric logarithm.
+    kink = name.startswith(("laplace", "symlog")) and "at" in inputs
+    kink = kink and "icdf" not in name and abs(inputs["at"] - inputs.get("loc", 0.0)) < 1e-20
+    # Quantiles near 0 and 1 move too fast for the step, and that of a Laplace distribution has a kink at 1/2.
+    p = inputs["at"] if name in reference_lines.NAMES and name.endswith("icdf") else 0.3
+    edge = edge or not 1e-8 < p < 1 - 1e-8 or (name == "laplace.icdf" and p == 0.5)
+    return not edge and not tie and not equal and not kink
 
 
 def near_bound(inputs: dict[str, float]) -> bool:

@@ -1,285 +1,464 @@
-"""log_normal, logit_normal and kumaraswamy: references of 50 digits, ends, errors, and their objects."""
+"""Laws for families made of families: for expressions that hypothesis draws from a grammar of combinators.
+
+`tests/algebra/expressions.py` has the grammar, and the definition of each expression as a plain formula.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-import mpmath
+import numpy as np
 import pytest
 import torch
-from mpmath import mpf
-from torch.distributions import Kumaraswamy, LogNormal, kl_divergence
-from torch.func import grad, hessian, jvp, vmap
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import grad, jvp, vmap
 
 from functional_dists import (
+    bernoulli,
     bijectors,
-    distributions,
-    kumaraswamy,
-    log_normal,
-    logit_normal,
+    clipped,
+    independent,
+    mixture_of,
     normal,
+    poisson,
+    quantized,
     random,
+    repeated,
     transformed,
+    truncated,
 )
-from functional_dists.family import verbs
+from tests.algebra.case import Call, Case, call_of, parts, verbs_of
+from tests.algebra.expressions import Expression, Numbers, anything, clipped_lines, finite, lines
+from tests.algebra.test_laws import close, total
 
-F64 = torch.float64
-ONE = torch.ones((), dtype=F64)
-FAMILIES = {"log_normal": log_normal, "logit_normal": logit_normal, "kumaraswamy": kumaraswamy}
-NORMALS = [(0.3, 0.5), (-2.0, 1.4), (30.0, 0.01), (-5.0, 3.0), (0.1, 1e-6)]
-SHAPES = [(a, b) for a in (0.01, 0.7, 1.0, 2.0, 4.5, 300.0, 1e7) for b in (0.01, 0.7, 1.0, 3.0, 15.5, 1e3, 1e8)]
-ENDS = [0.0, 1.0]
-
-
-def at(family: Any, verb: str, *numbers: float) -> Any:
-    return mpf(float(verbs(family)[verb](*(torch.tensor(number, dtype=F64) for number in numbers))))
-
-
-def error(got: Any, wanted: Any, condition: Any = 1) -> float:
-    """Return the error in units of the last place, over how much the result grows with rounded arguments."""
-    return float(abs(got - wanted) / abs(wanted) / condition * mpf(2) ** 52)
+FLOAT = torch.float64
+SEEDS = st.integers(0, 2**31)
+COUNTS = pytest.mark.parametrize("count", [1, pytest.param(12, marks=pytest.mark.slow)])
+SLOW_COUNTS = pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow)])  # seconds an example
+#: Verbs of a leaf that its combinations have not: the tanh of a tanh-normal, and its kin.
+_OF_A_LEAF = ("inside", "log_prob_pretanh", "sample_pretanh", "squash", "unsquash")
+_PROBABILITIES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 
 
-# ---------------------------------------------------------------------------------------------------------- log-normal
-@pytest.mark.parametrize(("loc", "scale"), NORMALS)
-def test_moments_of_log_normal(loc: float, scale: float) -> None:
-    with mpmath.workdps(50):
-        m, s = mpf(loc), mpf(scale)
-        squared = s * s
-        wanted = {
-            "mean": mpmath.exp(m + squared / 2),
-            "mode": mpmath.exp(m - squared),
-            "variance": mpmath.exp(2 * m + squared) * mpmath.expm1(squared),
-            "stddev": mpmath.exp(m + squared / 2) * mpmath.sqrt(mpmath.expm1(squared)),
-        }
-        for verb, number in wanted.items():
-            assert error(at(log_normal, verb, loc, scale), number, 1 + 2 * abs(m) + 4 * squared) < 2, verb
-        entropy = m + mpf(1) / 2 + mpmath.log(2 * mpmath.pi) / 2 + mpmath.log(s)
-        assert abs(at(log_normal, "entropy", loc, scale) - entropy) < 1e-14 * (1 + abs(m) + abs(mpmath.log(s)))
+def hold(law: Callable[..., None], expressions: st.SearchStrategy[Expression], examples: int) -> None:
+    """Check a law on that many expressions, the same ones in every run."""
+    given_some = given(expression=expressions, seed=SEEDS)(law)
+    checks = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
+    settings(
+        deadline=None,
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        phases=(Phase.generate,),  # smaller examples would take minutes to find
+        suppress_health_check=checks,
+    )(given_some)()
 
 
-@pytest.mark.parametrize("value", [1e-300, 1e-20, 0.4, 1.0, 1e10, 1e300])
-def test_tails_of_log_normal(value: float) -> None:
-    with mpmath.workdps(50):
-        z = (mpmath.log(mpf(value)) - mpf(0.3)) / mpf(0.5)
-        for verb, side in (("cdf", 1), ("survival", -1)):
-            wanted = mpmath.erfc(-side * z / mpmath.sqrt(2)) / 2
-            # The distance z is rounded, and a tail changes by z^2 of its relative error.
-            if wanted > 1e-300:
-                assert error(at(log_normal, verb, 0.3, 0.5, value), wanted, 1 + z * z) < 2
-            log_wanted = mpmath.log(wanted)
-            got = at(log_normal, f"log_{verb}", 0.3, 0.5, value)
-            assert abs(got - log_wanted) < 1e-15 * (abs(log_wanted) + z * z * wanted + wanted), verb
+def params_of(expression: Expression, seed: int, shape: tuple[int, ...] = (2,)) -> list[Tensor]:
+    return expression.make(Numbers(seed), shape)
 
 
-# -------------------------------------------------------------------------------------------------------- logit-normal
-@pytest.mark.parametrize(("loc", "scale"), [(0.3, 0.5), (-2.0, 1.4), (3.0, 0.2)])
-def test_moments_of_logit_normal(loc: float, scale: float) -> None:
-    with mpmath.workdps(30):
-        m, s = mpf(loc), mpf(scale)
-
-        def expectation(function: Any) -> Any:
-            def integrand(z: Any) -> Any:
-                x = m + s * z
-                return function(1 / (1 + mpmath.exp(-x)), x) * mpmath.exp(-z * z / 2)
-
-            return mpmath.quad(integrand, range(-14, 15)) / mpmath.sqrt(2 * mpmath.pi)
-
-        mean = expectation(lambda y, x: y)
-        assert error(at(logit_normal, "mean", loc, scale), mean) < 10
-        variance = expectation(lambda y, x: (y - mean) ** 2)
-        assert error(at(logit_normal, "variance", loc, scale), variance) < 40
-        log_slope = expectation(lambda y, x: -x - 2 * mpmath.log1p(mpmath.exp(-x)))
-        entropy = mpf(1) / 2 + mpmath.log(2 * mpmath.pi) / 2 + mpmath.log(s) + log_slope
-        assert abs(at(logit_normal, "entropy", loc, scale) - entropy) < 1e-14 * (1 + abs(log_slope))
-        mode = at(logit_normal, "mode", loc, scale)  # logit(y) = loc + scale^2 (2 y - 1)
-        assert abs(mpmath.log(mode / (1 - mode)) - m - s * s * (2 * mode - 1)) < 1e-13
+def grid(*batch: int, at: tuple[float, ...] = _PROBABILITIES) -> Tensor:
+    return torch.tensor(at, dtype=FLOAT).reshape(-1, *[1] * len(batch)).expand(-1, *batch)
 
 
-def test_logit_normal_is_the_expression() -> None:
-    moved = transformed(normal, bijectors.sigmoid)
-    loc, scale = torch.tensor([0.3, -2.0]), torch.tensor([0.5, 1.4])
-    for seed in (1, 2):
-        drawn = [family.sample(random.key(seed), loc, scale, sample_shape=5) for family in (moved, logit_normal)]
-        assert torch.equal(*drawn)
-        assert torch.equal(moved.log_prob(loc, scale, drawn[0]), logit_normal.log_prob(loc, scale, drawn[0]))
+def draws(expression: Expression, params: list[Tensor], *sample_shape: int) -> Tensor:
+    return expression.family.sample(random.key(5), *params, sample_shape=sample_shape)
 
 
-@pytest.mark.parametrize("family", [log_normal, logit_normal], ids=lambda family: family.__name__)
-def test_divergences_broadcast(family: Any) -> None:
-    p, q = family.Params(torch.zeros(3, 1), 1.0), family.Params(torch.ones(2), torch.tensor([1.0, 2.0]))
-    assert torch.equal(family.kl(p, q), normal.kl(normal.Params(*p), normal.Params(*q)))
-    assert family.kl(p, q, event_dims=1).shape == (3,)
+def case_of(expression: Expression, seed: int) -> Case:
+    params = params_of(expression, seed)
+    fields = expression.family.Params._fields
+    return Case(
+        repr(expression), expression.family, dict(zip(fields, params, strict=True)), draws(expression, params).detach()
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- Kumaraswamy
-@pytest.mark.parametrize(("a", "b"), SHAPES)
-def test_moments_of_kumaraswamy(a: float, b: float) -> None:
-    with mpmath.workdps(60):
-        p, q = mpf(a), mpf(b)
-        mean, second = (q * mpmath.beta(1 + n / p, q) for n in (1, 2))
-        variance = second - mean * mean
-        if mean > 1e-300:
-            assert error(at(kumaraswamy, "mean", a, b), mean, 1 + abs(mpmath.log(mean))) < 3
-        if variance > 1e-300:
-            got = at(kumaraswamy, "variance", a, b)
-            condition = 1 + abs(mpmath.log(variance)) + 1 / q  # psi'(1) - psi'(1 + b) is rounded
-            assert error(got, variance, condition) < 20
-            assert error(at(kumaraswamy, "stddev", a, b), mpmath.sqrt(variance), condition) < 20
-        terms = (1 - 1 / q, (1 - 1 / p) * (mpmath.digamma(1 + q) + mpmath.euler), -mpmath.log(p), -mpmath.log(q))
-        assert abs(at(kumaraswamy, "entropy", a, b) - sum(terms)) < 1e-15 * (1 + sum(map(abs, terms)))
-        if a > 1 and b >= 1:
-            mode = ((p - 1) / (p * q - 1)) ** (1 / p)
-            assert error(at(kumaraswamy, "mode", a, b), mode, 1 + abs(mpmath.log(mode))) < 2
+def verbs_in(case: Case) -> list[str]:
+    return [verb for verb in verbs_of(case) if verb not in _OF_A_LEAF]
 
 
-@pytest.mark.parametrize(("a", "b"), SHAPES)
-def test_distribution_of_kumaraswamy(a: float, b: float) -> None:
-    with mpmath.workdps(420):
-        p, q = mpf(a), mpf(b)
-        for value in (1e-300, 1e-20, 0.01, 0.5, 0.99, 1 - 2**-53):
-            log_value = mpmath.log(mpf(value))
-            if p * log_value < -800:
-                continue
-            log_rest = mpmath.log(-mpmath.expm1(p * log_value))
-            log_survival = q * log_rest
-            survival, cdf = mpmath.exp(log_survival), -mpmath.expm1(log_survival)
-            condition = 1 + abs(p * log_value) + abs(log_survival)
-            wanted = {"cdf": cdf, "survival": survival, "log_cdf": mpmath.log(cdf), "log_survival": log_survival}
-            for verb, number in wanted.items():
-                if abs(number) > 1e-300:
-                    assert error(at(kumaraswamy, verb, a, b, value), number, condition) < 3, (verb, value)
-            terms = (mpmath.log(p), mpmath.log(q), (p - 1) * log_value, (q - 1) * log_rest)
-            got = at(kumaraswamy, "log_prob", a, b, value)
-            assert abs(got - sum(terms)) < 1e-15 * (sum(map(abs, terms)) + condition), value
-        for probability in (1e-300, 1e-20, 0.3, 0.999):
-            quantile = (-mpmath.expm1(mpmath.log1p(-mpf(probability)) / q)) ** (1 / p)
-            if quantile > 1e-300:
-                got = at(kumaraswamy, "icdf", a, b, probability)
-                assert error(got, quantile, 1 + abs(mpmath.log(quantile))) < 3, probability
+def options_of(expression: Expression) -> dict[str, int]:
+    return {"event_dims": 0} if expression.has_elements and not expression.event else {}
 
 
-def test_cdf_of_kumaraswamy_where_powers_underflow() -> None:
-    """log F = log b + a log x to the last digit, where x^a is 0 in float64."""
-    got = kumaraswamy.log_cdf(20 * ONE, 3.0, 1e-300 * ONE)
-    torch.testing.assert_close(got, (math.log(3) + 20 * math.log(1e-300)) * ONE, rtol=1e-15, atol=0.0)
-    slope = grad(lambda value: kumaraswamy.log_cdf(20 * ONE, 3.0, value))(1e-100 * ONE)
-    torch.testing.assert_close(slope, 20e100 * ONE, rtol=1e-14, atol=0.0)
+# ------------------------------------------------------------------------------------------------------- all families
+@COUNTS
+def test_scores_are_those_of_the_definition(count: int) -> None:
+    """Draws lie in the support, and their scores are what a plain formula gives."""
 
-
-@pytest.mark.parametrize(
-    ("a", "b", "low", "high"),
-    [
-        (2.0, 3.0, -math.inf, -math.inf),
-        (0.5, 0.5, math.inf, math.inf),
-        (1.0, 3.0, math.log(3.0), -math.inf),
-        (3.0, 1.0, -math.inf, math.log(3.0)),
-        (1.0, 1.0, 0.0, 0.0),
-    ],
-)
-def test_ends_of_kumaraswamy(a: float, b: float, low: float, high: float) -> None:
-    values = torch.tensor([0.0, 1.0, -0.1, 1.1, math.inf, -math.inf], dtype=F64)
-    score = kumaraswamy.log_prob(a * ONE, b, values)
-    wanted = torch.tensor([low, high, *[-math.inf] * 4], dtype=F64)
-    torch.testing.assert_close(score, wanted, rtol=1e-15, atol=0.0)
-    slopes = vmap(grad(kumaraswamy.log_prob, argnums=(0, 1, 2)), in_dims=(None, None, 0))(a * ONE, b * ONE, values[2:])
-    assert all((slope == 0).all() for slope in slopes)
-    for verb, ends in (("cdf", (0.0, 1.0)), ("survival", (1.0, 0.0)), ("log_cdf", (-math.inf, 0.0))):
-        assert verbs(kumaraswamy)[verb](a * ONE, b, values[:2]).tolist() == list(ends)
-
-
-def test_nan_outside_the_support_is_kept() -> None:
-    for value in (-1.0, 0.0, 0.5, 1.0, 2.0):
-        for params in ((math.nan, 1.0), (1.0, math.nan), (2.0, math.nan)):
-            assert math.isnan(float(at(kumaraswamy, "log_prob", *params, value)))
-            assert math.isnan(float(at(kumaraswamy, "cdf", *params, value)))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, F64, torch.bfloat16])
-def test_draws_stay_inside_and_keep_both_tails(dtype: torch.dtype) -> None:
-    for a, b in ((0.01, 1.0), (1.0, 0.01), (1e4, 1e-2), (1e-2, 1e4)):
-        params = torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype)
-        value, score = kumaraswamy.sample_and_log_prob(random.key(0), *params, sample_shape=1000)
-        assert ((value > 0) & (value < 1)).all()
+    def law(expression: Expression, seed: int) -> None:
+        params = params_of(expression, seed)
+        value = draws(expression, params, 5)
+        score = expression.family.log_prob(*params, value, **options_of(expression))
+        assert score.shape == (5, 2)
+        assert value.shape[:2] == (5, 2)
+        assert value.ndim == 2 + expression.event
         assert score.isfinite().all()
-    for point in ("mode", "median", "deterministic", "mean"):
-        found = verbs(kumaraswamy)[point](torch.tensor([0.01, 50.0], dtype=dtype), torch.tensor([50.0, 0.01]).to(dtype))
-        assert ((found > 0) & (found < 1)).all()
-    assert (kumaraswamy.icdf(ONE.to(dtype), 2.0, torch.tensor(ENDS, dtype=dtype)) % 1 != 0).all()
+        close(score, expression.score(params, value), rtol=1e-6, atol=1e-6)
+        if hasattr(expression.family, "support"):
+            options = options_of(expression)
+            assert expression.family.support(*params, **options).check(value).all()
+
+    hold(law, anything(), 16 * count)
 
 
-def test_score_function_gradient_of_kumaraswamy_is_that_at_a_constant_value() -> None:
-    """Also for values that round to an end."""
-    params = torch.tensor([0.7, 5.5, 2.0], dtype=F64), torch.tensor([1.4, 2.5, 0.9], dtype=F64)
-    value = kumaraswamy.sample(random.key(8), *params, sample_shape=50)
-    found = jvp(
-        lambda *p: kumaraswamy.sample_and_log_prob(random.key(8), *p, sample_shape=50)[1],
-        params,
-        (ONE + 0 * params[0], params[1]),
-    )[1]
-    wanted = jvp(lambda *p: kumaraswamy.log_prob(*p, value), params, (ONE + 0 * params[0], params[1]))[1]
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
-    for b in (0.003, 1e-5):
-        slope = grad(lambda a, b: kumaraswamy.sample_and_log_prob(random.key(8), a, b)[1], argnums=(0, 1))(ONE, b * ONE)
-        assert all(part.isfinite() for part in slope)
+@COUNTS
+def test_pairs_and_paths_are_draws(count: int) -> None:
+    """`rsample` and the pairs give what `sample` gives, with its score, also for a batch of keys."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family, params, key = expression.family, params_of(expression, seed), random.key(seed)
+        drawn = family.sample(key, *params, sample_shape=3)
+        for name in ("rsample", "sample_and_log_prob", "rsample_and_log_prob"):
+            if not hasattr(family, name):
+                continue
+            result = getattr(family, name)(key, *params, sample_shape=3)
+            value, *score = parts(result)
+            assert value.to(drawn.dtype).equal(drawn)
+            if score:
+                close(score[0], family.log_prob(*params, drawn), rtol=1e-6, atol=1e-6)
+        keys = random.split(key, 2)
+        one_by_one = [family.sample(keys[i], *(tensor[i] for tensor in params)) for i in (0, 1)]
+        close(family.sample(keys, *params), torch.stack(one_by_one), rtol=1e-13, atol=0.0)
+
+    hold(law, anything(), 12 * count)
 
 
-def test_modes_of_kumaraswamy_at_the_ends() -> None:
-    a, b = torch.tensor([[0.5, 2.0], [0.5, 2.0], [0.2, 0.5], [0.5, 0.2], [2.0, 0.5], [1.0, 1.0]], dtype=F64).unbind(-1)
-    assert kumaraswamy.mode(a, b).round(decimals=3).tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 0.5]
+@COUNTS
+def test_vmap_is_a_loop(count: int) -> None:
+    def law(expression: Expression, seed: int) -> None:
+        case = case_of(expression, seed)
+        for verb in verbs_in(case):
+            call = call_of(case, verb)
+            lanes = [call.function(*(tensor[i] for tensor in call.tensors)) for i in (0, 1)]
+            stacked = [torch.stack(pair) for pair in zip(*map(parts, lanes), strict=True)]
+            for got, wanted in zip(parts(vmap(call.function)(*call.tensors)), stacked, strict=True):
+                torch.testing.assert_close(
+                    got, wanted, rtol=1e-11, atol=1e-13, equal_nan=True, msg=lambda m, verb=verb: f"{verb}: {m}"
+                )
+
+    hold(law, anything(), 3 * count)
 
 
-def test_checks_name_the_parameter() -> None:
-    for family in (log_normal, logit_normal):
-        with pytest.raises(ValueError, match=r"^scale must"):
-            family.check(torch.zeros(2), torch.tensor([1.0, -1.0]))
-    for params, name in (((0.0, 1.0), "concentration1"), ((1.0, math.inf), "concentration0")):
-        with pytest.raises(ValueError, match=rf"^{name} must"):
-            kumaraswamy.check(*map(torch.tensor, params))
-    with pytest.raises(ValueError, match=r"^log_normal.log_prob: value"):
-        log_normal.log_prob(torch.zeros(3), 1.0, torch.zeros(2))
+@COUNTS
+def test_derivatives(count: int) -> None:
+    """Reverse mode, forward mode and differences agree for scores; all gradients are finite."""
+
+    def law(expression: Expression, seed: int) -> None:
+        if "derivatives" in expression.lacks:
+            return
+        case = case_of(expression, seed)
+        for verb in verbs_in(case):
+            call = call_of(case, verb)
+            function, real = total(call), tuple(call.tensors[i] for i in call.real)
+            slopes = grad(function, argnums=tuple(range(len(real))))(*real)
+            assert all(slope.isfinite().all() for slope in slopes), verb
+            if verb not in ("log_prob", "cdf", "log_survival", "entropy"):
+                continue
+            directions = tuple(Numbers(seed).between(-1, 1, tuple(tensor.shape)) for tensor in real)
+            forward = jvp(function, real, directions)[1]
+            reverse = sum((slope * direction).sum() for slope, direction in zip(slopes, directions, strict=True))
+            close(forward, reverse, rtol=1e-8, atol=1e-9)
+            if verb == "log_prob" and expression.is_smooth and not expression.has_atoms:
+                size = 1e-6
+                ends = [
+                    function(*(t + side * size * d for t, d in zip(real, directions, strict=True))) for side in (1, -1)
+                ]
+                close((ends[0] - ends[1]) / (2 * size), forward, rtol=1e-4, atol=1e-4)
+
+    hold(law, anything(), 4 * count)
 
 
-def test_second_derivatives_are_finite() -> None:
-    for family, params in ((log_normal, (-3.0, 2.0)), (logit_normal, (4.0, 2.0)), (kumaraswamy, (0.3, 40.0))):
-        given = torch.tensor([*params, 1e-3], dtype=F64)
-        found = hessian(lambda given, family=family: family.log_prob(*given))(given)
-        assert found.isfinite().all()
+@COUNTS
+def test_divergences(count: int) -> None:
+    """They are positive, 0 of equal distributions, and those that a sum over outcomes gives."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family = expression.family
+        if not hasattr(family, "kl"):
+            return
+        p = params_of(expression, seed)
+        moved = params_of(expression, seed + 1)
+        close(family.kl(family.Params(*p), family.Params(*p)), torch.zeros(2, dtype=FLOAT), rtol=0.0, atol=1e-12)
+        q = [
+            b if name in ("loc", "scale", "rate", "logits") else a
+            for name, a, b in zip(family.Params._fields, p, moved, strict=True)
+        ]
+        divergence = family.kl(family.Params(*p), family.Params(*q))
+        assert divergence.shape == (2,)
+        assert (divergence >= 0).all()
+        if expression.outcomes is not None:
+            for i in (0, 1):
+                of_p, of_q = [tensor[i] for tensor in p], [tensor[i] for tensor in q]
+                values = expression.outcomes(of_p)
+                scores = [expression.score(lane, values) for lane in (of_p, of_q)]
+                terms = torch.where(scores[0] == -torch.inf, 0.0, scores[0].exp() * (scores[0] - scores[1]))
+                close(divergence[i], terms.sum(), rtol=1e-9, atol=1e-9)
+        elif expression.is_smooth and not expression.event and not expression.is_heavy and (p[0] != q[0]).any():
+            # The mean of the difference of the scores over draws, to four standard errors.
+            values = draws(expression, p, 4000)
+            gap = family.log_prob(*p, values) - family.log_prob(*q, values)
+            assert ((gap.mean(0) - divergence).abs() <= 5 * gap.std(0) / math.sqrt(4000) + 1e-9).all()
+
+    hold(law, anything(), 12 * count)
 
 
-# ------------------------------------------------------------------------------------------------------------- objects
-TORCH = [
-    (
-        log_normal,
-        LogNormal,
-        (torch.tensor([0.3, -1.0, 2.0]), torch.tensor([0.5, 1.0, 0.1])),
-        torch.tensor([0.2, 1.0, 7.0]),
-    ),
-    (
-        kumaraswamy,
-        Kumaraswamy,
-        (torch.tensor([0.7, 1.5, 3.0]), torch.tensor([2.5, 1.0, 0.8])),
-        torch.tensor([0.2, 0.5, 0.9]),
-    ),
-]
+@SLOW_COUNTS
+def test_nan_gives_nan(count: int) -> None:
+    def law(expression: Expression, seed: int) -> None:
+        if "nan" in expression.lacks:
+            return
+        case = case_of(expression, seed)
+        for verb in verbs_in(case):
+            call = call_of(case, verb)
+            for i in call.real:
+                tensors = list(call.tensors)
+                tensors[i] = torch.full_like(tensors[i], math.nan)
+                for result in parts(call.function(*tensors)):
+                    assert not result.is_floating_point() or result.isnan().all(), (verb, i)
+
+    hold(law, anything(), 4 * count)
 
 
-@pytest.mark.parametrize(("family", "theirs", "params", "value"), TORCH, ids=["log_normal", "kumaraswamy"])
-def test_objects_are_those_of_torch(family: Any, theirs: Any, params: Any, value: torch.Tensor) -> None:
-    ours = distributions.wrap(family, *params, validate_args=True)
-    other = theirs(*params)
-    torch.testing.assert_close(ours.log_prob(value), other.log_prob(value), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(ours.cdf(value), other.cdf(value), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(ours.icdf(ours.cdf(value)), value, rtol=1e-4, atol=0.0)
-    torch.testing.assert_close(ours.entropy(), other.entropy(), rtol=1e-5, atol=1e-5)
-    for moment in ("mean", "variance", "stddev"):
-        torch.testing.assert_close(getattr(ours, moment), getattr(other, moment), rtol=1e-4, atol=0.0)
-    assert ours.has_rsample
-    assert ours.support.check(ours.rsample((4,))).all()
-    assert ours.expand((2, 3)).sample((4,)).shape == (4, 2, 3)
+@COUNTS
+def test_single_precision_is_double_precision_rounded(count: int) -> None:
+    """Of the scores and the points, at parameters and values that float32 holds exactly."""
+
+    def law(expression: Expression, seed: int) -> None:
+        narrow = [t.float() if t.is_floating_point() else t for t in params_of(expression, seed)]
+        wide = [t.double() if t.is_floating_point() else t for t in narrow]
+        family = expression.family
+        value = draws(expression, narrow, 3)
+        as_double = value.double() if value.is_floating_point() else value
+        got, wanted = family.log_prob(*narrow, value), family.log_prob(*wide, as_double)
+        assert got.dtype == torch.float32
+        close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+        for name in ("entropy", "deterministic", "median"):
+            if hasattr(family, name):
+                got, wanted = getattr(family, name)(*narrow), getattr(family, name)(*wide)
+                close(got.double(), wanted.double(), rtol=1e-4, atol=1e-4)
+
+    hold(law, anything(), 10 * count)
 
 
-def test_divergence_from_the_log_normal_of_torch() -> None:
-    _, theirs, params, _ = TORCH[0]
-    ours = distributions.wrap(log_normal, torch.zeros(3), torch.ones(3))
-    wanted = normal.kl(normal.Params(torch.zeros(3), 1.0), normal.Params(*params))
-    torch.testing.assert_close(kl_divergence(ours, theirs(*params)), wanted)
+@SLOW_COUNTS
+def test_compiled_code_is_eager_code(count: int) -> None:
+    def law(expression: Expression, seed: int) -> None:
+        case = case_of(expression, seed)
+        calls = {verb: call_of(case, verb) for verb in verbs_in(case)}
+
+        def run_all(tensors: dict[str, list[Any]]) -> dict[str, Any]:
+            results = {verb: call.function(*tensors[verb]) for verb, call in calls.items()}
+            call = calls["log_prob"]
+            of_real = total(Call(call.function, tensors["log_prob"]))
+            results["slope"] = grad(of_real)(*(tensors["log_prob"][i] for i in call.real))
+            return results
+
+        tensors = {verb: call.tensors for verb, call in calls.items()}
+        torch._dynamo.reset()
+        compiled = torch.compile(run_all, fullgraph=True, backend="eager")(tensors)
+        for verb, wanted in run_all(tensors).items():
+            close(compiled[verb], wanted, rtol=1e-11, atol=1e-12)
+
+    hold(law, anything(), 3 * count)
+
+
+# ------------------------------------------------------------------------------------------------- continuous numbers
+@COUNTS
+def test_cdf_is_that_of_the_definition(count: int) -> None:
+    """At quantiles, which it inverts; its logarithm and its mirror agree with it."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family, params = expression.family, params_of(expression, seed)
+        p = grid(2)
+        x = family.icdf(*params, p)
+        assert x.shape == p.shape
+        assert (x[1:] >= x[:-1]).all()
+        if expression.cdf is not None:
+            close(family.cdf(*params, x), expression.cdf(params, x), rtol=1e-6, atol=1e-8)
+        reach = 1e-12 * (x.abs() + (x[-1] - x[0]))
+        assert (family.cdf(*params, x - reach) <= p * (1 + 1e-9)).all()
+        assert (family.cdf(*params, x + reach) >= p * (1 - 1e-9)).all()
+        close(family.cdf(*params, x) + family.survival(*params, x), torch.ones_like(p), rtol=1e-12, atol=0.0)
+        close(family.log_cdf(*params, x), family.cdf(*params, x).log(), rtol=1e-9, atol=1e-12)
+        close(family.log_survival(*params, x), family.survival(*params, x).log(), rtol=1e-9, atol=1e-12)
+        if hasattr(family, "median"):
+            close(family.median(*params), x[3], rtol=1e-9, atol=1e-12)
+
+    hold(law, lines(), 10 * count)
+
+
+@COUNTS
+def test_density_is_the_slope_of_the_cdf_and_has_the_mass_one(count: int) -> None:
+    def law(expression: Expression, seed: int) -> None:
+        family, params, options = expression.family, params_of(expression, seed), options_of(expression)
+        x = family.icdf(*params, grid(2))
+        slope = jvp(lambda v: family.cdf(*params, v), (x,), (torch.ones_like(x),))[1]
+        close(family.log_prob(*params, x, **options), slope.log(), rtol=1e-6, atol=1e-6)
+        marks = torch.linspace(0.01, 0.99, 50, dtype=FLOAT)
+        ends = family.icdf(*params, marks[:, None].expand(-1, 2))
+        node, weight = (torch.from_numpy(rule) for rule in np.polynomial.legendre.leggauss(8))
+        inside = ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * (node[:, None] + 1) / 2
+        density = family.log_prob(*params, inside, **options).exp()
+        mass = (density * weight[:, None]).sum(1) / 2 * (ends[1:] - ends[:-1])
+        error = (mass * 50 - 1).abs()
+        # A panel with a kink, a jump or a gap of the support has an error.
+        assert (mass.sum(0) - 0.98).abs().max() < 0.06
+        assert (error > 1e-4).sum(0).max() <= 8
+        assert error.flatten().sort().values[70] < 1e-6
+
+    hold(law, lines(), 10 * count)
+
+
+@COUNTS
+def test_draws_follow_the_cdf_and_move_with_it(count: int) -> None:
+    """Kolmogorov-Smirnov, and the pathwise gradient: the probability of a draw stays what it is."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family, params, size = expression.family, params_of(expression, seed), 3000
+        probability = family.cdf(*params, draws(expression, params, size)).sort(0).values
+        rank = torch.arange(size, dtype=FLOAT)[:, None]
+        distance = torch.maximum((rank + 1) / size - probability, probability - rank / size).amax(0)
+        assert (distance * math.sqrt(size) < 2.3).all()  # one of twenty thousand is larger by chance
+        directions = tuple(Numbers(seed).between(-1, 1, tuple(tensor.shape)) for tensor in params)
+
+        def of_draw(*moved: Tensor) -> Tensor:
+            return family.cdf(*moved, family.rsample(random.key(seed), *moved, sample_shape=5))
+
+        change = jvp(of_draw, tuple(params), directions)[1]
+        close(change, torch.zeros_like(change), rtol=0.0, atol=1e-6)
+
+    hold(law, lines(), 10 * count)
+
+
+@COUNTS
+def test_moments_are_integrals_over_quantiles(count: int) -> None:
+    """Entropy, mean and variance, for which a sum over quantiles has three digits, and two where there are jumps."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family, params, options = expression.family, params_of(expression, seed), options_of(expression)
+        z = torch.linspace(-6, 6, 201, dtype=FLOAT)
+        weight = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi) * 0.06
+        tolerance = 1e-3 if expression.is_smooth else 2e-2
+        x = family.icdf(*params, torch.special.ndtr(z)[:, None].expand(-1, 2))
+        if hasattr(family, "entropy"):
+            wanted = -(weight[:, None] * family.log_prob(*params, x, **options)).sum(0)
+            close(family.entropy(*params, **options), wanted, rtol=tolerance, atol=tolerance)
+        if expression.is_heavy:
+            return
+        mean = (weight[:, None] * x).sum(0)
+        if hasattr(family, "mean"):
+            close(family.mean(*params), mean, rtol=tolerance, atol=tolerance)
+        if hasattr(family, "variance"):
+            close(
+                family.variance(*params), (weight[:, None] * (x - mean).square()).sum(0), rtol=tolerance, atol=tolerance
+            )
+
+    hold(law, lines(), 8 * count)
+
+
+@COUNTS
+def test_outside_the_support(count: int) -> None:
+    """The density is 0 there, and its logarithm has the gradient 0."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family, params, options = expression.family, params_of(expression, seed), options_of(expression)
+        value = torch.tensor([-1e30, -7.0, -0.5, 0.0, 0.5, 7.0, 1e30], dtype=FLOAT)[:, None].expand(-1, 2)
+        score = family.log_prob(*params, value, **options)
+        inside = family.support(*params, **options).check(value)
+        assert not score.isnan().any()
+        assert (score[~inside] == -torch.inf).all()
+
+        def of_all(value: Tensor, *params: Tensor) -> Tensor:
+            return torch.where(inside, 0.0, family.log_prob(*params, value, **options)).clamp(min=-1.0).sum()
+
+        assert all((slope == 0).all() for slope in grad(of_all, argnums=tuple(range(1 + len(params))))(value, *params))
+        assert (family.cdf(*params, value).diff(dim=0) >= -1e-15).all()
+
+    hold(law, lines(), 8 * count)
+
+
+# ----------------------------------------------------------------------------------------------------- discrete values
+@COUNTS
+def test_probabilities_add_up(count: int) -> None:
+    """They are those of the definition, and the frequencies of draws."""
+
+    def law(expression: Expression, seed: int) -> None:
+        family = expression.family
+        params = [tensor[0] for tensor in params_of(expression, seed)]
+        values = expression.outcomes(params)  # type: ignore[misc]
+        scores = family.log_prob(*params, values)
+        close(scores.exp(), expression.score(params, values).exp(), rtol=1e-7, atol=1e-9)
+        close(scores.exp().sum(), torch.ones((), dtype=FLOAT), rtol=1e-10, atol=0.0)
+        size = 5000
+        drawn = family.sample(random.key(seed), *params, sample_shape=size)
+        counts = torch.stack([(drawn == value).reshape(size, -1).all(1).sum() for value in values])
+        assert counts.sum() == size
+        spread = (size * scores.exp() * (1 - scores.exp())).sqrt()
+        assert ((counts - size * scores.exp()).abs() <= 4.5 * spread + 2).all()
+        if hasattr(family, "cdf"):
+            cumulative = family.cdf(*params, values)
+            close(cumulative, scores.exp().cumsum(0), rtol=1e-9, atol=1e-12)
+            if hasattr(family, "icdf"):
+                is_likely = (scores[:-1] > -20) & (cumulative[:-1] < 1 - 1e-6)
+                found = family.icdf(*params, cumulative[:-1] * (1 - 1e-9))
+                assert (torch.where(is_likely, found, values[:-1]) == values[:-1]).all()
+        if hasattr(family, "entropy"):
+            terms = torch.where(scores == -torch.inf, 0.0, -scores.exp() * scores)
+            close(family.entropy(*params), terms.sum(), rtol=1e-9, atol=1e-10)
+
+    hold(law, finite(), 12 * count)
+
+
+@COUNTS
+def test_clipped_families_have_a_density_and_two_probabilities(count: int) -> None:
+    def law(expression: Expression, seed: int) -> None:
+        family, params, options = expression.family, params_of(expression, seed), options_of(expression)
+        low, high = params[-2:]
+        at_low, at_high = (family.log_prob(*params, end, **options).exp() for end in (low, high))
+        close(family.cdf(*params, low), at_low, rtol=1e-9, atol=1e-12)
+        close(family.cdf(*params, high), torch.ones_like(high), rtol=0.0, atol=0.0)
+        drawn = draws(expression, params, 4000)
+        for probability, end in ((at_low, low), (at_high, high)):
+            frequency = (drawn == end).to(FLOAT).mean(0)
+            assert (
+                (frequency - probability).abs() < 4.5 * (probability * (1 - probability) / 4000).sqrt() + 1e-3
+            ).all()
+        middle = low + (high - low) * torch.tensor([0.2, 0.5, 0.8], dtype=FLOAT)[:, None]
+        slope = jvp(lambda v: family.cdf(*params, v), (middle,), (torch.ones_like(middle),))[1]
+        close(family.log_prob(*params, middle, **options), slope.log(), rtol=1e-6, atol=1e-6)
+
+    hold(law, clipped_lines(), 12 * count)
+
+
+# --------------------------------------------------------------------------------------------------- wrong arguments
+WRONG = {
+    "truncated: family must be continuous": lambda: truncated(poisson),
+    "truncated: family must be continuous, got clipped": lambda: truncated(clipped(normal)),
+    "clipped: family must be continuous": lambda: clipped(quantized(normal)),
+    "quantized: family must be continuous": lambda: quantized(bernoulli),
+    "transformed: family must be continuous": lambda: transformed(independent(poisson), bijectors.exp),
+    "transformed: takes bijectors": lambda: transformed(normal, normal),
+    "independent: family must be a family": lambda: independent(bijectors.exp),
+    "mixture_of: all families must have the same kind of values": lambda: mixture_of(normal, poisson),
+    "repeated: n must be an int": lambda: repeated(normal, 2.5),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_arguments(message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        WRONG[message]()
+
+
+@pytest.mark.parametrize("family", ["laplace", "cauchy"])
+def test_quantiles_have_a_slope_at_the_median(family: str) -> None:
+    import functional_dists
+
+    icdf = getattr(functional_dists, family).icdf
+    zero, one = torch.zeros((), dtype=FLOAT), torch.ones((), dtype=FLOAT)
+    slope = grad(icdf, argnums=2)(zero, one, torch.tensor(0.5, dtype=FLOAT))
+    close(slope, torch.tensor({"laplace": 2.0, "cauchy": math.pi}[family], dtype=FLOAT), rtol=1e-12, atol=0.0)
