@@ -650,6 +650,28 @@ class Dummy(gymnasium.Env):
         return self.observation_space.sample(), float(self.np_random.normal()), self.time == 5, False, {}
 
 
+def test_data_hold_tuples_as_dicts() -> None:
+    space = gym.Tuple([gym.Discrete(3), gym.Tuple([gym.Box(-1, 1, (2,)), gym.MultiBinary(2)])])
+    own = from_space(space)
+    params, act = policy.actor(nn.Linear(3, own.size), spec=space, in_keys=["observation"], return_log_prob=True)
+    observation = torch.linspace(-1, 1, 15).view(5, 3)
+    plain = act(params, KEY, {"observation": observation})
+    data = act(params, KEY, TensorDict({"observation": observation}, 5))
+    assert {*data["params"].keys(True, True)} == {
+        ("0", "logits"),
+        *[("1", "0", name) for name in ("loc", "scale")],
+        ("1", "1", "logits"),
+    }
+    assert_equal(data["action"].to_dict(), plain["action"])
+    assert torch.equal(data["sample_log_prob"], plain["sample_log_prob"])
+    assert torch.equal(act.log_prob(params, data), plain["sample_log_prob"])
+    assert torch.equal(act.entropy(params, data), act.entropy(params, plain))
+    raw = torch.func.functional_call(nn.Linear(3, own.size), params[0], observation)
+    torch.testing.assert_close(own.log_prob(raw, own.from_env(own.to_env(plain["action"]))), plain["sample_log_prob"])
+    compiled = torch.compile(lambda data: act(params, KEY, data), backend="eager", fullgraph=True)
+    assert_equal(compiled({"observation": observation})["action"], plain["action"], close=True)
+
+
 gymnasium.register("Dummy-v0", entry_point=Dummy, disable_env_checker=True)
 TRAINED = {
     "CartPole-v1": {},

@@ -7,7 +7,7 @@ import optree
 from torch import Tensor
 
 import functional_dists.composite as composite
-from functional_dists.composite.structure import is_single
+from functional_dists.composite.structure import is_single, names_in_data
 from functional_dists.family import from_pickle, to_pickle
 from functional_dists.family.reprs import call, changed
 from functional_dists.parameters import ScaleMapping
@@ -123,7 +123,7 @@ class ActionSpace:
         return self._node.params(self._inputs(raw, mask))
 
     def named_params(self, raw: Tensor, mask: Any = None) -> Any:
-        """Return the parameters of the family, with a dict by name in place of every `Params`: entries of data."""
+        """Return the parameters as entries of data: a dict by name in place of every `Params`, and of every tuple."""
         return _named(self.family, self.params(raw, mask))
 
     def flat_mask(self, mask: Any) -> Tensor | None:
@@ -218,7 +218,8 @@ def _named(family: Any, params: Any) -> Any:
         return params
     if isinstance(family, dict):
         return {name: _named(part, params[name]) for name, part in family.items()}
-    return tuple(_named(part, own) for part, own in zip(family, params, strict=True))
+    own = zip(names_in_data(family), family, params, strict=True)
+    return {name: _named(part, given) for name, part, given in own}
 
 
 def _to_pickle(option: Any) -> Any:
