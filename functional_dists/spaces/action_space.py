@@ -33,7 +33,8 @@ def from_space(
     the value of `Discrete(3, start=5)` is 5, 6 or 7. `to_env` gives it the types that the environment takes.
 
     Discrete, MultiDiscrete and a Box of integers are categorical, and have a logit for each number. MultiBinary has a
-    logit for each bit. A Box of real numbers has a location and a scale for each number. Dict and Tuple are dicts and
+    logit for each bit. A Box of real numbers has a location and a scale for each number; where its bounds are equal,
+    the number is a constant of log-probability 0. Dict and Tuple are dicts and
     tuples of independent families. The value of OneOf is `{"which": index, "parts": (value, ...)}`. The value of
     Sequence and Text is `{"length": length, "items": values}`, with an axis of items after the batch. The parts that
     were not chosen, and the items after the end, have no effect on the log-probability.
