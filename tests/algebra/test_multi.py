@@ -469,3 +469,9 @@ def test_the_mean_of_large_points_and_errors() -> None:
     assert (dist.batch_shape, dist.event_shape) == ((3,), ())
     assert dist.log_prob(dist.sample((5,))).eq(-math.log(7)).sum() >= 0
     assert dist.icdf(torch.tensor(0.5)).equal(dist.median)
+
+
+def test_a_list_gives_the_numbers_of_outcomes_too() -> None:
+    assert multi_categorical([2, 3]) is multi_categorical((2, 3))
+    assert repr(multi_categorical([2, 3])) == "multi_categorical((2, 3))"
+    assert pickle.loads(pickle.dumps(multi_categorical([4]))) is multi_categorical([4])
