@@ -110,7 +110,7 @@ def test_multi_categorical_says_what_is_wrong() -> None:
         multi_categorical((2, 0))
     with pytest.raises(ValueError, match="positive"):
         multi_categorical(())
-    with pytest.raises(TypeError, match="tuple of integers"):
+    with pytest.raises(TypeError, match="a list of integers"):
         multi_categorical((2, 0.5))
     assert multi_categorical(tuple(np.array([[2, 3]]).reshape(-1).tolist())) is family
     assert pickle.loads(pickle.dumps(family)) is family
