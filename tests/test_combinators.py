@@ -74,6 +74,14 @@ def test_compiled_code_takes_a_family_as_an_argument_and_closes_over_one(family:
 
 
 # --------------------------------------------------------------------------------------------------------- independent
+def test_compiled_code_asks_a_family_for_verbs() -> None:
+    families = independent(categorical, 1), one_hot(categorical)
+    asked = torch.compile(lambda x: x + sum(hasattr(f, "rsample") for f in families), fullgraph=True, backend="eager")
+    assert asked(torch.zeros(())) == 1
+    with pytest.raises(AttributeError, match=r"independent\(categorical, 1\) has no rsample"):
+        _ = families[0].rsample
+
+
 def test_scores_of_independent_elements_are_summed_over_their_axes() -> None:
     family = independent(categorical, 2)
     value, log_prob = family.sample_and_log_prob(KEY, LOGITS, sample_shape=6)

@@ -69,6 +69,14 @@ NESTED = [nested(np.random.default_rng(seed), 2) for seed in range(24)]
 LEAVES = [leaf(np.random.default_rng(seed)) for seed in range(16)]
 STACKED = gym.Sequence(gym.Dict(a=gym.Discrete(2), b=gym.Box(-1, 1)), stack=True)
 
+CONSTANTS = [
+    gym.Box(np.array([-1.0, 2.0, 0.0], np.float32), np.array([1.0, 2.0, 5.0], np.float32)),
+    gym.Box(np.array([-np.inf, 2.5, 0.0], np.float32), np.array([1.0, 2.5, np.inf], np.float32)),
+    gym.Box(3.0, 3.0, (2, 2)),
+    gym.Dict(a=gym.Box(0.5, 0.5, ()), b=gym.Discrete(2)),
+    gym.Sequence(gym.OneOf([gym.Box(np.float32([0, 2]), np.float32([1, 2])), gym.Discrete(2)])),
+]
+
 
 def leaves(tree) -> list[torch.Tensor]:
     return optree.tree_leaves(tree, namespace="torch")
@@ -93,7 +101,7 @@ def raw_for(space: spaces.ActionSpace, *batch: int, seed: int = 0) -> torch.Tens
 
 
 # ---------------------------------------------------------------------------------------------- draws are actions
-@pytest.mark.parametrize("space", [*LEAVES, *NESTED, STACKED], ids=lambda space: str(space)[:60])
+@pytest.mark.parametrize("space", [*LEAVES, *NESTED, STACKED, *CONSTANTS], ids=lambda space: str(space)[:60])
 def test_draws_are_actions_with_scores(space: gym.Space) -> None:
     own = from_space(space, max_length=MAX_LENGTH)
     raw = raw_for(own, 6)
@@ -119,7 +127,31 @@ def test_draws_are_actions_with_scores(space: gym.Space) -> None:
     torch.testing.assert_close(own.log_prob(raw, several)[1, 2], own.log_prob(raw, first))
 
 
-@pytest.mark.parametrize("space", [*NESTED[:8], STACKED], ids=lambda space: str(space)[:60])
+def test_numbers_with_equal_bounds_are_constants() -> None:
+    space, free = CONSTANTS[0], gym.Box(np.array([-1, 0], np.float32), np.array([1, 5], np.float32))
+    own, without = from_space(space), from_space(free)
+    raw = raw_for(own, 6).requires_grad_()
+    value = own.sample(KEY, raw)
+    assert (value[:, 1] == 2).all()
+    assert (own.mode(raw)[:, 1] == 2).all()
+    rest = raw.index_select(-1, torch.tensor([0, 2, 3, 5]))
+    torch.testing.assert_close(own.log_prob(raw, value), without.log_prob(rest, value[:, [0, 2]]))
+    torch.testing.assert_close(own.entropy(raw), without.entropy(rest))
+    slope = torch.autograd.grad((own.log_prob(raw, value) + own.entropy(raw)).sum(), raw)[0]
+    assert slope.isfinite().all()
+    assert (slope[:, [1, 4]] == 0).all()
+    compiled = torch.compile(own.log_prob, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(raw, value), own.log_prob(raw, value), atol=1e-4, rtol=1e-4)
+    keys = random.split(KEY, 6)
+    lanes = torch.vmap(own.sample)(keys, raw.detach())
+    assert torch.equal(lanes[2], own.sample(keys[2], raw[2].detach()))
+    whole = from_space(CONSTANTS[2])
+    assert torch.equal(whole.log_prob(raw_for(whole, 3), whole.sample(KEY, raw_for(whole, 3))), torch.zeros(3))
+    spec = from_space(rl.Bounded(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0])))
+    assert (spec.sample(KEY, raw_for(spec, 3))[:, 1] == 1).all()
+
+
+@pytest.mark.parametrize("space", [*NESTED[:8], STACKED, *CONSTANTS], ids=lambda space: str(space)[:60])
 def test_entropy_is_the_mean_of_minus_log_prob(space: gym.Space) -> None:
     own = from_space(space, max_length=MAX_LENGTH)
     raw = raw_for(own, 2)
@@ -648,6 +680,28 @@ class Dummy(gymnasium.Env):
         assert action in self.action_space
         self.time += 1
         return self.observation_space.sample(), float(self.np_random.normal()), self.time == 5, False, {}
+
+
+def test_data_hold_tuples_as_dicts() -> None:
+    space = gym.Tuple([gym.Discrete(3), gym.Tuple([gym.Box(-1, 1, (2,)), gym.MultiBinary(2)])])
+    own = from_space(space)
+    params, act = policy.actor(nn.Linear(3, own.size), spec=space, in_keys=["observation"], return_log_prob=True)
+    observation = torch.linspace(-1, 1, 15).view(5, 3)
+    plain = act(params, KEY, {"observation": observation})
+    data = act(params, KEY, TensorDict({"observation": observation}, 5))
+    assert {*data["params"].keys(True, True)} == {
+        ("0", "logits"),
+        *[("1", "0", name) for name in ("loc", "scale")],
+        ("1", "1", "logits"),
+    }
+    assert_equal(data["action"].to_dict(), plain["action"])
+    assert torch.equal(data["sample_log_prob"], plain["sample_log_prob"])
+    assert torch.equal(act.log_prob(params, data), plain["sample_log_prob"])
+    assert torch.equal(act.entropy(params, data), act.entropy(params, plain))
+    raw = torch.func.functional_call(nn.Linear(3, own.size), params[0], observation)
+    torch.testing.assert_close(own.log_prob(raw, own.from_env(own.to_env(plain["action"]))), plain["sample_log_prob"])
+    compiled = torch.compile(lambda data: act(params, KEY, data), backend="eager", fullgraph=True)
+    assert_equal(compiled({"observation": observation})["action"], plain["action"], close=True)
 
 
 gymnasium.register("Dummy-v0", entry_point=Dummy, disable_env_checker=True)

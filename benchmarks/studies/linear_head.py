@@ -1,8 +1,9 @@
 """Measure the memory and the time of linear_categorical, beside the table of logits and loops over chunks of rows.
 
-2026-11-30, float32, one thread, on a machine under load. Found: log_prob_and_entropy at (4096, 256, 131072) takes 3 MB
-forward, and 5 MB beyond its gradients of 138 MB backward and in func.grad; the logits are 2147 MB. At (4096, 256, 8192)
-the forward pass takes 1.4 to 1.7 times its product, the table 3.7 to 4.2 times, linear_cross_entropy 2.3 to 2.5 times.
+2026-11-30, float32, one thread, on a machine under load. Found: log_prob and log_prob_and_entropy at
+(4096, 256, 131072) take 11 MB forward, and 11 to 12 MB beyond gradients of 138 MB backward and in func.grad; the logits
+are 2147 MB. At (4096, 256, 8192) the forward pass of log_prob_and_entropy takes 1.5 times its product, that of the
+table 3.0 times and linear_cross_entropy 1.8 times; with the backward pass these are 1.2, 2.3 and 1.3 times.
 
     python -m benchmarks.studies.linear_head
 

@@ -56,6 +56,16 @@ def opened(families: Any) -> Any:
     return optree.tree_map(open_chain, families, is_leaf=is_head, none_is_leaf=True, namespace="torch")
 
 
+def names_in_data(container: Any) -> list[str]:
+    """Return the names of a container's entries where data hold it: "0", "1", ... for a tuple or a list.
+
+    >>> names_in_data({"arm": 0}), names_in_data((0, 0))
+    (['arm'], ['0', '1'])
+    """
+    entries = container if isinstance(container, Mapping) else range(len(container))
+    return [str(name) for name in getattr(container, "_fields", entries)]
+
+
 def parts(families: Any, paths: Sequence[Path], label: str, tree: Any, root: Path = ()) -> list[Any]:
     """Return the parts of a pytree at `paths`.
 
@@ -63,7 +73,8 @@ def parts(families: Any, paths: Sequence[Path], label: str, tree: Any, root: Pat
         families: The pytree to which the paths lead. The containers of `tree` must have the entries of its containers.
         paths: Paths as optree gives them.
         label: The name of `tree` in messages.
-        tree: A pytree. A TensorDict may stand for a dict, and a mapping or a tuple for a NamedTuple.
+        tree: A pytree. A TensorDict may stand for a dict, a mapping or a tuple for a NamedTuple, and a mapping with the
+            names "0", "1", ... for a tuple: data hold tuples in this form.
         root: The path of `families` itself, for messages.
 
     Raises:
@@ -86,8 +97,9 @@ def _children(container: Any, label: str, tree: Any, path: Path) -> dict[Any, An
     names = list(getattr(container, "_fields", entries))
     if has_names(tree):
         got = list(tree.keys())
-        if len(got) == len(names) and all(name in got for name in names):
-            return {entry: tree[name] for entry, name in zip(entries, names, strict=True)}
+        for known in (names, names_in_data(container)):
+            if len(got) == len(known) and all(name in got for name in known):
+                return {entry: tree[name] for entry, name in zip(entries, known, strict=True)}
     elif isinstance(tree, (tuple, list)) and not isinstance(container, Mapping):
         got = list(range(len(tree)))
         if len(got) == len(names):

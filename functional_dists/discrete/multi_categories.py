@@ -60,14 +60,14 @@ def multi_categorical(nvec: Sequence[int]) -> Definition:
     """Return the family of several independent categorical distributions, whose logits are one vector.
 
     Args:
-        nvec: The number of outcomes of each choice, a tuple of integers, such as the tuple of a space's `nvec`.
+        nvec: The number of outcomes of each choice, a tuple or a list of integers, such as `space.nvec.tolist()`.
 
     Returns:
         A family with the parameters `logits` and `mask`, of shape (*batch, sum(nvec)). Its values are vectors of
         integers, of shape (*batch, len(nvec)).
 
     Raises:
-        TypeError: `nvec` is not a tuple of integers.
+        TypeError: `nvec` does not hold integers.
         ValueError: `nvec` is empty, or a number is not positive.
 
     >>> from functional_dists import random
@@ -174,7 +174,7 @@ def _checked(nvec: Sequence[int]) -> tuple[int, ...]:
     try:
         sizes = tuple(map(operator.index, nvec))
     except TypeError:
-        raise TypeError(f"multi_categorical: nvec must be a tuple of integers, got {nvec!r}") from None
+        raise TypeError(f"multi_categorical: nvec must be a tuple or a list of integers, got {nvec!r}") from None
     if not sizes or min(sizes) < 1:
         raise ValueError(f"multi_categorical: nvec must hold positive numbers, got {nvec!r}")
     return sizes

@@ -99,7 +99,6 @@ class Definition:
         self.fit, self.knows_cut_rows = fit, knows_cut_rows
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.value_kind = values_of if values_of is None or isinstance(values_of, Kind) else kind_of_value(values_of)
-        self.fit: Fit | None = None  # of verbs that are made without one
         self.verbs: dict[str, Callable[..., Any]] = {}
         self.functions: dict[str, Callable[..., Any]] = {}  # that are no verbs, such as `table`
 

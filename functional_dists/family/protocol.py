@@ -146,6 +146,7 @@ class _Combined(MadeFamily):
 
     def __init__(self, combinator: Callable[..., Any], arguments: tuple[Any, ...], definition: Definition) -> None:
         super().__init__(combinator, arguments, {})
+        self._text = repr(self)  # compiled code, which asks for verbs, cannot make it
         vars(self).update(definition.verbs, **definition.functions, Params=definition.params)
         called_to_rebuild(definition.params, _called_again, combinator, tuple(map(to_pickle, arguments)), {})
         for name, verb in definition.verbs.items():
@@ -154,7 +155,7 @@ class _Combined(MadeFamily):
                 verb.__qualname__ = spec.name
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self!r} has no {name}" if "_call" in vars(self) else name)
+        raise AttributeError(f"{self._text} has no {name}" if "_text" in vars(self) else name)
 
 
 class _ModuleName(str):

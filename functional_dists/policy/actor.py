@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-import optree
 from torch import Tensor, nn
 
 from functional_dists.composite.chains import Chain, families_from_pickle, families_to_pickle
-from functional_dists.composite.structure import Path, is_head, is_single, parts
+from functional_dists.composite.structure import Path, is_single, names_in_data, parts
 from functional_dists.family.reprs import call, changed, shown
 from functional_dists.parameters import normal_params
 from functional_dists.policy import keys
@@ -234,16 +233,18 @@ class _SpaceParameters:
 
 
 def _named(family: Any, output: Any, given: dict[Path, Any]) -> Any:
-    """Return the network's output for `family` as dicts by the names of parameters, with what the data gave."""
+    """Return the network's output for `family` as dicts by name, with what the data gave: entries of data."""
     if is_single(family):
         given_names = {name: value for (name,), value in given.items()}
         return {**_named_parameters(family, output, given_names), **given_names}
     if isinstance(family, Chain):
         return _named_of_chain(family, output, given)
-    paths, heads, structure = optree.tree_flatten_with_path(family, is_leaf=is_head, namespace="torch")
+    paths: list[Path] = [(entry,) for entry in (family if isinstance(family, Mapping) else range(len(family)))]
     outputs = parts(family, paths, "the network's output", output)
-    named = [_named(head, own, _below(given, path)) for path, head, own in zip(paths, heads, outputs, strict=True)]
-    return optree.tree_unflatten(structure, named)
+    return {
+        name: _named(family[path[0]], own, _below(given, path))
+        for name, path, own in zip(names_in_data(family), paths, outputs, strict=True)
+    }
 
 
 def _named_of_chain(chain: Chain, output: Any, given: dict[Path, Any]) -> Any:

@@ -7,7 +7,7 @@ import optree
 from torch import Tensor
 
 import functional_dists.composite as composite
-from functional_dists.composite.structure import is_single
+from functional_dists.composite.structure import is_single, names_in_data
 from functional_dists.family import from_pickle, to_pickle
 from functional_dists.family.reprs import call, changed
 from functional_dists.parameters import ScaleMapping
@@ -33,7 +33,8 @@ def from_space(
     the value of `Discrete(3, start=5)` is 5, 6 or 7. `to_env` gives it the types that the environment takes.
 
     Discrete, MultiDiscrete and a Box of integers are categorical, and have a logit for each number. MultiBinary has a
-    logit for each bit. A Box of real numbers has a location and a scale for each number. Dict and Tuple are dicts and
+    logit for each bit. A Box of real numbers has a location and a scale for each number; where its bounds are equal,
+    the number is a constant of log-probability 0. Dict and Tuple are dicts and
     tuples of independent families. The value of OneOf is `{"which": index, "parts": (value, ...)}`. The value of
     Sequence and Text is `{"length": length, "items": values}`, with an axis of items after the batch. The parts that
     were not chosen, and the items after the end, have no effect on the log-probability.
@@ -123,7 +124,7 @@ class ActionSpace:
         return self._node.params(self._inputs(raw, mask))
 
     def named_params(self, raw: Tensor, mask: Any = None) -> Any:
-        """Return the parameters of the family, with a dict by name in place of every `Params`: entries of data."""
+        """Return the parameters as entries of data: a dict by name in place of every `Params`, and of every tuple."""
         return _named(self.family, self.params(raw, mask))
 
     def flat_mask(self, mask: Any) -> Tensor | None:
@@ -218,7 +219,8 @@ def _named(family: Any, params: Any) -> Any:
         return params
     if isinstance(family, dict):
         return {name: _named(part, params[name]) for name, part in family.items()}
-    return tuple(_named(part, own) for part, own in zip(family, params, strict=True))
+    own = zip(names_in_data(family), family, params, strict=True)
+    return {name: _named(part, given) for name, part, given in own}
 
 
 def _to_pickle(option: Any) -> Any:

@@ -190,6 +190,8 @@ class Reals(_Leaf):
     to_params: A function of the flat output that returns these, each flat.
     bounds: The other bounds by name, as nested tuples.
     score_options: The options with which the scores of the family are elementwise.
+    free: Which elements may vary, as nested tuples; None for all. The others are absent draws, of which `code` makes
+        the constant.
     """
 
     shape: tuple[int, ...]
@@ -199,6 +201,8 @@ class Reals(_Leaf):
     to_params: Callable[[Tensor], tuple[Any, ...]]
     bounds: Mapping[str, Any]
     score_options: Mapping[str, Any]
+    free: Any = None
+    code: Code | None = None
     rows = 0
     mask_size = 0
 
@@ -212,9 +216,30 @@ class Reals(_Leaf):
         bounds = {name: table(bound, own[0]).expand(own[0].shape).clone() for name, bound in self.bounds.items()}
         return self.base.Params(**dict(zip(self.names, own, strict=True)), **bounds)
 
+    def family(self, dims: int, optional: bool) -> Any:
+        """Return its family."""
+        return super().family(dims, optional or self.free is not None)
+
+    def params(self, inputs: Inputs) -> Any:
+        """Return the parameters of the family."""
+        if self.free is None:
+            return super().params(inputs)
+        batch = inputs.raw.shape[:-1]
+        present = torch.ones(batch, dtype=torch.bool, device=inputs.raw.device)
+        *own, present = super().params(inputs._replace(present=present if inputs.present is None else inputs.present))
+        return (*own, present & self._is_free(present))
+
+    def _is_free(self, like: Tensor) -> Tensor:
+        return table(self.free, torch.ones((), dtype=torch.bool, device=like.device))
+
     def _entropies(self, elements: Any) -> Tensor:
         found: Tensor = self.base.entropy(*elements, **self.score_options)
-        return found
+        return found if self.free is None else torch.where(self._is_free(found), found, 0.0)
+
+    def absent(self) -> Tensor:
+        """Return the value of an absent draw."""
+        zeros = torch.zeros(self.shape, dtype=self.port.value_dtype)
+        return zeros if self.code is None else self.code.encode(zeros)
 
     def flat_mask(self, given: Any) -> None:
         """Refuse a mask: real numbers have none."""

@@ -19,7 +19,7 @@ from functional_dists.spaces.kinds import Kind, kind_of
 from functional_dists.spaces.leaves import Bits, Integers, Reals
 from functional_dists.spaces.nodes import Node
 from functional_dists.spaces.ports import NumpyPort, Port, TensorPort
-from functional_dists.spaces.recoded import Code, OneHots, Shift
+from functional_dists.spaces.recoded import Code, Constants, OneHots, Shift
 from functional_dists.spaces.trees import Characters, OneOf, Repeated, Several
 
 _FINITE = 1e30  # the width of a box of larger numbers overflows in float32
@@ -108,6 +108,11 @@ def _real_box(low: Any, high: Any, port: Port, options: Options) -> Reals:
     if not hasattr(family, "Params"):
         raise TypeError(f"{name} must be a family, or a pair of a family and a function, got {type(family).__name__}")
     bounds = {side: bound for side, bound in (("low", low), ("high", high)) if side in family.Params._fields}
+    code, free, is_constant = None, None, has_low & has_high & (low == high)
+    if len(bounds) == 2 and is_constant.any():  # whatever the family draws there between other bounds
+        code, free = Constants(_nested(np.where(is_constant, low, 0.0).tolist())), _nested((~is_constant).tolist())
+        low, high = np.where(is_constant, -1.0, low), np.where(is_constant, 1.0, high)
+        bounds = {"low": low, "high": high}
     if len(bounds) == 2 and (narrow := np.nextafter(np.float32(low), np.float32(math.inf)) >= np.float32(high)).any():
         raise ValueError(
             f"the box{options.place} must leave a number between its bounds; this fails at position "
@@ -121,7 +126,8 @@ def _real_box(low: Any, high: Any, port: Port, options: Options) -> Reals:
     )
     spec = specification_of(family.log_prob)
     elementwise = {} if spec is None or spec.event_dims is None else {"event_dims": 0}
-    return Reals(low.shape, port, base, names, _to_params(family, names, function, options), tables, elementwise)
+    to_params = _to_params(family, names, function, options)
+    return Reals(low.shape, port, base, names, to_params, tables, elementwise, free, code)
 
 
 def _to_params(

@@ -59,6 +59,27 @@ class Shift:
 
 
 @dataclass(frozen=True)
+class Constants:
+    """Real numbers, some of which are always the same; the family has 0 for these.
+
+    numbers: The constants, and 0 for elements that vary, as nested tuples.
+    """
+
+    numbers: Any
+
+    def __repr__(self) -> str:
+        return call("Constants", self.numbers)
+
+    def encode(self, outcome: Tensor) -> Tensor:
+        """Return the numbers with the constants in their places."""
+        return outcome + table(self.numbers, outcome)
+
+    def decode(self, value: Tensor) -> Tensor:
+        """Return the numbers with 0 in the places of the constants."""
+        return value - table(self.numbers, value)
+
+
+@dataclass(frozen=True)
 class OneHots:
     """Outcomes are one-hot vectors, which are joined along the last axis.
 

@@ -111,7 +111,7 @@ def test_multi_categorical_says_what_is_wrong() -> None:
         multi_categorical((2, 0))
     with pytest.raises(ValueError, match="positive"):
         multi_categorical(())
-    with pytest.raises(TypeError, match="tuple of integers"):
+    with pytest.raises(TypeError, match="a list of integers"):
         multi_categorical((2, 0.5))
     assert multi_categorical(tuple(np.array([[2, 3]]).reshape(-1).tolist())) is family
     assert pickle.loads(pickle.dumps(family)) is family
@@ -485,3 +485,9 @@ def test_divergences_between_normals_of_vectors() -> None:
     for (p, q), (p_torch, q_torch) in ((ours, (full, low_rank)), (ours[::-1], (low_rank, full))):
         wanted = torch.distributions.kl_divergence(p_torch, q_torch)
         torch.testing.assert_close(divergence.kl(p, q), wanted, rtol=1e-11, atol=0.0)
+
+
+def test_a_list_gives_the_numbers_of_outcomes_too() -> None:
+    assert multi_categorical([2, 3]) is multi_categorical((2, 3))
+    assert repr(multi_categorical([2, 3])) == "multi_categorical((2, 3))"
+    assert pickle.loads(pickle.dumps(multi_categorical([4]))) is multi_categorical([4])

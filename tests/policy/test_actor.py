@@ -2,12 +2,14 @@
 
 import copy
 import pickle
+from typing import Any, NamedTuple
 
 import gymnasium.spaces as gym
 import numpy as np
 import pytest
 import torch
 import torchrl.data as rl
+from tensordict import TensorDict
 from torch import nn
 
 from functional_dists import (
@@ -16,6 +18,7 @@ from functional_dists import (
     composite,
     independent_normal,
     masked_categorical,
+    normal,
     one_hot_categorical,
     parameters,
     random,
@@ -314,3 +317,19 @@ def test_steps_of_ones_own_compose_alike():
     after = longer((params, ()), KEY, DATA)
     assert torch.equal(after["size"], act(params, KEY, DATA)["action"].abs())
     assert torch.equal(longer.log_prob((params, ()), after), act.log_prob(params, after))
+
+
+def test_a_tuple_of_families_is_a_dict_in_the_data() -> None:
+    class Pair(NamedTuple):
+        unit: Any
+        aim: Any
+
+    network = nn.Linear(3, 7), lambda layer, x: (layer(x)[..., :3], layer(x)[..., 3:])
+    for families, names in (((categorical, normal), ("0", "1")), (Pair(categorical, normal), ("unit", "aim"))):
+        params, act = actor(network, families, in_keys=["observation"], return_log_prob=True)
+        given = {"observation": torch.linspace(-1, 1, 12).view(4, 3)}
+        data = act(params, random.key(1), TensorDict(given, 4))
+        assert {*data["params"].keys(True, True)} == {(names[0], "logits"), (names[1], "loc"), (names[1], "scale")}
+        plain = act(params, random.key(1), given)
+        assert torch.equal(act.log_prob(params, data), plain["sample_log_prob"])
+        assert torch.equal(data["action", "0"], plain["action"]["0"])
