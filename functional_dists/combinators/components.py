@@ -97,16 +97,12 @@ class _OneFamily(Components):
         self._broadcasts = self._fit_of_family is None
         self._complete()
 
-    def _param_dims(self) -> int:
-        """Return how many axes the parameters of a component have after the axis K."""
-        return 1 if self.values.are_indices else self.values.event_dims
-
     def full(self, params: Any) -> list[Tensor]:
         mixing, *own = params
         if not self._broadcasts:
             return own
         shape = common_shape(own)
-        shape = torch.broadcast_shapes(shape, (*mixing.shape, *[1] * self._param_dims()))
+        shape = torch.broadcast_shapes(shape, (*mixing.shape, *[1] * self.values.shape_dims))
         return [tensor.expand(shape) for tensor in own]
 
     def of_whole(self, params: Any) -> list[Tensor]:
@@ -120,10 +116,10 @@ class _OneFamily(Components):
             raise ValueError("mixing_logits must have an axis of components")
         whole = torch.broadcast_shapes(*own) if self._fit_of_family is None else self._fit_of_family(*own)
         try:
-            whole = torch.broadcast_shapes(whole, (*mixing, *[1] * self._param_dims()))
+            whole = torch.broadcast_shapes(whole, (*mixing, *[1] * self.values.shape_dims))
         except RuntimeError as error:
             raise ValueError("the parameters of the components must have the axis of components") from error
-        last = len(whole) - self._param_dims()
+        last = len(whole) - self.values.shape_dims
         return torch.Size((*whole[: last - 1], *whole[last:]))
 
     def check(self, params: Any) -> None:

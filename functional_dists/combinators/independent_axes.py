@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from functional_dists.combinators.values import require_family
+from functional_dists.combinators.values import require_family, values_of
 from functional_dists.family import BoundFamily, combinator, define, name_of, specification_of, sum_event, verbs
 from functional_dists.special.support import of_events
 
@@ -45,6 +45,7 @@ def independent(family: Any, event_dims: int = 1) -> Any:
     if spec is not None and spec.event_dims is not None:
         return BoundFamily(family, {"event_dims": spec.event_dims + event_dims}, (independent, (family, event_dims)))
     verb = define(family.Params, f"independent({name_of(family)}, {event_dims})")
+    verb.event_axes = values_of(family).event_dims + event_dims
 
     def sum_score(score: Tensor) -> Tensor:
         if score.ndim < event_dims:

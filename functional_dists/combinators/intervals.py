@@ -72,47 +72,40 @@ def quantile_inside(
 ) -> Tensor:
     """Return x with P(low < X <= x) = exp(log_below) P(low < X <= high), with first and second derivatives.
 
-    Newton's method in the logarithm of the smaller tail. Where that is concave, as for a log-concave density, it
-    converges from the bound next to the centre; elsewhere it starts at the quantile of the family.
+    Newton's method in the logarithm of the smaller tail at x, from the quantile of the family. Beyond the probabilities
+    that floats can tell from 0 and 1 it starts nearer to the centre. There it converges if the tail is log-concave.
     """
-    fixed = [tensor.detach() for tensor in params]
-    in_upper = log_tail(family, "log_cdf", fixed, low.detach()) > _LOG_HALF
+    fixed, ends = [tensor.detach() for tensor in params], (low.detach(), high.detach())
 
-    def target(own: Any, low: Tensor, high: Tensor) -> Tensor:
-        """Return the logarithm of the smaller tail at the quantile."""
+    def tails_at_quantile(own: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         mass = log_mass(family, own, low, high)
         below, above = log_tail(family, "log_cdf", own, low), log_tail(family, "log_survival", own, high)
-        pair = torch.broadcast_tensors(
-            torch.where(in_upper, above, below), torch.where(in_upper, log_above, log_below) + mass
-        )
-        return search.log_sum_of_exps(torch.stack(pair), 0)
+        pairs = ((below, log_below + mass), (above, log_above + mass))
+        lower, upper = (search.log_sum_of_exps(torch.stack(torch.broadcast_tensors(*pair)), 0) for pair in pairs)
+        return lower, upper
 
-    goal = target(fixed, low.detach(), high.detach()).detach()
-    x = _start(family, fixed, low.detach(), high.detach(), goal, in_upper)
+    lower, upper = tails_at_quantile(fixed, *ends)
+    in_upper = (upper < lower).detach()
+    goal = torch.where(in_upper, upper, lower).detach()
+    probability = torch.where(in_upper, -torch.expm1(goal), goal.exp()).clamp(1e-300, 1 - 1e-12)
+    x = _between(family.icdf(*fixed, probability), *ends)
     for _ in range(5):
         there = _tail(family, fixed, x, in_upper)
         step = (goal - there) / _slope(family, fixed, x, there, in_upper)
-        x = (x + torch.where(step.isfinite(), step, 0.0)).detach()
-        x = torch.minimum(torch.maximum(x, low.detach()), high.detach())
-    moving_goal = target(params, low, high)
+        x = _between((x + torch.where(step.isfinite(), step, 0.0)).detach(), *ends)
+    moving_goal = torch.where(in_upper, *tails_at_quantile(params, low, high)[::-1])
     slope = _slope(family, fixed, x, _tail(family, fixed, x, in_upper), in_upper)
     for _ in range(2):
         x = x + (moving_goal - _tail(family, params, x, in_upper)) / slope
-    inside = torch.minimum(torch.maximum(x.detach(), low.detach()), high.detach())
-    return inside + (x - x.detach())
+    return _between(x.detach(), *ends) + (x - x.detach())
 
 
-def _start(family: Any, params: Any, low: Tensor, high: Tensor, goal: Tensor, in_upper: Tensor) -> Tensor:
-    probability = torch.where(in_upper, -torch.expm1(goal), goal.exp())
-    is_known = (probability > 1e-300) & (probability < 1 - 1e-12)
-    x = family.icdf(*params, torch.where(is_known, probability, 0.5))
-    near = torch.where(in_upper, low, high)  # the bound next to the centre, finite where a tail is far
-    x = torch.where(is_known, x, near + 0 * x)
+def _between(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(x, low), high)
 
 
 def _tail(family: Any, params: Any, x: Tensor, in_upper: Tensor) -> Tensor:
-    """Return the logarithm of the tail that is the smaller one inside the interval."""
+    """Return the logarithm of the upper or of the lower tail."""
     return torch.where(in_upper, family.log_survival(*params, x), family.log_cdf(*params, x))
 
 

@@ -68,6 +68,7 @@ def mixture_of(*families: Any) -> Definition:
 
 def _define(name: str, components: Components) -> Definition:
     verb = define(components.Params, name, values_of=components.families[0])
+    verb.event_axes = components.values.event_dims
     _define_scores(verb, components)
     _define_draws(verb, components)
     if components.have("probs"):

@@ -57,8 +57,9 @@ def masked_event(family: Any) -> Definition:
     """
     require_family("masked_event", family)
     values, own_fit = values_of(family), fit_of(family)
-    param_dims = 0 if values.can_split else 1 if values.are_indices else values.event_dims
+    param_dims = 0 if values.can_split else values.shape_dims
     verb = define(joined_params(family.Params, _EventMask), f"masked_event({name_of(family)})", values_of=family)
+    verb.event_axes = values.event_dims
 
     def fit(*shapes: torch.Size) -> torch.Size:
         *own, mask = shapes

@@ -51,15 +51,15 @@ def repeated(family: Any, n: int) -> Definition:
     if n < 1:
         raise ValueError(f"repeated: n must be at least 1, got {n}")
     values, own_fit = values_of(family), fit_of(family)
-    param_dims = 1 if values.are_indices else values.event_dims
     axis = -1 - values.event_dims
 
     def fit(*shapes: torch.Size) -> torch.Size:
         whole = torch.broadcast_shapes(*shapes) if own_fit is None else own_fit(*shapes)
-        last = max(0, len(whole) - param_dims)
+        last = max(0, len(whole) - values.shape_dims)
         return torch.Size((*whole[:last], n, *whole[last:]))
 
     verb = define(family.Params, f"repeated({name_of(family)}, {n})", values_of=family)
+    verb.event_axes = values.event_dims + 1
     if hasattr(family, "check"):
         verb.inherit(family, "check")
 

@@ -166,6 +166,7 @@ class _Transformed:
         family, bijector = self.family, self.bijector
         name = f"transformed({name_of(family)}, {name_of(bijector)})"
         verb = define(joined_params(family.Params, bijector.Params), name, values_of=family)
+        verb.event_axes = self.default
         if self.event_dims:
             kind: Any = _VECTOR
             verb.value_kind = kind if isinstance(kind, Kind) else None

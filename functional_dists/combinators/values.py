@@ -32,6 +32,11 @@ class Values(NamedTuple):
     have_density: bool = True  # and no single value has a probability
 
     @property
+    def shape_dims(self) -> int:
+        """The axes of one event in the shape that the parameters have together: those of a value, and of outcomes."""
+        return self.event_dims + self.are_indices
+
+    @property
     def options(self) -> dict[str, int]:
         """The options of a log-prob of whole events, where the default would be 0 for parameters without axes."""
         return {"event_dims": self.event_dims} if self.can_split else {}
@@ -46,11 +51,12 @@ def values_of(family: Any) -> Values:
     """
     spec = specification_of(family.log_prob)
     layout, event_dims = ("per element", None) if spec is None else (spec.value_layout, spec.event_dims)
+    whole = 0 if spec is None else spec.event_axes
     if layout in ("vector", "one-hot"):
-        return Values(event_dims or 1, False, False, layout == "vector")
+        return Values(event_dims or max(whole, 1), False, False, layout == "vector")
     kind = None if spec is None else spec.value_kind
     has_density = kind is None or (kind.holds == "floating point" and layout != "per row" and not kind.has_atoms)
-    return Values(event_dims or 0, layout == "per row", event_dims is not None, has_density)
+    return Values(event_dims or whole, layout == "per row", event_dims is not None, has_density)
 
 
 def require_family(made_by: str, family: Any) -> None:

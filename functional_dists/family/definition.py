@@ -97,6 +97,7 @@ class Definition:
         knows_cut_rows: bool = False,
     ) -> None:
         self.fit, self.knows_cut_rows = fit, knows_cut_rows
+        self.event_axes = 0  # of events that are scored as a whole; a combinator sets it
         self.params, self.name, self.described, self.takes_dtype = params, name, described, takes_dtype
         self.value_kind = values_of if values_of is None or isinstance(values_of, Kind) else kind_of_value(values_of)
         self.verbs: dict[str, Callable[..., Any]] = {}
@@ -170,6 +171,7 @@ class Definition:
     def _register_verb(
         self, function: Callable[..., Any], spec: Specification, doc: str, signature: inspect.Signature | None
     ) -> Callable[..., Any]:
+        spec = spec._replace(event_axes=self.event_axes or spec.event_axes)
         verb = functools.update_wrapper(wrap(function, spec), function)
         verb.__doc__ = doc
         if signature is not None:

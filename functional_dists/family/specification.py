@@ -52,6 +52,9 @@ class Specification(NamedTuple):
     takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
     passes_dtype: bool  # the function has it too
     of_rows: bool  # a value belongs to the last axis of the parameters, which must have one
+    event_axes: int = (
+        0  # of a value whose score is that of the whole event, where the kind of the value does not say so
+    )
     knows_cut_rows: bool = False  # of DTensors the function takes parts of rows, whose sums it adds up over processes
     maps_verb: bool = False  # the function calls another verb, which runs on DTensors by itself
 

@@ -201,9 +201,11 @@ def test_a_component_without_weight_counts_for_nothing() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- intervals
-@pytest.mark.parametrize(
-    ("low", "high"), [(-1.0, 2.0), (3.0, 3.5), (30.0, 31.0), (-38.0, -37.0), (0.1, 0.1 + 1e-9), (5.0, math.inf)]
-)
+INTERVALS = [(-1.0, 2.0), (0.2, math.inf), (-math.inf, 9.0), (3.0, 3.5), (30.0, 31.0), (-38.0, -37.0)]
+INTERVALS += [(0.1, 0.1 + 1e-9), (5.0, math.inf)]
+
+
+@pytest.mark.parametrize(("low", "high"), INTERVALS)
 def test_truncated_normals_are_the_same(low: float, high: float) -> None:
     params = torch.tensor([0.2], dtype=FLOAT), torch.tensor([1.3], dtype=FLOAT), low, high
     family = truncated(normal)
@@ -257,7 +259,7 @@ def test_the_discretised_logistic() -> None:
 
 def test_what_cannot_be_limited() -> None:
     for combinator in (truncated, clipped, quantized):
-        with pytest.raises(TypeError, match="must have a cdf"):
+        with pytest.raises(TypeError, match="must be continuous"):
             combinator(categorical)
     with pytest.raises(ValueError, match="low must be below high"):
         truncated(normal).check(torch.zeros(2), 1.0, torch.tensor([0.0, 2.0]), 1.0)
@@ -324,6 +326,36 @@ def test_padding_counts_for_nothing() -> None:
     tokens = masked_event(categorical)
     padded = tokens.log_prob(torch.zeros(2, 3, 4), mask, torch.full((2, 3), -100).where(~mask, 1))
     torch.testing.assert_close(padded, torch.where(mask, -math.log(4.0), 0.0))
+
+
+def test_combinators_of_events_nest() -> None:
+    """Each adds its axes to the event, whatever made the family that it gets."""
+    loc = torch.zeros(4)
+    twice = repeated(repeated(normal, 2), 3)
+    value, score = twice.sample_and_log_prob(KEY, loc, 1.0, sample_shape=5)
+    assert value.shape == (5, 4, 3, 2)
+    torch.testing.assert_close(score, normal.log_prob(torch.zeros(5, 4, 3, 2), 1.0, value).sum((-1, -2)))
+    rows = repeated(independent(mixture(normal)), 2)
+    value, score = rows.sample_and_log_prob(KEY, torch.zeros(4, 3, 2), torch.zeros(4, 3, 2), 1.0)
+    assert value.shape == (4, 2, 3)
+    torch.testing.assert_close(score, normal.log_prob(torch.zeros(4, 2, 3), 1.0, value).sum((-1, -2)))
+    mixed = mixture(repeated(normal, 2))
+    value, score = mixed.sample_and_log_prob(KEY, torch.zeros(4, 3), torch.zeros(4, 3), 1.0)
+    assert value.shape == (4, 2)
+    torch.testing.assert_close(score, normal.log_prob(torch.zeros(4, 2), 1.0, value).sum(-1))
+    mask = torch.tensor([True, False, True, True])
+    padded = masked_event(repeated(normal, 2))
+    value, score = padded.sample_and_log_prob(KEY, loc, 1.0, mask)
+    torch.testing.assert_close(score, torch.where(mask, normal.log_prob(torch.zeros(4, 2), 1.0, value).sum(-1), 0.0))
+    dice = mixture(repeated(categorical, 2))
+    value, score = dice.sample_and_log_prob(KEY, torch.zeros(4, 3), torch.zeros(4, 3, 6))
+    assert value.shape == (4, 2)
+    torch.testing.assert_close(score, torch.full((4,), -2 * math.log(6)))
+    moved = transformed(repeated(normal, 2), bijectors.exp)
+    value, score = moved.sample_and_log_prob(KEY, loc, 1.0)
+    torch.testing.assert_close(
+        score, transformed(independent(normal), bijectors.exp).log_prob(torch.zeros(4, 2), 1.0, value)
+    )
 
 
 def test_bound_families_combine() -> None:
