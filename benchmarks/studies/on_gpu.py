@@ -65,6 +65,14 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
         "bias": torch.randn(2 * width, generator=source),
         "mask": torch.rand(shape, generator=source) < 0.7,
         "indices": torch.randperm(width, generator=source)[: width // 2 + 1].expand(*shape[:-1], -1),
+        "rate": 0.3 + torch.rand(shape, generator=source),
+        "concentration1": 0.3 + torch.rand(shape, generator=source),
+        "concentration0": 0.3 + torch.rand(shape, generator=source),
+        "points": normal(),
+        "bins": torch.linspace(-2.0, 2.0, width),
+        "scale_tril": torch.eye(width) + 0.1 * torch.randn((width, width), generator=source).tril(-1),
+        "factor": torch.randn((width, 2), generator=source),
+        "diagonal": 0.3 + torch.rand(shape, generator=source),
         "pre": normal(),
         "probability": torch.rand(shape, generator=source).clamp(0.01, 0.99),
     }
@@ -74,8 +82,9 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
     other["hidden"] = normal()
     found["p"] = family.Params(**parameters)
     found["q"] = family.Params(**{**parameters, **{field: other[field] for field in parameters if field in other}})
-    found["value"] = family.sample(random.key(3), *found["p"])
-    found["relaxed"] = family.mean(*found["p"]) if "one_hot" in name else None
+    has_sample = hasattr(family, "sample")
+    found["value"] = family.sample(random.key(3), *found["p"]) if has_sample else family.mean(*found["p"])
+    found["relaxed"] = family.mean(*found["p"]) if hasattr(family, "log_prob_relaxed") else None
     return found
 
 

@@ -49,6 +49,8 @@ class _Places(NamedTuple):
 
 def _fit(logits: torch.Size, mask: torch.Size) -> torch.Size:
     # Named here, and not left to the wrapper, since the choices of a row are no axis that devices could share.
+    if len(logits) == 0:
+        raise ValueError("logits must have a last axis, that of the outcomes of all choices")
     try:
         return torch.broadcast_shapes(logits, mask)
     except RuntimeError:

@@ -46,7 +46,7 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
         """Run the function; `dtype` is the result's dtype if it differs from that of the tensors."""
         of_scores = None if not takes_dtype else options.get("dtype") if passes_dtype else options.pop("dtype", None)
         shape = tensors[0].shape
-        is_checked = not is_simple or (of_rows and not shape)
+        is_checked = not is_simple or (of_rows and len(shape) == 0)
         for tensor in tensors:
             if is_checked or (tensor.shape != shape and tensor.ndim):  # equal shapes and numbers need no check
                 shape = checked_shape(spec, tensors)

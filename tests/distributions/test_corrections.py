@@ -323,9 +323,13 @@ def test_under_vmap(name: str) -> None:
     assert "Delta" in name or drawn.unique(dim=0).shape[0] > 1
 
 
+# Others share the code of these, and take 20 seconds each.
+DISTINCT = ("TanhNormal", "MaskedCategorical", "LLMMaskedCategorical")
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("," in name)) for name in MADE]
-)  # the same class by other arguments
+    "name", [pytest.param(name, marks=[] if name in DISTINCT else pytest.mark.slow) for name in MADE]
+)
 def test_compiled(name: str) -> None:
     torch._dynamo.reset()
     torch.distributions.kl._KL_MEMOIZE.clear()  # as in a process that has not taken a divergence yet
@@ -393,7 +397,9 @@ BOUNDED: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(BOUNDED))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in DISTINCT else pytest.mark.slow) for name in BOUNDED]
+)
 def test_new_bounds_do_not_recompile(name: str) -> None:
     """A float costs one more graph when it first changes, and none after that."""
     torch._dynamo.reset()

@@ -285,7 +285,12 @@ THROUGH = [through_tanh, through_normal, through_masked, through_probs, through_
 THROUGH += [through_truncated, through_one_hot, through_ordinal, through_delta]
 
 
-@pytest.mark.parametrize("function", THROUGH)
+FIRST = [through_tanh, through_masked, through_wrap]  # the others share their code, and take 20 seconds each
+
+
+@pytest.mark.parametrize(
+    "function", [*FIRST, *(pytest.param(f, marks=pytest.mark.slow) for f in THROUGH if f not in FIRST)]
+)
 def test_inside_vmap_and_compile(function: Any) -> None:
     keys = random.split(KEY, 2)
     lanes = [function(LOC[i], keys[i]) for i in range(2)]
