@@ -94,7 +94,7 @@ def arguments_of(name: str, verb: str, function: Callable[..., Any], found: Argu
     names = [each for each in signature if each in found and signature[each].kind != inspect.Parameter.KEYWORD_ONLY]
     arguments = {each: found[each] for each in names}
     if verb == "icdf":
-        is_row = found["value"].ndim < found["probability"].ndim and not found["value"].is_floating_point()
+        is_row = found["value"].shape == found["probability"].shape[:-1]
         arguments["value"] = found["probability"][..., 0] if is_row else found["probability"]
     elif verb == "log_prob_relaxed":
         arguments["value"] = found["relaxed"]
