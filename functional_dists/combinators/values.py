@@ -109,7 +109,7 @@ def point_inside(family: Any, params: Any) -> Tensor:
         if hasattr(family, name):
             point: Tensor = getattr(family, name)(*params)
             return point.detach()
-    return torch.zeros_like(params[0])
+    return params[0].new_zeros(())
 
 
 def common_shape(tensors: Sequence[Tensor]) -> torch.Size:
