@@ -14,6 +14,15 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "independent_normal": {"loc": [-1.0, 0.0, 1.5], "scale": [0.5, 1.0, 2.0]},
     "tanh_normal": {"loc": [0.0, 0.5, 0.0], "scale": [0.4, 0.6, 1.2], **_BOUNDED},
     "truncated_normal": {"loc": [0.0, 1.0, -3.0], "scale": [0.6, 1.5, 1.5], **_BOUNDED},
+    "uniform": {"low": [-1.0, 0.0, 0.5], "high": [0.0, 2.0, 1.0]},
+    **{
+        name: {"loc": [-1.0, 0.0, 1.5], "scale": [0.5, 1.0, 2.0]}
+        for name in ("laplace", "logistic", "gumbel", "cauchy")
+    },
+    "exponential": {"rate": [0.5, 1.0, 2.0]},
+    "log_normal": {"loc": [0.0, 0.5, 0.0], "scale": [0.2, 0.4, 0.8]},
+    "logit_normal": {"loc": [0.0, 1.0, 0.0], "scale": [0.5, 1.0, 2.5]},
+    "kumaraswamy": {"concentration1": [2.0, 5.0, 1.5], "concentration0": [2.0, 3.0, 6.0]},
     "delta": {"param": [-1.0, 0.0, 1.5]},
     "tanh_delta": {"param": [-1.0, 0.0, 1.5], **_BOUNDED},
     "categorical": {"logits": _LOGITS},
@@ -27,7 +36,7 @@ for _name in ("categorical", "masked_categorical", "sparse_categorical"):
 _EXAMPLES["one_hot_ordinal"] = _EXAMPLES["ordinal"]
 
 
-def example_of(name: str) -> dict[str, Any]:
-    """Return the parameters of an example by name, as numbers and lists of them."""
+def example_of(name: str) -> dict[str, Any] | None:
+    """Return the parameters of an example by name, as numbers and lists of them; None for what has no such plot."""
     rows = {row.name: {key: list(numbers) for key, numbers in row.parameters.items()} for row in BY_NAME.values()}
-    return _EXAMPLES.get(name) or rows[name]
+    return _EXAMPLES.get(name) or rows.get(name)

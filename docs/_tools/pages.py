@@ -180,6 +180,8 @@ def _description(family: Any) -> str:
 
 def _plot(name: str, family: Any) -> Iterator[str]:
     example = example_of(name)
+    if example is None:  # vectors, and counts without an end
+        return
     params = family.Params(**{field: torch.tensor(value) for field, value in example.items()})
     with matplotlib.rc_context(_STYLE):
         for image, draw in ((name, plot.density), (f"{name}_draws", partial(plot.samples_against_density, KEY))):
@@ -304,6 +306,8 @@ def _gallery_page() -> Iterator[str]:
 def _figures(suffix: str) -> Iterator[str]:
     yield from (".. container:: gallery", "")
     for name in families():
+        if example_of(name) is None:
+            continue
         yield from (f"   .. figure:: families/{name}{suffix}.svg", f"      :alt: A plot of {name}")
         yield from (f"      :target: families/{name}.html", "", f"      :doc:`families/{name}`", "")
 
