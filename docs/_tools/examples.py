@@ -31,6 +31,8 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "llm_masked_categorical": {"logits": _LOGITS, "mask": _MASK},
     "ordinal": {"scores": _SCORES},
 }
+for _name in ("laplace", "logistic", "gumbel", "cauchy"):
+    _EXAMPLES[_name] = _EXAMPLES["normal"]
 for _name in ("categorical", "masked_categorical", "sparse_categorical"):
     _EXAMPLES[_name.replace("categorical", "one_hot_categorical")] = _EXAMPLES[_name]
 _EXAMPLES["one_hot_ordinal"] = _EXAMPLES["ordinal"]
