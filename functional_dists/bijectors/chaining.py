@@ -22,7 +22,7 @@ from functional_dists.bijectors.structure import (
     sum_vector,
 )
 from functional_dists.family import Definition, combinator, define, joined_params, name_of, specification_of
-from functional_dists.family.specification import positional_names
+from functional_dists.family.specification import Confine, function_and_bounds
 from functional_dists.special import nan_of
 
 __all__ = ["chain", "confine_of_last"]
@@ -216,13 +216,12 @@ def _expanded(params: Any, params_class: Any, value: Tensor) -> Tensor:
     return value.expand(torch.broadcast_shapes(*shapes)) if shapes else value
 
 
-def confine_of_last(parts: Sequence[Any], fields: tuple[str, ...]) -> Callable[..., Tensor] | None:
+def confine_of_last(parts: Sequence[Any], fields: tuple[str, ...]) -> Confine | None:
     """Return what keeps values of the chain off the bounds of its last bijector, with the names of these bounds."""
     spec = specification_of(parts[-1].forward) if parts else None
     if spec is None or spec.confine is None:
         return None
-    inner, fixed = spec.confine, getattr(parts[-1], "fixed", {})
-    bounds = getattr(inner, "bounds", positional_names(inner)[1:])
+    (inner, bounds), fixed = function_and_bounds(spec.confine), getattr(parts[-1], "fixed", {})
     own = dict(zip(parts[-1].Params._fields, fields[len(fields) - len(parts[-1].Params._fields) :], strict=True))
 
     def confine(value: Tensor, *given: Tensor) -> Tensor:
@@ -233,5 +232,4 @@ def confine_of_last(parts: Sequence[Any], fields: tuple[str, ...]) -> Callable[.
         ]
         return inner(value, *all_bounds)
 
-    confine.bounds = tuple(own[name] for name in bounds if name in own)  # type: ignore[attr-defined]
-    return confine
+    return Confine(confine, tuple(own[name] for name in bounds if name in own))

@@ -9,6 +9,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from functional_dists.family import Definition, Parameters, Real, Vector
+from functional_dists.family.specification import Confine
 
 __all__ = ["increasing_onto", "make_verbs"]
 
@@ -59,7 +60,7 @@ def make_verbs(
     of_value: Mapping[str, Callable[[Any, Tensor], Any]],
     of_params: Mapping[str, Callable[[Any], Any]],
     parts_check_shapes: bool = False,
-    confine: Callable[..., Tensor] | None = None,
+    confine: Callable[..., Tensor] | Confine | None = None,
 ) -> Definition:
     """Make the verbs of a bijector that a combinator makes.
 

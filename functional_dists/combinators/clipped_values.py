@@ -145,12 +145,11 @@ def clipped(family: Any) -> Definition:
     @verb
     def entropy(params: Parameters, *, event_dims: int = default) -> Tensor:
         """Return the mean of -log_prob, with the density between the bounds and the probabilities at them."""
-        own, low, high = split = wide(params)
+        own, low, high = wide(params)
         points = points_of(lambda p: torch.clamp(family.icdf(*own, p), low, high), low)
         inside = integral(points, lambda x: minus_p_log_p(family.log_prob(*own, x, event_dims=0)))
-        ends = sum(minus_p_log_p(log_tail(family, *end)) for end in _ends(own, low, high))
-        del split
-        return sum_event(inside + ends, event_dims).to(params[0].dtype)
+        at_low, at_high = log_tail(family, "log_cdf", own, low), log_tail(family, "log_survival", own, high)
+        return sum_event(inside + minus_p_log_p(at_low) + minus_p_log_p(at_high), event_dims).to(params[0].dtype)
 
     @verb
     def support(params: Parameters, *, event_dims: int = default) -> Constraint:
@@ -160,14 +159,11 @@ def clipped(family: Any) -> Definition:
     return verb
 
 
-def _ends(own: Any, low: Tensor, high: Tensor) -> list[tuple[str, Any, Tensor]]:
-    return [("log_cdf", own, low), ("log_survival", own, high)]
-
-
 def _finite(bound: Tensor) -> Tensor:
     """Return the bound, 0 where it is infinite: there it has no probability."""
     return torch.where(bound.isinf(), 0.0, bound)
 
 
 def _product(probability: Tensor, number: Tensor) -> Tensor:
+    """Return the product, 0 where the probability is, also of an infinite number."""
     return torch.where(probability == 0, 0.0, probability * number)

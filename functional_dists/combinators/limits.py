@@ -61,6 +61,7 @@ def elements(own: Sequence[Tensor], like: Tensor) -> list[Tensor]:
 
 
 def check_bounds(family: Any, params: Any, is_ordered: Tensor) -> None:
+    """Raise a ValueError that names the parameter of the family, or the bound, and the first bad position."""
     *own, low, high = params
     if hasattr(family, "check"):
         family.check(*own)
@@ -76,6 +77,7 @@ def points_of(quantile: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
 
 
 def minus_p_log_p(log_density: Tensor) -> Tensor:
+    """Return -p log p of a log-density or log-probability; 0, with no gradient, where it is -inf."""
     is_outside = log_density == -torch.inf
     safe = torch.where(is_outside, 0.0, log_density)
     return torch.where(is_outside, 0.0, -safe.exp() * safe)

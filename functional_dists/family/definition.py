@@ -11,7 +11,7 @@ from torch import Tensor
 import functional_dists.kernels as kernels
 from functional_dists.family import docs, reprs, signatures
 from functional_dists.family.kinds import Kind
-from functional_dists.family.specification import Fit, Specification, parse, with_params
+from functional_dists.family.specification import Confine, Fit, Specification, parse, with_params
 from functional_dists.family.typed import Decorator, Derive, P, R, Verb
 from functional_dists.family.wrapper import wrap
 from functional_dists.special.elementary import root
@@ -113,7 +113,7 @@ class Definition:
         self,
         /,
         *,
-        confine: Callable[..., Tensor] | None = None,
+        confine: Callable[..., Tensor] | Confine | None = None,
         fit: Fit | None = None,
         keeps_dtypes: bool = False,
         passes_to: Callable[..., Any] | None = None,
@@ -123,7 +123,7 @@ class Definition:
         function: Callable[..., Any] | None = None,
         /,
         *,
-        confine: Callable[..., Tensor] | None = None,
+        confine: Callable[..., Tensor] | Confine | None = None,
         fit: Fit | None = None,
         keeps_dtypes: bool = False,
         passes_to: Callable[..., Any] | None = None,
@@ -146,7 +146,7 @@ class Definition:
     def _make(
         self,
         function: Callable[..., Any],
-        confine: Callable[..., Tensor] | None,
+        confine: Callable[..., Tensor] | Confine | None,
         fit: Fit | None,
         keeps_dtypes: bool,
         passes_to: Callable[..., Any] | None,
@@ -208,7 +208,11 @@ class Definition:
         """
 
         def derive(
-            verb: Callable[..., Any], /, *, confine: Callable[..., Tensor] | None = None, doc: str | None = None
+            verb: Callable[..., Any],
+            /,
+            *,
+            confine: Callable[..., Tensor] | Confine | None = None,
+            doc: str | None = None,
         ) -> Any:
             other, theirs = _require_verb(verb)
             run = _on_checked_tensors(verb)

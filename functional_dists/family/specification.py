@@ -9,7 +9,16 @@ from torch import Tensor
 from functional_dists.family.kinds import Kind, Parameters, Value, kind_of
 from functional_dists.random import Source
 
-__all__ = ["Argument", "Specification", "parse", "positional_names", "with_params", "with_unpacked_params"]
+__all__ = [
+    "Argument",
+    "Confine",
+    "Specification",
+    "function_and_bounds",
+    "parse",
+    "positional_names",
+    "with_params",
+    "with_unpacked_params",
+]
 
 Fit = Callable[..., torch.Size]
 # The verbs that have the option `dtype`, in families that take it: those that return log-probs, entropies and kl.
@@ -26,6 +35,23 @@ _OF_LOG_PROBS = (
     "sample_and_log_prob",
 )
 _OF_ROWS = ("per row", "one-hot", "outcomes")
+
+
+class Confine(NamedTuple):
+    """A function that keeps a value off bounds, where its arguments do not have the names of the bounds."""
+
+    function: Callable[..., Tensor]
+    bounds: tuple[str, ...]
+
+
+def function_and_bounds(confine: Any) -> Confine:
+    """Return what keeps a value off bounds, with the names of the bounds.
+
+    >>> from functional_dists.special import strictly_inside
+    >>> function_and_bounds(strictly_inside).bounds
+    ('low', 'high')
+    """
+    return confine if isinstance(confine, Confine) else Confine(confine, positional_names(confine)[1:])
 
 
 class Argument(NamedTuple):
@@ -46,7 +72,7 @@ class Specification(NamedTuple):
     num_params: int  # how many `Params` the function takes instead of single parameters
     options: tuple[str, ...]  # the names of all keyword-only arguments
     event_dims: int | None  # the default of the option of that name
-    confine: Callable[..., Tensor] | None
+    confine: Callable[..., Tensor] | Confine | None
     fit: Fit | None
     keeps_dtypes: bool
     takes_dtype: bool  # the verb has the option `dtype`, that of log-probs
@@ -94,7 +120,7 @@ def parse(
     params: Any,
     family: str,
     *,
-    confine: Callable[..., Tensor] | None = None,
+    confine: Callable[..., Tensor] | Confine | None = None,
     event_dims: int | None = None,
     fit: Fit | None = None,
     keeps_dtypes: bool = False,
@@ -153,7 +179,11 @@ def positional_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def with_params(
-    spec: Specification, params: Any, family: str, confine: Callable[..., Tensor] | None, fit: Fit | None = None
+    spec: Specification,
+    params: Any,
+    family: str,
+    confine: Callable[..., Tensor] | Confine | None,
+    fit: Fit | None = None,
 ) -> Specification:
     """Return the specification of a verb of another family, with the parameters and the name of this one."""
     is_pair = spec.num_params == 2

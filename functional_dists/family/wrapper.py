@@ -16,7 +16,7 @@ from functional_dists.family.arguments import (
     to_positional,
 )
 from functional_dists.family.shapes import checked_shape, resolved_event_dims
-from functional_dists.family.specification import Specification, positional_names, with_unpacked_params
+from functional_dists.family.specification import Specification, function_and_bounds, with_unpacked_params
 from functional_dists.family.trees import has_pytree, map_leaves
 from functional_dists.random import Source, size_of
 
@@ -30,8 +30,7 @@ def wrap(function: Callable[..., Any], spec: Specification) -> Callable[..., Any
     kernel = kernels.find(spec.name, str(function.__module__))
     if spec.num_params:
         function = with_unpacked_params(function, spec)
-    confine = spec.confine
-    names_of_bounds = () if confine is None else getattr(confine, "bounds", positional_names(confine)[1:])
+    confine, names_of_bounds = (None, ()) if spec.confine is None else function_and_bounds(spec.confine)
     bounds = [spec.names.index(name) for name in names_of_bounds]
     event_dims, draws = spec.event_dims, int(spec.draws)  # `torch.compile` of torch 2.11 takes no bool for an index
     count = draws + len(spec.arguments)
