@@ -7,13 +7,14 @@ less code. Compiled code computes windows in the bulk itself, and a second opera
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from functional_dists.special.gaussian import SQRT_HALF, lower_quantile, twice_upper_tail
+from functional_dists.special.operations import elementwise_operation, library
 
 # In standard deviations. In narrower windows the density is exponential to 1e-9; farther out float64 has no cdf.
 _NARROW, _FAR = 1e-4, 30.0
@@ -220,51 +221,9 @@ def _far_mills(y: Tensor) -> Tensor:
 
 
 # --- The operations --------------------------------------------------------------------------------------------------
-_library = torch.library.Library("functional_dists", "FRAGMENT")
-_library.define(
-    "truncated_quantile(Tensor below, Tensor above, Tensor slope, Tensor start, Tensor stop, bool extreme) -> Tensor"
-)
-_library.impl("truncated_quantile", _quantile_on_cpu, "CPU")
-_library.impl("truncated_quantile", _quantile_elsewhere, "CompositeExplicitAutograd")
-_operation: Callable[..., Tensor] = torch.ops.functional_dists.truncated_quantile.default
-_library.define(  # `offset` is NaN where the window is rare
-    "truncated_quantile_repair(Tensor offset, Tensor below, Tensor above, Tensor slope, Tensor start, Tensor stop)"
-    " -> Tensor"
-)
-_library.impl("truncated_quantile_repair", _repaired_on_cpu, "CPU")
-_library.impl("truncated_quantile_repair", _repaired_elsewhere, "CompositeExplicitAutograd")
-_repair: Callable[..., Tensor] = torch.ops.functional_dists.truncated_quantile_repair.default
-
-
-def _fake(below: Tensor, above: Tensor, slope: Tensor, start: Tensor, stop: Tensor, extreme: bool) -> Tensor:
-    shapes = (operand.shape for operand in (below, above, slope, start, stop))
-    return slope.new_empty(torch.broadcast_shapes(*shapes))
-
-
-def _fake_repair(offset: Tensor, *operands: Tensor) -> Tensor:
-    return offset.new_empty(offset.shape)
-
-
-def _vmap(info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> tuple[Tensor, int]:
-    *tensors, extreme = operands
-    return _operation(*_aligned(tensors, in_dims), extreme), 0
-
-
-def _vmap_repair(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
-    return _repair(*_aligned(tensors, in_dims)), 0
-
-
-def _aligned(tensors: Sequence[Tensor], in_dims: tuple[int | None, ...]) -> list[Tensor]:
-    """Return tensors whose axis of lanes stays the first axis after broadcasting."""
-    lanes = [tensor if dim is None else tensor.movedim(dim, 0) for tensor, dim in zip(tensors, in_dims, strict=False)]
-    axes = max(lane.ndim - (dim is not None) for lane, dim in zip(lanes, in_dims, strict=False))
-    return [
-        lane if dim is None else lane.reshape(lane.shape[0], *[1] * (axes + 1 - lane.ndim), *lane.shape[1:])
-        for lane, dim in zip(lanes, in_dims, strict=False)
-    ]
-
-
-torch.library.register_fake("functional_dists::truncated_quantile", _fake, lib=_library)
-torch.library.register_vmap("functional_dists::truncated_quantile", _vmap, lib=_library)
-torch.library.register_fake("functional_dists::truncated_quantile_repair", _fake_repair, lib=_library)
-torch.library.register_vmap("functional_dists::truncated_quantile_repair", _vmap_repair, lib=_library)
+_OPERANDS = ("below", "above", "slope", "start", "stop")
+_operation = elementwise_operation("truncated_quantile", _OPERANDS, _quantile_elsewhere, flags=["extreme"])
+library.impl("truncated_quantile", _quantile_on_cpu, "CPU")
+# `offset` is NaN where the window is rare.
+_repair = elementwise_operation("truncated_quantile_repair", ("offset", *_OPERANDS), _repaired_elsewhere)
+library.impl("truncated_quantile_repair", _repaired_on_cpu, "CPU")
