@@ -14,14 +14,13 @@ from functional_dists.bijectors.structure import (
     are_equal,
     event_dims_of,
     has_block,
-    made_by,
     num_params,
     require_bijector,
     same,
     split,
     sum_vector,
 )
-from functional_dists.family import Definition, combinator, define, joined_params, name_of, specification_of
+from functional_dists.family import Definition, combinator, define, joined_params, made_by, name_of, specification_of
 from functional_dists.family.specification import Confine, function_and_bounds
 from functional_dists.special import nan_of
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from functional_dists.bijectors.derived import make_verbs
-from functional_dists.bijectors.structure import event_dims_of, made_by, require_bijector
-from functional_dists.family import combinator, define, name_of
+from functional_dists.bijectors.structure import event_dims_of, require_bijector
+from functional_dists.family import combinator, define, made_by, name_of
 
 __all__ = ["invert"]
 

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functional_dists.family import BoundFamily, specification_of
-from functional_dists.family.protocol import MadeFamily
+from functional_dists.family import made_by, specification_of
 from functional_dists.family.reprs import shown
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "are_equal",
     "event_dims_of",
     "has_block",
-    "made_by",
     "num_params",
     "require_bijector",
     "same",
@@ -39,14 +37,6 @@ def require_bijector(function: str, bijector: Any) -> None:
     """Raise a TypeError if this is no bijector."""
     if not (hasattr(bijector, "Params") and hasattr(bijector, "inverse_log_det")):
         raise TypeError(f"{function}: takes bijectors, such as functional_dists.bijectors.tanh, got {shown(bijector)}")
-
-
-def made_by(bijector: Any) -> tuple[str, tuple[Any, ...]]:
-    """Return the name of the combinator that made a bijector, and its arguments; no name for any other bijector."""
-    if isinstance(bijector, MadeFamily) and not isinstance(bijector, BoundFamily):
-        function, arguments, _ = bijector._call
-        return function.__name__, arguments
-    return "", ()
 
 
 def same(one: Any, other: Any) -> bool:

@@ -145,6 +145,12 @@ class _SeveralFamilies(Components):
         self._complete()
         if self.values.are_indices:
             raise TypeError(f"{made_by}: the families must be continuous; mix their tables of logits instead")
+        for family in families:
+            if fit_of(family) is not None:
+                raise TypeError(
+                    f"{made_by}: the parameters of a family must have the shape of its values, and those of "
+                    f"{name_of(family)} are rows; mix one such family with itself by `mixture`"
+                )
 
     def full(self, params: Any) -> list[Tensor]:
         mixing, *rest = params

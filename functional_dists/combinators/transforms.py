@@ -64,7 +64,7 @@ class _Transformed:
         self.family, self.bijector = family, bijector
         self.values, self.event_dims = values_of(family), event_dims_of(bijector)
         self.count = len(family.Params._fields)
-        self.is_elementwise = self.values.can_split and not self.event_dims
+        self.is_elementwise = (self.values.can_split or not self.values.event_dims) and not self.event_dims
         self.default = max(self.values.event_dims, self.event_dims)
         self.family_fit = fit_of(family)
         bijector_spec: Any = specification_of(bijector.forward)

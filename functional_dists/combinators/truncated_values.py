@@ -20,7 +20,9 @@ from functional_dists.family import (
     Parameters,
     Real,
     combinator,
+    made_by,
     sum_event,
+    verbs,
 )
 from functional_dists.random import Shape, Source, draw_entries, exponential
 from functional_dists.special import nan_of
@@ -47,6 +49,8 @@ def truncated(family: Any) -> Definition:
     tensor([ 0.7979, 30.0333])
     """
     verb, _, wide = define_limited("truncated", family)
+    if made_by(family)[0] == "truncated":
+        return _of_overlap(verb, family)
     default = values_of(family).event_dims
 
     @verb
@@ -192,4 +196,17 @@ def truncated(family: Any) -> Definition:
             return nan_of(torch.clamp(family.mode(*own), low, high), *own)
 
         verb.deterministic(mode)
+    return verb
+
+
+def _of_overlap(verb: Definition, family: Any) -> Definition:
+    """Return the definition of a truncated family that is truncated again: to the overlap of both intervals."""
+
+    def overlap(*params: Tensor) -> Any:
+        *own, low, high, low_2, high_2 = params
+        return family.Params(*own, torch.maximum(low, low_2), torch.minimum(high, high_2))
+
+    of_family = verb.through(overlap, examples=False)
+    for of_interval in verbs(family).values():
+        of_family(of_interval)
     return verb

@@ -16,7 +16,7 @@ from functional_dists.family.kinds import (
     Value,
     Vector,
 )
-from functional_dists.family.protocol import Family, combinator, from_pickle, name_of, to_pickle, verbs
+from functional_dists.family.protocol import Family, combinator, from_pickle, made_by, name_of, to_pickle, verbs
 from functional_dists.family.shapes import broadcast_shape, require
 from functional_dists.family.trees import as_dicts, fnv1a, is_tensordict, leaf_key, sample_keys, sum_leaves
 from functional_dists.special.vectorized import sum_event
@@ -47,6 +47,7 @@ __all__ = [
     "is_tensordict",
     "joined_params",
     "leaf_key",
+    "made_by",
     "name_of",
     "require",
     "sample_keys",

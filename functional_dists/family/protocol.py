@@ -158,6 +158,19 @@ class _Combined(MadeFamily):
         raise AttributeError(f"{self._text} has no {name}" if "_text" in vars(self) else name)
 
 
+def made_by(family: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return the name of the combinator that made a family, and its arguments; no name for any other family.
+
+    >>> from functional_dists import categorical, one_hot
+    >>> made_by(one_hot(categorical))[0], made_by(categorical)
+    ('one_hot', ('', ()))
+    """
+    if isinstance(family, _Combined):
+        function, arguments, _ = family._call
+        return function.__name__, arguments
+    return "", ()
+
+
 class _ModuleName(str):
     """Stands for a module in a pickle, because pickle cannot store modules."""
 

@@ -1,6 +1,17 @@
 """Mixtures of numbers, of vectors, of different families, and of categories."""
 
-from functional_dists import bind, categorical, independent, mixture, mixture_of, normal, tanh_normal, truncated_normal
+from functional_dists import (
+    bijectors,
+    bind,
+    categorical,
+    independent,
+    mixture,
+    mixture_of,
+    normal,
+    tanh_normal,
+    transformed,
+    truncated_normal,
+)
 from tests.algebra.case import Case
 
 _LOGITS = {"mixing_logits": [[0.3, -0.2], [-1.1, 0.4]]}
@@ -35,6 +46,14 @@ CASES = [
         inexact=("mode", "deterministic"),
         no_differences=("rsample", "rsample_and_log_prob"),
         lacks_vmap=("low", "high"),
+    ),
+    Case(
+        "exp of a mixture",
+        transformed(mixture(normal), bijectors.exp),
+        {**_LOGITS, "loc": [[-1.0, 1.2], [0.3, 2.0]], "scale": [[0.5, 0.3], [1.4, 0.2]]},
+        [0.6, 5.9],
+        inexact=("deterministic",),
+        no_differences=("rsample", "rsample_and_log_prob"),
     ),
     Case(
         "mixture of two families",

@@ -1,5 +1,6 @@
 """Families that combinators make: what the laws do not say."""
 
+import inspect
 import math
 
 import mpmath
@@ -32,6 +33,7 @@ from functional_dists import (
     truncated_normal,
     with_uniform,
 )
+from functional_dists.family import verbs
 
 FLOAT = torch.float64
 KEY = random.key(3)
@@ -363,3 +365,35 @@ def test_bound_families_combine() -> None:
     family = mixture(torque)
     assert family.Params._fields == ("mixing_logits", "loc", "scale")
     assert family.icdf(torch.zeros(2), torch.zeros(2), 1.0, 0.5).abs() < 1e-6
+
+
+# ------------------------------------------------------------------------------------------------------------- nesting
+def test_an_interval_of_an_interval_is_their_overlap() -> None:
+    """Every verb is that of the family truncated once, to the bit."""
+    twice, once = verbs(truncated(truncated(logistic))), verbs(truncated(logistic))
+    loc, scale = of_generator(5).double(), of_generator(5, seed=1).double().exp()
+    low, high, low_2, high_2 = -3.0, torch.linspace(0.5, 4, 5).double(), torch.linspace(-4, -1, 5).double(), 2.5
+    overlap = torch.clamp(low_2, min=low), torch.clamp(high, max=high_2)
+    value = torch.tensor([-2.0, 0.0, 0.4, 2.0, 2.6]).double()
+    assert sorted(twice) == sorted(once)
+    for name in sorted({*once} - {"check", "support"}):
+        first = (KEY,) if "sample" in name else ()
+        last = (value,) if "value" in inspect.signature(once[name]).parameters else ()
+        last = (torch.sigmoid(value),) if name == "icdf" else last
+        got = twice[name](*first, loc, scale, low, high, low_2, high_2, *last)
+        torch.testing.assert_close(got, once[name](*first, loc, scale, *overlap, *last), rtol=0, atol=0)
+
+
+def test_a_moved_mixture_has_the_cdf_of_the_mixture() -> None:
+    params = of_generator(4, 3).double(), of_generator(4, 3, seed=1).double(), 0.3
+    family, y = transformed(mixture(normal), bijectors.exp), torch.tensor([0.2, 1.0, 2.0, 7.0]).double()
+    for name in ("cdf", "log_cdf", "survival", "log_survival"):
+        assert torch.equal(getattr(family, name)(*params, y), getattr(mixture(normal), name)(*params, y.log()))
+    p = torch.tensor([1e-9, 0.2, 0.7, 0.999]).double()
+    torch.testing.assert_close(family.cdf(*params, family.icdf(*params, p)), p, rtol=1e-12, atol=0)
+
+
+def test_different_families_with_rows_are_refused() -> None:
+    spline = transformed(normal, bijectors.rational_quadratic_spline)
+    with pytest.raises(TypeError, match="are rows; mix one such family with itself by `mixture`"):
+        mixture_of(spline, normal)
