@@ -79,7 +79,7 @@ class _Bin(NamedTuple):
 
 def _knots(raw: Tensor, bound: Tensor) -> Tensor:
     """Return the K + 1 knots of one axis; the first and the last are the bounds, exactly."""
-    count = raw.shape[-1]
+    count = int(raw.shape[-1])  # a size is a tensor for `jit.trace`, and its quotients are float32
     fraction = (1.0 - _LEAST) * torch.softmax(raw, -1) + _LEAST / count
     inner = bound * (2.0 * torch.cumsum(fraction, -1)[..., :-1] - 1.0)
     shape = (*torch.broadcast_shapes(raw.shape[:-1], bound.shape[:-1]), 1)

@@ -72,7 +72,8 @@ class _Covariance(NamedTuple):
 
     def log_density(self, x: Tensor) -> Tensor:
         """Return the log-density of vectors with mean 0."""
-        return -0.5 * self.square(x) - self.half_log_det() - HALF_LOG_2PI * x.shape[-1]
+        # A size is a tensor for `jit.trace`, and its product with a number would be float32.
+        return -0.5 * self.square(x) - self.half_log_det() - HALF_LOG_2PI * int(x.shape[-1])
 
     def square(self, x: Tensor) -> Tensor:
         """Return the quadratic form of the inverse."""
@@ -179,7 +180,7 @@ def entropy(loc: Real, factor: Matrix, diagonal: Real) -> Tensor:
     tensor(3.3872)
     """
     loc, factor, diagonal = _matched(loc, factor, diagonal)
-    found = _covariance(factor, diagonal).half_log_det() + (0.5 + HALF_LOG_2PI) * loc.shape[-1]
+    found = _covariance(factor, diagonal).half_log_det() + (0.5 + HALF_LOG_2PI) * int(loc.shape[-1])
     return nan_of(found.to(loc.dtype), row_is_nan(loc, factor.flatten(-2), diagonal))
 
 

@@ -42,18 +42,24 @@ def close(a: Any, b: Any, **tolerance: float) -> None:
         torch.testing.assert_close(left, right, equal_nan=True, **tolerance)
 
 
+def lane_axes(name: str, count: int) -> list[tuple[int | None, ...]]:
+    """Return which of `count` tensors `vmap` maps: all, each alone, all but each."""
+    fields = [*BY_NAME[name].params] * 2  # of p and of q, for kl
+    free = [i for i in range(count) if i >= len(fields) or fields[i] not in BY_NAME[name].lacks_vmap]
+    chosen = {frozenset(free), *(frozenset([i]) for i in free), *(frozenset(free) - {i} for i in free)}
+    return [tuple(0 if i in mapped else None for i in range(count)) for mapped in chosen if mapped]
+
+
 @pytest.mark.parametrize(("name", "verb"), VERBS)
 def test_vmap_is_a_loop(name: str, verb: str) -> None:
-    case = BY_NAME[name]
-    call = call_of(case, verb)
-    fields = [*case.params] * 2  # of p and of q, for kl
-    shared = [i for i, field in enumerate(fields) if field in case.lacks_vmap]
-    dims = tuple(None if i in shared else 0 for i in range(len(call.tensors)))
-    lanes = [
-        call.function(*(t if d is None else t[i] for t, d in zip(call.tensors, dims, strict=True))) for i in (0, 1)
-    ]
-    stacked = [torch.stack(pair) for pair in zip(*map(parts, lanes), strict=True)]
-    close(parts(vmap(call.function, in_dims=dims)(*call.tensors)), tuple(stacked), rtol=1e-12, atol=1e-300)
+    call = call_of(BY_NAME[name], verb)
+    all_axes = max(lane_axes(name, len(call.tensors)), key=lambda dims: dims.count(0))
+    single = [t if d is None else t[0] for t, d in zip(call.tensors, all_axes, strict=True)]
+    for dims in lane_axes(name, len(call.tensors)):
+        mixed = [t if d == 0 else one for t, one, d in zip(call.tensors, single, dims, strict=True)]
+        lanes = [call.function(*(t if d is None else t[i] for t, d in zip(mixed, dims, strict=True))) for i in (0, 1)]
+        stacked = [torch.stack(pair) for pair in zip(*map(parts, lanes), strict=True)]
+        close(parts(vmap(call.function, in_dims=dims)(*mixed)), tuple(stacked), rtol=1e-12, atol=1e-300)
 
 
 @pytest.mark.parametrize(("name", "verb"), REAL)
@@ -104,6 +110,31 @@ def compiled_results(name: str, backend: str, dtype: torch.dtype, *, with_slopes
     return torch.compile(run_all, fullgraph=True, backend=backend)(tensors), run_all(tensors)
 
 
+@pytest.mark.parametrize(("name", "verb"), VERBS)
+def test_nested_vmap_is_the_loop_of_loops(name: str, verb: str) -> None:
+    call = call_of(BY_NAME[name], verb)
+    dims = max(lane_axes(name, len(call.tensors)), key=lambda dims: dims.count(0))
+    wide = [t if d is None else torch.stack([t, t.flip(0), t]) for t, d in zip(call.tensors, dims, strict=True)]
+    once = vmap(call.function, in_dims=dims)
+    rows = [parts(once(*(t if d is None else t[i] for t, d in zip(wide, dims, strict=True)))) for i in range(3)]
+    stacked = tuple(torch.stack(row) for row in zip(*rows, strict=True))
+    close(parts(vmap(once, in_dims=dims)(*wide)), stacked, rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize(("name", "verb"), REAL)
+def test_gradients_under_vmap_are_those_of_each_lane(name: str, verb: str) -> None:
+    call = call_of(BY_NAME[name], verb)
+    axes = max(lane_axes(name, len(call.tensors)), key=lambda dims: dims.count(0))
+    function, real = total(call), [call.tensors[i] for i in call.real]
+    dims = tuple(axes[i] for i in call.real)
+    if any(axes[i] == 0 for i in set(range(len(call.tensors))) - {*call.real}):
+        return  # `total` holds integers and masks of both lanes
+    of_all = grad(function, argnums=tuple(range(len(real))))
+    lanes = [of_all(*(t if d is None else t[i] for t, d in zip(real, dims, strict=True))) for i in (0, 1)]
+    stacked = tuple(torch.stack(pair) for pair in zip(*lanes, strict=True))
+    close(vmap(of_all, in_dims=dims)(*real), stacked, rtol=1e-9, atol=1e-11)
+
+
 # Those whose code the others share. A few more take long to trace.
 DISTINCT = ("log-normal", "mixture of categories", "clipped normal", "masked unimix", "repeated categories", "laplace")
 LONG = ("mixture of vectors", "truncated normal", "poisson", "multivariate_normal", "hl_gauss", "spline of a normal")
@@ -115,6 +146,59 @@ def test_verbs_compile_in_one_graph(name: str) -> None:
     got, wanted = compiled_results(name, "eager", FLOAT, with_slopes=False)
     for verb, result in wanted.items():
         close(got[verb], result, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in (*DISTINCT, *LONG)])
+def test_draws_and_gradients_compile_in_one_graph(name: str) -> None:
+    calls = [call_of(BY_NAME[name], verb) for verb in ("sample", "log_prob")]
+
+    def run(*tensors: list[Any]) -> list[Any]:
+        results = [parts(call.function(*given)) for call, given in zip(calls, tensors, strict=True)]
+        real = [tensors[1][i] for i in calls[1].real]
+        slopes = grad(total(Call(calls[1].function, tensors[1])), argnums=tuple(range(len(real))))(*real)
+        return [part for result in (*results, slopes) for part in result]
+
+    torch._dynamo.reset()
+    given = [call.tensors for call in calls]
+    close(
+        tuple(torch.compile(run, fullgraph=True, backend="aot_eager")(*given)),
+        tuple(run(*given)),
+        rtol=1e-11,
+        atol=1e-12,
+    )
+
+
+class Scores(torch.nn.Module):
+    """The verbs of a family that draw nothing, as a module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        exact = [verb for verb in verbs_of(BY_NAME[name]) if verb not in BY_NAME[name].inexact]
+        self.calls = {verb: call_of(BY_NAME[name], verb) for verb in exact if "sample" not in verb}
+
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        return tuple(tensor for call in self.calls.values() for tensor in call.tensors)
+
+    def forward(self, *tensors: Any) -> tuple[Any, ...]:
+        given = iter(tensors)
+        results = [call.function(*[next(given) for _ in call.tensors]) for call in self.calls.values()]
+        return tuple(part for result in results for part in parts(result))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("how", ["export", "trace"])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_verbs_are_exported_and_traced(how: str, name: str) -> None:
+    module = Scores(name)
+    others = tuple(t * (1 + 1e-6) if t.is_floating_point() else t for t in module.tensors)
+    if how == "export":
+        recorded = torch.export.export(module, module.tensors).module()
+    else:
+        recorded = torch.jit.trace(module, module.tensors, check_trace=False)
+    close(recorded(*others), module(*others), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.slow
