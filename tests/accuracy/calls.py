@@ -16,10 +16,11 @@ from functional_dists import (
     normal,
     ordinal,
     tanh_normal,
+    transformed,
     truncated_normal,
 )
 
-from . import reference, reference_lines
+from . import reference, reference_lines, reference_unit
 
 Call = Callable[..., Tensor]
 
@@ -131,10 +132,19 @@ CALLS: dict[str, Call] = {
     "ordinal.entropy": of_scores(ordinal.entropy),
     **{
         name: elementwise(verb) if name.endswith(("log_prob", "entropy")) else verb
-        for name in reference_lines.references(reference.mp)
+        for name in (*reference_lines.references(reference.mp), *reference_unit.references(reference.mp))
         if not name.endswith("log_det")
         for family, _, of in [name.partition(".")]
         for verb in [getattr(getattr(functional_dists, family), of)]
     },
     **{f"{name}.forward_log_det": getattr(bijectors, name).forward_log_det for name in ("tanh", "softplus", "symlog")},
+}
+
+IN_AN_INTERVAL = transformed(normal, bijectors.interval)
+#: Verbs of families that combinators make, and the verb whose exact answers are theirs too.
+MADE: dict[str, tuple[str, Call]] = {
+    f"transformed(normal, interval).{verb}": (f"tanh_normal.{verb}", call)
+    for verb in ("log_prob", *reference.TAIL_VERBS, "icdf", "median")
+    for of in [getattr(IN_AN_INTERVAL, verb)]
+    for call in [elementwise(of) if verb == "log_prob" else of]
 }

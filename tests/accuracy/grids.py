@@ -4,13 +4,14 @@ Every grid takes a floating dtype of NumPy and returns an array of shape (cases,
 columns in the order of `reference.REFERENCES`. Products of lists are thinned by a fixed stride. Nothing is random.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference, reference_lines
+from . import reference, reference_lines, reference_unit
 
 Floats = NDArray[np.floating]
 
@@ -386,6 +387,24 @@ def pre_values(dtype: type) -> Floats:
     return thinned(((x,) for x in pre_images(dtype)), 1, dtype)
 
 
+def kumaraswamy_values(dtype: type) -> Floats:
+    """Powers from flat to sharp, and values up to the bounds."""
+    sizes = (1e-30, 1e-8, 0.01, 0.3, 0.5, 0.9, 0.999, 1 - 2.0**-20)
+    powers = (1e-3, 0.3, 1.0, 2.5, 50.0, 1e4)
+    return thinned(((a, b, x) for a, b, x in product(powers, powers, sizes) if x**a > 1e-30), 1, dtype)
+
+
+def positive_values(dtype: type) -> Floats:
+    return thinned(((loc, scale, math.exp(y)) for loc, scale, y in line_values(np.float64) if abs(y) < 60), 1, dtype)
+
+
+def unit_values(dtype: type) -> Floats:
+    rows = thinned(
+        ((loc, scale, 1 / (1 + math.exp(-y))) for loc, scale, y in line_values(np.float64) if abs(y) < 60), 1, dtype
+    )
+    return rows[rows[:, 2] < 1]
+
+
 TAILS = ("cdf", "survival", "log_cdf", "log_survival")
 GRIDS: dict[str, Callable[[type], Floats]] = {
     "normal.log_prob": normal_values,
@@ -428,6 +447,9 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
         name: {"icdf": normal_probabilities, "entropy": normal_parameters}.get(name.rpartition(".")[2], line_values)
         for name in reference_lines.NAMES
     },
+    **{f"kumaraswamy.{verb}": kumaraswamy_values for verb in reference_unit.VERBS},
+    "log_normal.log_prob": positive_values,
+    "logit_normal.log_prob": unit_values,
     "laplace.log_prob": laplace_values,
     **{f"exponential.{verb}": exponential_values for verb in ("log_prob", "log_cdf", "log_survival")},
     "bernoulli.log_prob": bits,

@@ -307,6 +307,17 @@ def exponential_score(inputs: Columns, answers: Columns) -> Floors:
     return {"value": 1.0, "rate": 1 / inputs["rate"], "at": inputs["rate"]}
 
 
+def kumaraswamy_score(inputs: Columns, answers: Columns) -> Floors:
+    """Log-density: one nat; its derivatives: the inverse of each parameter, and of the distance to a bound."""
+    a, b, at = (inputs[name] for name in ("concentration1", "concentration0", "at"))
+    return {"value": 1.0, "concentration1": 1 / a, "concentration0": 1 / b, "at": 1 / at}
+
+
+def log_scale_score(inputs: Columns, answers: Columns) -> Floors:
+    """As that of a normal, whose value the logarithm or the logit is."""
+    return {**line_score(inputs, answers), "at": (1 + 1 / inputs["scale"]) / inputs["at"]}
+
+
 def relative(inputs: Columns, answers: Columns) -> Floors:
     return {}
 
@@ -358,6 +369,9 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
         )
         for name in reference_lines.NAMES
     },
+    "kumaraswamy.log_prob": kumaraswamy_score,
+    **{f"kumaraswamy.{verb}": relative for verb in ("log_cdf", "log_survival")},
+    **{f"{family}.log_prob": log_scale_score for family in ("log_normal", "logit_normal")},
     "exponential.log_prob": exponential_score,
     **{f"exponential.{verb}": relative for verb in ("log_cdf", "log_survival")},
     "bernoulli.log_prob": relative,

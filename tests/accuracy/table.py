@@ -6,6 +6,7 @@ A peer's column says "-" for what it has no such thing for, and "raises" for wha
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ with warnings.catch_warnings():
     from torchrl.modules import distributions as torchrl
 
 from . import evaluate, meter, stored
-from .calls import CALLS, of_scores, of_tables, one_entry
+from .calls import CALLS, MADE, of_scores, of_tables, one_entry
 from .goals import NAMES, limits
 
 Call = Callable[..., Tensor]
@@ -117,6 +118,30 @@ def at_the_end(make: Callable, act: Callable) -> Call:
     return lambda *arguments: act(make(*arguments[:-1]), arguments[-1])
 
 
+TORCH_LINES: dict[str, Callable[..., Distribution]] = {
+    "bernoulli": lambda logits: torch.distributions.Bernoulli(logits=logits, validate_args=False),
+    "geometric": lambda logits: torch.distributions.Geometric(logits=logits, validate_args=False),
+    **{
+        name.lower() if name != "LogNormal" else "log_normal": partial(
+            getattr(torch.distributions, name), validate_args=False
+        )
+        for name in ("Laplace", "Gumbel", "Cauchy", "Exponential", "Poisson", "Kumaraswamy", "LogNormal")
+    },
+}
+
+
+def torch_line(family: str) -> dict[str, Call]:
+    """The verbs of a distribution of `torch.distributions`, with the logarithms that its users take."""
+    make = TORCH_LINES[family]
+    return {
+        "log_prob": at_the_end(make, method("log_prob")),
+        "log_cdf": at_the_end(make, lambda made, value: made.cdf(value).log()),
+        "log_survival": at_the_end(make, lambda made, value: torch.log(1 - made.cdf(value))),
+        "icdf": at_the_end(make, method("icdf")),
+        "entropy": lambda *parameters: make(*parameters).entropy(),
+    }
+
+
 PEERS: dict[str, dict[str, Call]] = {
     "torch": {
         "normal.log_prob": at_the_end(torch_normal, Normal.log_prob),
@@ -136,6 +161,7 @@ PEERS: dict[str, dict[str, Call]] = {
         "tanh_normal.cdf": at_the_end(torch_tanh_normal, TransformedDistribution.cdf),
         "tanh_normal.icdf": at_the_end(torch_tanh_normal, TransformedDistribution.icdf),
         "tanh_normal.kl": pairs_of(torch_normal),
+        **{f"{family}.{verb}": call for family in TORCH_LINES for verb, call in torch_line(family).items()},
         "masked_categorical.log_prob": of_tables(at_the_end(torch_categorical, Categorical.log_prob)),
         "masked_categorical.normalized_logits": one_entry(lambda *tables: torch_categorical(*tables).logits),
         "masked_categorical.probs": one_entry(lambda *tables: torch_categorical(*tables).probs),
@@ -203,12 +229,13 @@ def of_peer(name: str, dtype: str, peer: str) -> str:
     return f"{value}; {slope}"
 
 
-def row(name: str, dtype: str, compiled: bool, peers: Sequence[str]) -> str:
+def row(shown: str, dtype: str, compiled: bool, peers: Sequence[str]) -> str:
+    name, call = MADE[shown] if shown in MADE else (shown, CALLS[shown])
     goal = limits(name, dtype)
-    value, output, slope = evaluate.value_and_worst_derivative(evaluate.errors(name, dtype, CALLS[name]))
-    cells = [name, dtype, mark(value, goal.value), f"d {output}: {mark(slope, goal.slope)}", value.worst]
+    value, output, slope = evaluate.value_and_worst_derivative(evaluate.errors(name, dtype, call))
+    cells = [shown, dtype, mark(value, goal.value), f"d {output}: {mark(slope, goal.slope)}", value.worst]
     if compiled:
-        found = evaluate.errors(name, dtype, CALLS[name], compiled=True)
+        found = evaluate.errors(name, dtype, call, compiled=True)
         value, output, slope = evaluate.value_and_worst_derivative(found)
         cells += [f"{mark(value, goal.value)}; d {output}: {mark(slope, goal.slope)}"]
     cells += [of_peer(name, dtype, peer) for peer in peers]
@@ -230,7 +257,7 @@ def main() -> None:
     columns = ["family.verb", "dtype", "max ulp, relative, nf", "its worst derivative", "worst value"]
     columns += ["compiled"] * options.compiled + options.peer
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    cases = [(name, dtype) for name in options.verbs or NAMES for dtype in stored.DTYPES]
+    cases = [(name, dtype) for name in options.verbs or (*NAMES, *MADE) for dtype in stored.DTYPES]
     for name, dtype in tqdm(cases, unit=" rows", disable=None):
         text = row(name, dtype, options.compiled, options.peer)
         with tqdm.external_write_mode():

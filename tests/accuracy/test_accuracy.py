@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from . import evaluate, grids, meter, reference, reference_lines, stored
-from .calls import CALLS
-from .goals import NAMES, limits
+from . import evaluate, grids, meter, reference, reference_lines, reference_unit, stored
+from .calls import CALLS, MADE
+from .goals import NAMES, Limits, limits
 
 DTYPES = list(stored.DTYPES)
 
@@ -25,7 +25,14 @@ def test_error_of_operations_is_within_the_goal(name: str):
     hold_to_the_goal(name, "float32", compiled=False)
 
 
-LINES = reference_lines.references(reference.mp)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MADE)
+def test_a_family_that_is_made_reaches_the_goal_of_its_own_module(name: str, dtype: str):
+    of, call = MADE[name]
+    hold(evaluate.errors(of, dtype, call), limits(of, dtype))
+
+
+LINES = {*reference_lines.references(reference.mp), *reference_unit.references(reference.mp)}
 # Another name for log_prob, and the formulas that need few operations, of which two stand for all.
 NOT_COMPILED = {"tanh_normal.log_prob_near_loc", *LINES} - {"laplace.log_prob", "bernoulli.log_prob"}
 COMPILED = [name for name in NAMES if name not in NOT_COMPILED]
@@ -38,8 +45,10 @@ def test_error_is_within_the_goal_compiled(name: str, dtype: str):
 
 
 def hold_to_the_goal(name: str, dtype: str, *, compiled: bool):
-    allowed = limits(name, dtype)
-    found = evaluate.errors(name, dtype, CALLS[name], compiled=compiled)
+    hold(evaluate.errors(name, dtype, CALLS[name], compiled=compiled), limits(name, dtype))
+
+
+def hold(found: dict[str, meter.Error], allowed: Limits):
     for output, error in found.items():
         assert not error.nonfinite, f"{error.nonfinite} non-finite results of {output}: {error.worst}"
         ulps = allowed.value if output == "value" else allowed.slope
