@@ -169,7 +169,10 @@ def nan_of(result: Tensor, *others: Tensor) -> Tensor:
     tensor([3., nan])
     """
     for other in others:
-        result = result * torch.where(other.isnan(), other, 1.0).square()  # the square has a gradient of NaN
+        is_nan = other.isnan()
+        # The square has a gradient of NaN. An infinite result is not in the product: its tangent would be inf times 0.
+        product = torch.where(is_nan, result, 1.0) * torch.where(is_nan, other, 1.0).square()
+        result = torch.where(is_nan, product, result)
     return result
 
 

@@ -255,6 +255,25 @@ def test_nan_gives_nan(name: str) -> None:
                 assert not result.is_floating_point() or result.isnan().all(), (verb, i)
 
 
+OF_REAL_VALUES = [
+    (name, verb)
+    for name, verb in VERBS
+    if verb in ("log_prob", "cdf", "log_cdf", "survival", "log_survival")
+    and call_of(BY_NAME[name], verb).tensors[-1].is_floating_point()
+]
+
+
+@pytest.mark.parametrize(("name", "verb"), OF_REAL_VALUES)
+def test_derivatives_outside_the_support_are_no_nan(name: str, verb: str) -> None:
+    for outside in (-1e3, -0.5, 2.5, 1e3):
+        call = call_of(BY_NAME[name], verb)
+        call.tensors[-1] = torch.full_like(call.tensors[-1], outside)
+        real = tuple(call.tensors[i] for i in call.real)
+        value, forward = jvp(total(call), real, tuple(map(torch.ones_like, real)))
+        reverse = grad(total(call), argnums=tuple(range(len(real))))(*real)
+        assert not any(found.isnan().any() for found in (value, forward, *reverse))
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_signatures_names_and_pickles(name: str) -> None:
     family, fields = BY_NAME[name].family, list(BY_NAME[name].params)
