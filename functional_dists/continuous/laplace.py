@@ -8,15 +8,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
-from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.continuous import location_scale
 from functional_dists.family import Real, define, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of
-from functional_dists.special import support as supports
 from functional_dists.special.deviance import exp_excess, ratio_excess
 from functional_dists.special.elementary import LOG_2
 
@@ -35,18 +32,6 @@ class Params(NamedTuple):
 verb = define(Params)
 
 
-@verb
-def check(loc: Real, scale: Real) -> None:
-    """Raise a ValueError that names the parameter and the first bad position, in eager code only.
-
-    >>> check(torch.zeros(2), torch.tensor([1.0, -1.0]))
-    Traceback (most recent call last):
-    ...
-    ValueError: scale must be positive and finite; this fails at position (1,)
-    """
-    location_scale.check(loc, scale)
-
-
 # -------------------------------------------------------------------------------------------------------------- draws
 @verb
 def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) -> Tensor:
@@ -56,37 +41,6 @@ def rsample(key: Source, loc: Real, scale: Real, *, sample_shape: Shape = ()) ->
     tensor([ 0.2561, -0.0649])
     """
     return location_scale.moved(_noise(key, sample_shape, loc, scale), loc, scale)
-
-
-sample = verb.sample(rsample)
-
-
-@verb
-def sample_and_log_prob(
-    key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Draw what `sample` draws, with its log-density; only the log-density has a gradient, the score-function one.
-
-    >>> value, log_prob = sample_and_log_prob(random.key(42), torch.zeros(2), 1.0)
-    >>> log_prob
-    tensor([-0.9492, -0.7580])
-    """
-    noise = _noise(key, sample_shape, loc, scale)
-    return location_scale.scored_draw(_log_density, noise, loc, scale, event_dims, is_constant=True)
-
-
-@verb
-def rsample_and_log_prob(
-    key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Draw what `rsample` draws, with its log-density from the same noise.
-
-    >>> value, log_prob = rsample_and_log_prob(random.key(42), torch.zeros(2), 1.0)
-    >>> log_prob
-    tensor([-0.9492, -0.7580])
-    """
-    noise = _noise(key, sample_shape, loc, scale)
-    return location_scale.scored_draw(_log_density, noise, loc, scale, event_dims, is_constant=False)
 
 
 def _noise(key: Source, sample_shape: Shape, loc: Tensor, scale: Tensor) -> Tensor:
@@ -109,6 +63,11 @@ def _log_density(z: Tensor) -> Tensor:
     return nan_of(-distance - LOG_2, z)
 
 
+check, sample, sample_and_log_prob, rsample_and_log_prob, support = location_scale.shared_verbs(
+    verb, rsample, _noise, _log_density
+)
+
+
 @verb
 def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
     """Return the differential entropy in nats, 1 + log(2 scale).
@@ -117,16 +76,6 @@ def entropy(loc: Real, scale: Real, *, event_dims: int = 0) -> Tensor:
     tensor([1.6931, 1.6931])
     """
     return sum_event(nan_of(1 + LOG_2 + scale.double().log(), loc), event_dims).to(scale.dtype)
-
-
-@verb
-def support(loc: Real, scale: Real, *, event_dims: int = 0) -> Constraint:
-    """Return the support as a constraint: the real numbers.
-
-    >>> support(torch.zeros(2), 1.0).check(torch.tensor([0.0, torch.nan]))
-    tensor([ True, False])
-    """
-    return supports.of_events(constraints.real, event_dims)
 
 
 @verb

@@ -6,17 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
-from functional_dists.family import broadcast_shape, require, sum_event
+from functional_dists.family import Definition, Real, broadcast_shape, docs, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import noise_of_constant_value
-
-
-def check(loc: Tensor, scale: Tensor) -> None:
-    """Raise a ValueError that names the parameter and the first bad position."""
-    require(loc.isfinite(), "loc", "must be finite")
-    require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+from functional_dists.special import support as supports
 
 
 def tails(key: Source, sample_shape: Shape, *params: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,21 +53,62 @@ def score(
     return sum_event(torch.where(is_far, -math.inf, density), event_dims).to(value.dtype)
 
 
-def scored_draw(
-    log_density: Callable[[Tensor], Tensor],
-    noise: Tensor,
-    loc: Tensor,
-    scale: Tensor,
-    event_dims: int,
-    *,
-    is_constant: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return the value at a noise, and its log-density from the noise.
+Noise = Callable[[Source, Shape, Tensor, Tensor], Tensor]
+Verb = Callable[..., Any]
 
-    If the value is constant, the log-density has the score-function gradient; else both have the pathwise gradient.
+
+def shared_verbs(
+    verb: Definition, rsample: Verb, noise: Noise, log_density: Callable[[Tensor], Tensor]
+) -> tuple[Verb, Verb, Verb, Verb, Verb]:
+    """Return the verbs `check`, `sample`, `sample_and_log_prob`, `rsample_and_log_prob` and `support`.
+
+    Args:
+        verb: The decorator of the family.
+        rsample: Its verb, whose example the docstrings take.
+        noise: `noise(key, sample_shape, loc, scale)` draws z.
+        log_density: The log-density of z.
     """
-    value, dtype = moved(noise, loc, scale), loc.dtype
-    noise, loc, scale = noise.double(), loc.double(), scale.double()
-    z = noise_of_constant_value(noise, loc, scale) if is_constant else noise + 0.0 * loc  # NaN if `loc` is not finite
-    log_prob = sum_event(log_density(z) - scale.log(), event_dims).to(dtype)
-    return (value.detach() if is_constant else value), log_prob
+
+    def check(loc: Real, scale: Real) -> None:
+        """Raise a ValueError that names the parameter and the first bad position, in eager code only.
+
+        >>> check(torch.zeros(2), torch.tensor([1.0, -1.0]))
+        Traceback (most recent call last):
+        ...
+        ValueError: scale must be positive and finite; this fails at position (1,)
+        """
+        require(loc.isfinite(), "loc", "must be finite")
+        require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+
+    def sample_and_log_prob(
+        key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Draw what `sample` draws, with its log-density, which alone has a gradient, the score-function one."""
+        z, (wide_loc, wide_scale) = noise(key, sample_shape, loc, scale), (loc.double(), scale.double())
+        score = log_density(noise_of_constant_value(z.double(), wide_loc, wide_scale)) - wide_scale.log()
+        return moved(z, loc, scale).detach(), sum_event(score, event_dims).to(loc.dtype)
+
+    def rsample_and_log_prob(
+        key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Draw what `rsample` draws, with its log-density from the same noise."""
+        z = noise(key, sample_shape, loc, scale)
+        score = log_density(z.double() + 0.0 * loc.double()) - scale.double().log()  # NaN if `loc` is not finite
+        return moved(z, loc, scale), sum_event(score, event_dims).to(loc.dtype)
+
+    def support(loc: Real, scale: Real, *, event_dims: int = 0) -> Constraint:
+        """Return the support as a constraint: the real numbers.
+
+        >>> support(torch.zeros(2), 1.0).check(torch.tensor([0.0, torch.nan]))
+        tensor([ True, False])
+        """
+        return supports.of_events(constraints.real, event_dims)
+
+    for pair in (sample_and_log_prob, rsample_and_log_prob):
+        draw = pair.__name__.partition("_and_")[0]
+        example = f">>> {pair.__name__}({{arguments}})[0].equal({draw}({{arguments}}))\nTrue"
+        pair.__doc__ = docs.with_example(pair.__doc__ or "", rsample, example)
+    for function in (check, sample_and_log_prob, rsample_and_log_prob, support):
+        function.__module__, function.__qualname__ = verb.params.__module__, function.__name__
+    sample = verb.sample(rsample)
+    return verb(check), sample, verb(sample_and_log_prob), verb(rsample_and_log_prob), verb(support)
