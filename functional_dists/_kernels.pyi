@@ -5,7 +5,8 @@ An operand is a number, a tensor as (address, shape, strides), or None; it broad
 
 from collections.abc import Sequence
 
-_Operand = float | tuple[int, Sequence[int], Sequence[int]]
+_Tensor = tuple[int, Sequence[int], Sequence[int]]
+_Operand = float | _Tensor
 _Optional = _Operand | None
 _Shape = tuple[int, ...]
 
@@ -134,4 +135,23 @@ def part_sums(logits: int, rows: int, count: int, maximum: int, without: int, re
 def part_units(logits: int, rows: int, count: int, maximum: int, unit: float, total: int, /) -> None: ...
 def part_places(
     logits: int, rows: int, count: int, maximum: int, unit: float, target: int, picks: int, place: int, /
+) -> None: ...
+def gamma_quantile(
+    shape: _Shape,
+    below: _Tensor,
+    above: _Tensor,
+    concentration: _Tensor,
+    is_precise: bool,
+    coarse: int,
+    fine: int,
+    result: int,
+    /,
+) -> None: ...
+def gamma_local(
+    shape: _Shape,
+    offset: _Tensor,
+    concentration: _Tensor,
+    table: int,
+    /,
+    *results: int,
 ) -> None: ...
