@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from functional_dists.continuous import (
         cauchy,
         delta,
+        dirichlet,
         exponential,
         gamma,
         gumbel,
@@ -90,6 +91,7 @@ __all__ = [
     "composite",
     "define",
     "delta",
+    "dirichlet",
     "distributions",
     "divergence",
     "empirical",
@@ -175,6 +177,7 @@ _HOMES = {
     "continuous": (
         "cauchy",
         "delta",
+        "dirichlet",
         "exponential",
         "gamma",
         "gumbel",

@@ -3,6 +3,7 @@
 from functional_dists.continuous import (
     cauchy,
     delta,
+    dirichlet,
     exponential,
     gamma,
     gumbel,
@@ -22,6 +23,7 @@ from functional_dists.family.protocol import hide_imports
 __all__ = [
     "cauchy",
     "delta",
+    "dirichlet",
     "exponential",
     "gamma",
     "gumbel",
@@ -41,6 +43,7 @@ __dir__ = __all__.copy  # what tab completion shows
 hide_imports(
     cauchy,
     delta,
+    dirichlet,
     exponential,
     gamma,
     gumbel,
