@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Local", "carried_point", "carried_tails", "log_odds", "odds_step", "second_order"]
+__all__ = ["Local", "carried_point", "carried_tails", "excess_step", "log_odds", "odds_step", "second_order"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -105,12 +105,22 @@ def odds_step(
     >>> odds_step(0 * one, 0.1 * one, one, one, 0 * one, 0 * one)
     tensor(0.0500)
     """
-    slope = 1 / below + 1 / above
-    step = -(torch.log(below) - torch.log(above) - log_odds) / slope
-    second = 1 / above - 1 / below + growth  # G'' / G'
+    excess = torch.log(below) - torch.log(above) - log_odds
+    return point + excess_step(excess, 1 / below, 1 / above, growth, curvature)
+
+
+def excess_step(excess: Tensor, per_below: Tensor, per_above: Tensor, growth: Tensor, curvature: Tensor) -> Tensor:
+    """Return the step of `odds_step` from 1 / L and 1 / U, and how much the log-odds exceed those of the quantile.
+
+    >>> one = torch.tensor(1.0)
+    >>> excess_step(-0.1 * one, one, one, 0 * one, 0 * one)
+    tensor(0.0500)
+    """
+    step = -excess / (per_below + per_above)
+    second = per_above - per_below + growth  # G'' / G'
     third = (
-        second * second + (1 + above * growth) / (above * above) + (1 - below * growth) / (below * below) + curvature
+        second * second + (per_above + growth) * per_above + (per_below - growth) * per_below + curvature
     )  # G''' / G'
     first = 0.5 * second * step
     factor = 1 - first + (0.5 * second * second - third / 6) * step * step
-    return point + step * torch.where((factor - 1).abs() < 0.5, factor, 1.0)
+    return step * torch.where((factor - 1).abs() < 0.5, factor, 1.0)
