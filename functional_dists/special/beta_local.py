@@ -25,21 +25,19 @@ from functional_dists.special.beta_mass import (
     point_at,
     total_growth,
 )
-from functional_dists.special.constant import table_of
+from functional_dists.special.beta_score import statistics_at
 from functional_dists.special.implicit import Local
 from functional_dists.special.operations import elementwise_operation
-from functional_dists.special.polygamma import Rests, stirling_rests
 
 __all__ = ["beta_local"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
-def _local(offset: Tensor, a: Tensor, b: Tensor, is_precise: bool) -> tuple[Tensor, ...]:
+def _local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor, ...]:
     point, is_reflected = point_at(offset, a, b)
     a, b = point.a, point.b
     n = a + b
-    nodes = integral_below(point, is_precise)
-    weight, log_x, log_y = nodes
+    weight, log_x, log_y = integral_below(point, precise)
     by_x, by_y = weight * log_x, weight * log_y
     mass, mass_a, mass_b, mass_aa, mass_ab, mass_bb = (
         v.sum(0) for v in (weight, by_x, by_y, by_x * log_x, by_x * log_y, by_y * log_y)
@@ -50,19 +48,10 @@ def _local(offset: Tensor, a: Tensor, b: Tensor, is_precise: bool) -> tuple[Tens
     below = (1 + rest) / a
     above = torch.exp(log_above + log_total) / a
 
-    of_next, of_b, of_all = (Rests(*stirling_rests(z)) for z in (1 + a, b, n))
-    # m_a and m_b, less than what they are at the mode by the logs of x and y over those at the mode
-    near = point.offset.clamp(min=-600.0)  # beyond, the logarithm is linear to the last digit
-    log_y_growth = -torch.log1p(a / n * torch.expm1(point.offset))
-    log_x_growth = point.offset - near - torch.log1p(b / n * torch.expm1(-near))
-    m_a = -log_x_growth + (of_next.digamma + torch.log1p(1 / a) - of_all.digamma)
-    m_b = -(_digamma_rest_growth(b, a) + log_y_growth)
-    trigamma_of_all = 1 / n + of_all.trigamma
+    m_a, m_b, variance_a, variance_b, trigamma_of_all = statistics_at(point)
     scale = 1 + rest
     slope_a = (scale * m_a - mass - n * mass_a) / a
     slope_b = (scale * m_b - mass - n * mass_b) / a
-    variance_a = 1 / (1 + a) + of_next.trigamma - trigamma_of_all
-    variance_b = 1 / b + of_b.trigamma - trigamma_of_all
     growth = point.growth
     curve_aa = (scale * (m_a * m_a + variance_a) - 2 * mass_a - n * mass_aa - 2 * slope_a) / a
     curve_ab = (scale * (m_a * m_b - trigamma_of_all) - mass_a - mass_b - n * mass_ab - slope_b) / a
@@ -87,35 +76,17 @@ def _local(offset: Tensor, a: Tensor, b: Tensor, is_precise: bool) -> tuple[Tens
     )
 
 
-_SHIFT = 10
-
-
-def _shifts(like: Tensor) -> Tensor:
-    return torch.arange(_SHIFT, dtype=like.dtype, device=like.device)
-
-
-def _digamma_rest_growth(z: Tensor, more: Tensor) -> Tensor:
-    """Return r(z + more) - r(z) >= 0 for r(z) = psi(z) - log z, with all digits of `more` where that is small.
-
-    From r(z + 10), by the terms that ten steps add to each.
-    """
-    far = z + _SHIFT
-    k = table_of(_shifts, z).view(-1, *[1] * z.ndim)
-    steps = (more / ((z + k) * (z + k + more))).sum(0) - torch.log1p(_SHIFT * more / (z * (far + more)))
-    return stirling_rests(far + more).digamma - stirling_rests(far).digamma + steps
-
-
 _operation = elementwise_operation(
-    "beta_local", ["offset", "a", "b"], _local, flags=["is_precise"], num_results=12
+    "beta_local", ["offset", "a", "b"], _local, flags=["precise"], num_results=12
 )
 
 
-def beta_local(offset: Tensor, a: Tensor, b: Tensor, is_precise: bool) -> Local:
+def beta_local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> Local:
     """Return what is known of the logit of a Beta(a, b) at an offset from its mode log(a / b), without derivatives.
 
     >>> one = torch.ones((), dtype=torch.float64)
     >>> beta_local(0 * one, one, one, True).log_below.exp()
     tensor(0.5000, dtype=torch.float64)
     """
-    found = _operation(offset.detach(), a.detach(), b.detach(), is_precise)
+    found = _operation(offset.detach(), a.detach(), b.detach(), precise)
     return Local(*found[:5], found[5:7], found[7:10], found[10:12])

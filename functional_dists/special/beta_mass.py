@@ -64,9 +64,9 @@ def point_at(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Point, Tensor]:
     return Point(a, b, offset, odds / (b + odds), y, -a * y * torch.expm1(offset)), is_reflected
 
 
-def _bent(share: Tensor, r: Tensor, is_precise: bool) -> tuple[Tensor, Tensor]:
+def _bent(share: Tensor, r: Tensor, precise: bool) -> tuple[Tensor, Tensor]:
     """Return l = log(1 + share (exp(r) - 1)) and l - share r >= 0, for a share of at most 1/2."""
-    if not is_precise:
+    if not precise:
         found = torch.log1p(share * torch.expm1(r))
         return found, found - share * r
     is_near = r.abs() < 1
@@ -90,18 +90,18 @@ class Nodes(NamedTuple):
 _COARSE_ENERGY, _FINE_ENERGY = 22.0, 37.0
 
 
-def integral_below(point: Point, is_precise: bool) -> Nodes:
+def integral_below(point: Point, precise: bool) -> Nodes:
     """Return the nodes of the integral below a point: 24 for an error of 1e-9, or 64 for all digits of a double."""
     a, b, x, y = point.a, point.b, point.x, point.y
-    energy = _FINE_ENERGY if is_precise else _COARSE_ENERGY
+    energy = _FINE_ENERGY if precise else _COARSE_ENERGY
     slope, count = point.growth + y, a + b + 1  # of X f: its energy at t - r is slope r + count (l - share r)
     is_left = x <= y
     share, sign = torch.where(is_left, x, y), torch.where(is_left, -1.0, 1.0).to(x.dtype)
     reach = _reach(slope, count, share, sign, x * y, energy)
-    u, w = table_of(fine_gauss_rule if is_precise else coarse_gauss_rule, a)
+    u, w = table_of(fine_gauss_rule if precise else coarse_gauss_rule, a)
     shape = (-1, *[1] * a.ndim)
     r = reach * u.view(shape)
-    bent, bend = _bent(share, sign * r, is_precise)
+    bent, bend = _bent(share, sign * r, precise)
     weight = x * reach * w.view(shape) * torch.exp(-(slope * r + count * bend))
     # bent is log(Y' / y) with Y' = 1 - X on the left, where log_y = -bent; on the right it is -log(X / x)
     return Nodes(weight, torch.where(is_left, -r - bent, -bent), torch.where(is_left, -bent, r - bent))

@@ -22,7 +22,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Local", "carried_point", "carried_tails", "excess_step", "log_odds", "odds_step", "second_order"]
+__all__ = [
+    "Local",
+    "carried_point",
+    "carried_quantile",
+    "carried_tails",
+    "log_odds",
+    "odds_step",
+    "second_order",
+    "step_to_odds",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -72,6 +81,32 @@ def carried_tails(point: Tensor, local: Local, params: Sequence[Tensor]) -> tupl
     return local.log_below + more - 0.5 * more * more, local.log_above + less - 0.5 * less * less
 
 
+def carried_quantile(point: Tensor, local: Local, params: Sequence[Tensor], below: Tensor, above: Tensor) -> Tensor:
+    """Return the quantile `point`, with its first and second derivatives also by the probability below it.
+
+    They are taken by the logarithm v of the smaller of both probabilities, since those by the probability itself
+    overflow. With m = L or -U on that side, dt/dv = m, d2t/dv2 = m (1 - h' m), and
+    d2t/dv dtheta_i = -m (g_i(t) - E g_i + h' dt/dtheta_i).
+
+    Args:
+        point: The quantile, without derivatives.
+        local: What is known there.
+        params: The parameters.
+        below: The probability below the quantile, inside (0, 1).
+        above: 1 - below.
+    """
+    is_lower = below <= above
+    log_tail = torch.log(torch.where(is_lower, below, above))
+    mass = torch.where(is_lower, local.below, -local.above)
+    moved = local.growth * mass
+    mixed = [-mass * tilt - moved * slope for tilt, slope in zip(local.tilts, local.slopes, strict=True)]
+    curves, given = [], iter(local.curves)
+    for i in range(len(params)):
+        curves += [next(given) for _ in range(i, len(params))] + [mixed[i]]
+    curves.append(mass * (1 - moved))
+    return point.detach() + second_order([*local.slopes, mass], curves, [*params, log_tail])
+
+
 # ----------------------------------------------------------------------------------------------------------- quantiles
 def log_odds(below: Tensor, above: Tensor) -> Tensor:
     """Return log(below / above) of two masses that add up to 1, from the digits of the smaller one.
@@ -105,22 +140,27 @@ def odds_step(
     >>> odds_step(0 * one, 0.1 * one, one, one, 0 * one, 0 * one)
     tensor(0.0500)
     """
-    excess = torch.log(below) - torch.log(above) - log_odds
-    return point + excess_step(excess, 1 / below, 1 / above, growth, curvature)
+    gap = torch.log(below) - torch.log(above) - log_odds
+    return point + step_to_odds(gap, 1 / below, 1 / above, growth, curvature)
 
 
-def excess_step(excess: Tensor, per_below: Tensor, per_above: Tensor, growth: Tensor, curvature: Tensor) -> Tensor:
-    """Return the step of `odds_step` from 1 / L and 1 / U, and how much the log-odds exceed those of the quantile.
+def step_to_odds(gap: Tensor, per_below: Tensor, per_above: Tensor, growth: Tensor, curvature: Tensor) -> Tensor:
+    """Return the step of `odds_step`, from 1 / L and 1 / U, where L or U itself may overflow.
+
+    Args:
+        gap: The log-odds at the point less those of the quantile.
+        per_below: 1 / L.
+        per_above: 1 / U.
+        growth: h'(t).
+        curvature: h''(t).
 
     >>> one = torch.tensor(1.0)
-    >>> excess_step(-0.1 * one, one, one, 0 * one, 0 * one)
+    >>> step_to_odds(-0.1 * one, one, one, 0 * one, 0 * one)
     tensor(0.0500)
     """
-    step = -excess / (per_below + per_above)
+    step = -gap / (per_below + per_above)
     second = per_above - per_below + growth  # G'' / G'
-    third = (
-        second * second + (per_above + growth) * per_above + (per_below - growth) * per_below + curvature
-    )  # G''' / G'
+    third = second * second + per_above * (per_above + growth) + per_below * (per_below - growth) + curvature
     first = 0.5 * second * step
     factor = 1 - first + (0.5 * second * second - third / 6) * step * step
     return step * torch.where((factor - 1).abs() < 0.5, factor, 1.0)
