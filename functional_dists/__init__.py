@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         with_uniform,
     )
     from functional_dists.continuous import (
+        beta,
         cauchy,
         delta,
         exponential,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Family",
     "bernoulli",
+    "beta",
     "bijectors",
     "bind",
     "categorical",
@@ -173,6 +175,7 @@ _HOMES = {
         "with_uniform",
     ),
     "continuous": (
+        "beta",
         "cauchy",
         "delta",
         "exponential",

@@ -76,9 +76,7 @@ def _local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor,
     )
 
 
-_operation = elementwise_operation(
-    "beta_local", ["offset", "a", "b"], _local, flags=["precise"], num_results=12
-)
+_operation = elementwise_operation("beta_local", ["offset", "a", "b"], _local, flags=["precise"], num_results=12)
 
 
 def beta_local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> Local:
@@ -89,4 +87,5 @@ def beta_local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> Local:
     tensor(0.5000, dtype=torch.float64)
     """
     found = _operation(offset.detach(), a.detach(), b.detach(), precise)
-    return Local(*found[:5], found[5:7], found[7:10], found[10:12])
+    log_below, log_above, below, above, growth = found[:5]
+    return Local(log_below, log_above, below, above, growth, found[5:7], found[7:10], found[10:])

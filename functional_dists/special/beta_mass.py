@@ -1,6 +1,6 @@
 """The masses of a Beta distribution below and above a point, from one integral along its logit.
 
-The logit s of a Beta(a, b) variable has the density f(s) = X^a Y^b / B(a, b) with X = sigmoid(s) and Y = sigmoid(-s). Its
+The logit s of a Beta(a, b) variable has the density f(s) = X^a Y^b / B(a, b), X = sigmoid(s), Y = sigmoid(-s). Its
 mode is log(a / b). Points are offsets from there, which keeps all digits where a and b are large. A point above the
 mode is reflected: a and b change places, and its sign changes. For a point t below the mode, with x = sigmoid(t),
 y = sigmoid(-t) and n = a + b, the mass L below t is taken relative to f(t). The recurrence of the cdf in a,
@@ -26,7 +26,16 @@ from functional_dists.special.elementary import expm1_minus
 from functional_dists.special.gauss_legendre import coarse_gauss_rule, fine_gauss_rule
 from functional_dists.special.polygamma import stirling_rests
 
-__all__ = ["Nodes", "Point", "integral_below", "log_beta", "log_beta", "log_masses", "log_total_at_mode", "point_at", "total_growth"]
+__all__ = [
+    "Nodes",
+    "Point",
+    "integral_below",
+    "log_beta",
+    "log_masses",
+    "log_total_at_mode",
+    "point_at",
+    "total_growth",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 HALF_LOG_2PI_LESS_1 = 0.5 * math.log(2 * math.pi) - 1
@@ -43,8 +52,8 @@ class Point(NamedTuple):
     growth: Tensor  # (log f)'(t) = a y - b x
 
 
-# Points are reflected above log((a + c) / (b + c)). With a large c, many digits of the other mass would cancel where b is
-# small; with c = 0, the integral would be over a long way there, which needs more nodes.
+# Points are reflected above log((a + c) / (b + c)). Where b is small, with a large c many digits of the other mass
+# would cancel, and with c = 0 the integral would be over a long way, which needs more nodes.
 _TO_CENTRE = 0.03
 
 

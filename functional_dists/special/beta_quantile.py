@@ -11,6 +11,7 @@ from functional_dists.special.operations import elementwise_operation
 __all__ = ["beta_quantile"]
 __dir__ = __all__.copy  # what tab completion shows
 
+
 def _quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: bool) -> Tensor:
     """Two steps from the first guess reach an error of 1e-9 by 24 nodes, and all digits where the last one has 64."""
     log_below, log_above = probability_logs(below, above)
@@ -44,7 +45,7 @@ def beta_quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: b
     """Return the offset from log(a / b) of the quantile of the logit of a Beta(a, b), without derivatives.
 
     >>> half = torch.tensor(0.5, dtype=torch.float64)
-    >>> beta_quantile(half, half, half + 3, half + 3, True)
-    tensor(0., dtype=torch.float64)
+    >>> beta_quantile(half, half, half + 3, half + 3, True).abs() < 1e-15
+    tensor(True)
     """
     return _operation(below.detach(), above.detach(), a.detach(), b.detach(), precise)
