@@ -29,11 +29,11 @@ from functional_dists.special.beta_score import statistics_at
 from functional_dists.special.implicit import Local
 from functional_dists.special.operations import elementwise_operation
 
-__all__ = ["beta_local"]
+__all__ = ["beta_local", "local"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
-def _local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor, ...]:
+def local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor, ...]:
     point, is_reflected = point_at(offset, a, b)
     a, b = point.a, point.b
     n = a + b
@@ -76,7 +76,7 @@ def _local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor,
     )
 
 
-_operation = elementwise_operation("beta_local", ["offset", "a", "b"], _local, flags=["precise"], num_results=12)
+_operation = elementwise_operation("beta_local", ["offset", "a", "b"], local, flags=["precise"], num_results=12)
 
 
 def beta_local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> Local:

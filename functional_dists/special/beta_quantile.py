@@ -8,11 +8,11 @@ from functional_dists.special.beta_start import beta_start, probability_logs
 from functional_dists.special.implicit import step_to_odds
 from functional_dists.special.operations import elementwise_operation
 
-__all__ = ["beta_quantile"]
+__all__ = ["beta_quantile", "quantile"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
-def _quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: bool) -> Tensor:
+def quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: bool) -> Tensor:
     """Two steps from the first guess reach an error of 1e-9 by 24 nodes, and all digits where the last one has 64."""
     log_below, log_above = probability_logs(below, above)
     log_odds = log_below - log_above
@@ -38,7 +38,7 @@ def _step(
     return offset + sign * step_to_odds(excess, per_below, per_above, point.growth, curvature)
 
 
-_operation = elementwise_operation("beta_quantile", ["below", "above", "a", "b"], _quantile, flags=["precise"])
+_operation = elementwise_operation("beta_quantile", ["below", "above", "a", "b"], quantile, flags=["precise"])
 
 
 def beta_quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: bool) -> Tensor:
