@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         with_uniform,
     )
     from functional_dists.continuous import (
+        beta,
         cauchy,
         delta,
         dirichlet,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Family",
     "bernoulli",
+    "beta",
     "bijectors",
     "bind",
     "categorical",
@@ -175,6 +177,7 @@ _HOMES = {
         "with_uniform",
     ),
     "continuous": (
+        "beta",
         "cauchy",
         "delta",
         "dirichlet",

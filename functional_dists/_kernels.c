@@ -1854,6 +1854,51 @@ static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------------------------------------ Beta distributions */
+#include "_beta.h"
+
+/* The addresses of the nodes and weights of a rule, and how many there are. */
+static BetaRule beta_rule_of(PyObject *given) {
+    BetaRule rule = {NULL, NULL, 0, 0};
+    if (!PyTuple_Check(given) || PyTuple_Size(given) != 4) {
+        PyErr_SetString(PyExc_TypeError, "a rule is (nodes, weights, count, is_precise)");
+        return rule;
+    }
+    rule.node = address(PyTuple_GetItem(given, 0));
+    rule.weight = address(PyTuple_GetItem(given, 1));
+    rule.count = size(PyTuple_GetItem(given, 2));
+    rule.is_precise = PyObject_IsTrue(PyTuple_GetItem(given, 3));
+    return rule;
+}
+
+static PyObject *call_beta_quantiles(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    const double *below = address(given[0]), *above = address(given[1]), *a = address(given[2]), *b = address(given[3]);
+    const Py_ssize_t count = size(given[4]);
+    if (PyErr_Occurred()) return NULL;
+    const BetaRule first = beta_rule_of(given[5]), last = beta_rule_of(given[6]);
+    double *offset = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    beta_quantiles(below, above, a, b, count, &first, &last, offset);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 6)) return NULL;
+    const double *offset = address(given[0]), *a = address(given[1]), *b = address(given[2]);
+    const Py_ssize_t count = size(given[3]);
+    if (PyErr_Occurred()) return NULL;
+    const BetaRule rule = beta_rule_of(given[4]);
+    double *results = address(given[5]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    beta_locals(offset, a, b, count, &rule, results);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
     METHOD(philox_words),
@@ -1879,6 +1924,8 @@ static PyMethodDef methods[] = {
     METHOD(part_places),
     METHOD(gamma_quantile),
     METHOD(gamma_local),
+    METHOD(beta_quantiles),
+    METHOD(beta_locals),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

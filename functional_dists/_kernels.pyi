@@ -155,3 +155,15 @@ def gamma_local(
     /,
     *results: int,
 ) -> None: ...
+def beta_quantiles(
+    below: int,
+    above: int,
+    a: int,
+    b: int,
+    size: int,
+    first: tuple[int, int, int, bool],
+    last: tuple[int, int, int, bool],
+    offset: int,
+    /,
+) -> None: ...
+def beta_locals(offset: int, a: int, b: int, size: int, rule: tuple[int, int, int, bool], results: int, /) -> None: ...

@@ -1,6 +1,7 @@
 """Continuous families, one module each."""
 
 from functional_dists.continuous import (
+    beta,
     cauchy,
     delta,
     dirichlet,
@@ -21,6 +22,7 @@ from functional_dists.continuous import (
 from functional_dists.family.protocol import hide_imports
 
 __all__ = [
+    "beta",
     "cauchy",
     "delta",
     "dirichlet",
@@ -41,6 +43,7 @@ __all__ = [
 __dir__ = __all__.copy  # what tab completion shows
 
 hide_imports(
+    beta,
     cauchy,
     delta,
     dirichlet,
