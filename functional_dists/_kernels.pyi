@@ -147,5 +147,5 @@ def beta_quantiles(
     /,
 ) -> None: ...
 def beta_locals(
-    offset: int, a: int, b: int, size: int, rule: tuple[int, int, int, bool], results: int, /
+    offset: int, a: int, b: int, size: int, rule: tuple[int, int, int, bool], results: tuple[int, ...], /
 ) -> None: ...

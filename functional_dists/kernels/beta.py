@@ -41,11 +41,12 @@ def local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor, 
     if kernels is None or a.dtype != torch.float64:
         return beta_local.local(offset, a, b, precise)
     operands = [tensor.contiguous() for tensor in torch.broadcast_tensors(offset, a, b)]
-    found = operands[0].new_empty((_RESULTS, *operands[0].shape))
+    found = tuple(torch.empty_like(operands[0]) for _ in range(_RESULTS))
     rule = _rule(fine_gauss_rule if precise else coarse_gauss_rule, a)
     addresses = [tensor.data_ptr() for tensor in operands]
-    kernels.beta_locals(*addresses, operands[0].numel(), _given(rule, precise), found.data_ptr())
-    return found.unbind(0)
+    results = tuple(tensor.data_ptr() for tensor in found)
+    kernels.beta_locals(*addresses, operands[0].numel(), _given(rule, precise), results)
+    return found
 
 
 def _rule(rule: Any, like: Tensor) -> tuple[Tensor, Tensor]:
