@@ -5,7 +5,7 @@
    A function of lanes has a loop over eight elements for each step, which the compiler turns into one instruction. */
 
 #define EACH_LANE for (int lane = 0; lane < LANES; lane++)
-#define BETA_TO_CENTRE 0.03
+#define BETA_TO_CENTRE 0.015
 #define BETA_COARSE_ENERGY 22.0
 #define BETA_FINE_ENERGY 37.0
 #define BETA_SHIFT 10
@@ -195,10 +195,29 @@ INLINE void polygammas(const Lanes z, Lanes digamma_rest, Lanes trigamma) {
     }
 }
 
+/* The rest of log Gamma at z less the one at z + more, with all digits of a small `more`: by the terms that ten steps add
+   to each, all of which vanish with it. */
+INLINE void log_gamma_rest_losses(const Lanes z, const Lanes more, Lanes loss) {
+    Lanes grown; /* the product of 1 + more / (z + k), less 1 */
+    EACH_LANE grown[lane] = 0.0;
+    for (int k = 0; k < BETA_SHIFT; k++) {
+        EACH_LANE {
+            const double ratio = more[lane] / (z[lane] + k);
+            grown[lane] += ratio + grown[lane] * ratio;
+        }
+    }
+    EACH_LANE {
+        const double far = z[lane] + BETA_SHIFT, all = z[lane] + more[lane], far_all = far + more[lane];
+        const double of_far = log_gamma_rest_of(1.0 / far) - log_gamma_rest_of(1.0 / far_all);
+        loss[lane] = of_far + (z[lane] - 0.5) * log1p_of(BETA_SHIFT * more[lane] / (z[lane] * far_all)) -
+                     more[lane] * log_of(far_all / all) + log1p_of(grown[lane]) - BETA_SHIFT * log1p_of(more[lane] / far);
+    }
+}
+
 /* log(a T) at the mode, from the rests of log Gamma at 1 + a, b and a + b. Where a < 1/2 it has all digits of a, by
    log Gamma(1 + a) = (1 - gamma) a + a^2 (...) - log(1 + a), see log_gamma.py. */
 INLINE void log_totals_at_mode(const Lanes a, const Lanes b, const Lanes of_next, const Lanes of_b, const Lanes of_all,
-                               Lanes log_total) {
+                               int is_precise, Lanes log_total) {
     static const double zeta[] = {
         0.3224670334241132,     -0.0673523010531981,    0.020580808427784546,   -0.007385551028673986,
         0.0028905103307415234,  -0.001192753911703261,  0.0005096695247430425,  -0.00022315475845357939,
@@ -207,8 +226,16 @@ INLINE void log_totals_at_mode(const Lanes a, const Lanes b, const Lanes of_next
         2.1207184805554665e-07, -1.0043224823968099e-07, 4.7698101693639804e-08, -2.2711094608943164e-08,
         1.0838659214896955e-08, -5.183475041970047e-09, 2.4836745438024785e-09, -1.1921401405860912e-09,
         5.731367241678862e-10};
-    Lanes series;
-    EACH_LANE series[lane] = 0.0;
+    Lanes series, loss;
+    EACH_LANE {
+        series[lane] = 0.0;
+        loss[lane] = of_b[lane] - of_all[lane];
+    }
+    if (is_precise) {
+        Lanes exact;
+        log_gamma_rest_losses(b, a, exact);
+        EACH_LANE loss[lane] = a[lane] < 0.5 && b[lane] < BETA_SHIFT ? exact[lane] : loss[lane];
+    }
     for (int k = 24; k >= 0; k--) {
         EACH_LANE series[lane] = series[lane] * a[lane] + zeta[k];
     }
@@ -220,7 +247,7 @@ INLINE void log_totals_at_mode(const Lanes a, const Lanes b, const Lanes of_next
         const double of_large =
             of_next[lane] + 0.5 * log1p_of(a[lane]) + a[lane] * log1p_of(1.0 / a[lane]) + (HALF_LOG_2PI - 1.0);
         const double of_a = is_small ? of_small : of_large;
-        log_total[lane] = of_a + 0.5 * log1p_of(a[lane] / b[lane]) + (of_b[lane] - of_all[lane]);
+        log_total[lane] = of_a + 0.5 * log1p_of(a[lane] / b[lane]) + loss[lane];
     }
 }
 
@@ -426,8 +453,8 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
         log_gamma_rests(n, of_n);
         log_gamma_rests(next_p, of_next_p);
         log_gamma_rests(next_q, of_next_q);
-        log_totals_at_mode(p, q, of_next_p, of_q, of_n, total);
-        log_totals_at_mode(q, p, of_next_q, of_p, of_n, other);
+        log_totals_at_mode(p, q, of_next_p, of_q, of_n, last->is_precise, total);
+        log_totals_at_mode(q, p, of_next_q, of_p, of_n, last->is_precise, other);
         EACH_LANE {
             const int is_low = low[lane] <= high[lane];
             const double small = is_low ? low[lane] : high[lane], log_small = log_of_tiny(small), log_rest = log1p_of(-small);
@@ -467,7 +494,7 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
         log_gamma_rests(next, of_next);
         log_gamma_rests(points.b, of_b);
         log_gamma_rests(all, of_all);
-        log_totals_at_mode(points.a, points.b, of_next, of_b, of_all, totals);
+        log_totals_at_mode(points.a, points.b, of_next, of_b, of_all, rule->is_precise, totals);
         polygammas(next, digamma_next, trigamma_next);
         polygammas(points.b, digamma_b, trigamma_b);
         polygammas(all, digamma_all, trigamma_all);

@@ -106,10 +106,14 @@ class ValueAt(NamedTuple):
 
 
 def value_at(concentration1: Tensor, concentration0: Tensor, low: Tensor, high: Tensor, value: Tensor) -> ValueAt:
+    tiny = torch.finfo(value.dtype).tiny
     a, b, low, high, value = (t.double() for t in (concentration1, concentration0, low, high, value))
     is_low, is_high = value <= low, value >= high
     value = torch.where(is_low | is_high, (low + 0.5 * (high - low)).detach(), value)
-    logit = log_growth(value - low) - log_growth(high - value)
+    below, above = value - low, high - value
+    # the derivatives by the logarithm of a smaller distance overflow
+    below, above = (torch.where(distance.detach() < tiny, distance.detach(), distance) for distance in (below, above))
+    logit = log_growth(below) - log_growth(above)
     return ValueAt(is_low, is_high, a, b, beta_offset(value, low, high, a, b), logit, torch.log(high - low))
 
 

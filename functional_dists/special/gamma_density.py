@@ -79,13 +79,12 @@ def gamma_entropy(a: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------- divergences
-def _equal_means(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _equal_means(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """Return the divergence of gamma distributions of equal means, and its derivative by the second concentration b.
 
     With f(u) = log Gamma(u) - u log u + u it is f(b) - f(a) - (b - a) f'(a), and its derivative is f'(b) - f'(a). Near
     each other they are integrals of f''(u) = psi'(u) - 1 / u > 0, times (b - u) or 1, from a to b.
     """
-    change = b - a
     u, weight = (t.view(-1, *[1] * change.ndim) for t in table_of(coarse_gauss_rule, change))
     is_near = (b < 4 * a) & (a < 4 * b)
     bend = stirling_rests(a + u * torch.where(is_near, change, 0.0)).trigamma
@@ -95,7 +94,7 @@ def _equal_means(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(is_near, near[0], far), torch.where(is_near, near[1], of_b.digamma - of_a.digamma)
 
 
-_operation = elementwise_operation("gamma_divergence", ("a", "b"), _equal_means, num_results=2)
+_operation = elementwise_operation("gamma_divergence", ("a", "b", "change"), _equal_means, num_results=2)
 
 
 def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Tensor:
@@ -118,19 +117,20 @@ def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Te
     return b * excess + equal_means_divergence(a, b)
 
 
-def equal_means_divergence(a: Tensor, b: Tensor) -> Tensor:
+def equal_means_divergence(a: Tensor, b: Tensor, change: Tensor | None = None) -> Tensor:
     """Return KL(Gamma(a, a) || Gamma(b, b)) >= 0, with first and second derivatives, in float64.
 
-    It is f(b) - f(a) - (b - a) f'(a) for f(u) = log Gamma(u) - u log u + u.
+    It is f(b) - f(a) - (b - a) f'(a) for f(u) = log Gamma(u) - u log u + u. Give `change`, which is b - a, where b and a
+    are rounded.
 
     >>> one = torch.ones((), dtype=torch.float64)
     >>> equal_means_divergence(one, 2 * one)  # 2 - 2 log 2 - (1 - gamma)
     tensor(0.1909, dtype=torch.float64)
     """
     fixed_a, fixed_b = a.detach(), b.detach()
-    value, slope = _operation(fixed_a, fixed_b)
+    change = fixed_b - fixed_a if change is None else change.detach()
+    value, slope = _operation(fixed_a, fixed_b, change)
     of_a, bend_of_b = stirling_rests(fixed_a), stirling_rests(fixed_b).trigamma
-    change = fixed_b - fixed_a
     slopes = [-change * of_a.trigamma, slope]
     curves = [of_a.trigamma - change * of_a.tetragamma, -of_a.trigamma, bend_of_b]
     return value + second_order(slopes, curves, [a, b])
