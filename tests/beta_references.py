@@ -56,7 +56,8 @@ def reference(t: Any, a: Any, b: Any) -> Reference:
         curve = {(i, j): second[i, j] / (sizes[i] * sizes[j]) for i, j in second}
         along = [-slope[i] / slope[2] for i in (0, 1)]
         curves = tuple(
-            -(curve[i, j] + curve[i, 2] * along[j] + curve[j, 2] * along[i] + curve[2, 2] * along[i] * along[j]) / slope[2]
+            -(curve[i, j] + curve[i, 2] * along[j] + curve[j, 2] * along[i] + curve[2, 2] * along[i] * along[j])
+            / slope[2]
             for i, j in ((0, 0), (0, 1), (1, 1))
         )
         return Reference(log_below, log_above, tuple(along), curves)

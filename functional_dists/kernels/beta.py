@@ -1,6 +1,6 @@
 """Kernels of the library operations of Beta distributions, on a CPU: in eager code, in transforms and in compiled code.
 
-They replace the mathematics of `special.beta_quantile` and `special.beta_local`, and decline where no kernels are built.
+They replace the mathematics of `special.beta_quantile` and `special.beta_local`, which runs where none are built.
 """
 
 from typing import Any

@@ -120,8 +120,8 @@ def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Te
 def equal_means_divergence(a: Tensor, b: Tensor, change: Tensor | None = None) -> Tensor:
     """Return KL(Gamma(a, a) || Gamma(b, b)) >= 0, with first and second derivatives, in float64.
 
-    It is f(b) - f(a) - (b - a) f'(a) for f(u) = log Gamma(u) - u log u + u. Give `change`, which is b - a, where b and a
-    are rounded.
+    It is f(b) - f(a) - (b - a) f'(a) for f(u) = log Gamma(u) - u log u + u. Where b and a are rounded,
+    give their difference as `change`.
 
     >>> one = torch.ones((), dtype=torch.float64)
     >>> equal_means_divergence(one, 2 * one)  # 2 - 2 log 2 - (1 - gamma)
