@@ -5,7 +5,7 @@
    A function of lanes has a loop over eight elements for each step, which the compiler turns into one instruction. */
 
 #define EACH_LANE for (int lane = 0; lane < LANES; lane++)
-#define BETA_TO_CENTRE 0.03
+#define BETA_TO_CENTRE 0.015
 #define BETA_COARSE_ENERGY 22.0
 #define BETA_FINE_ENERGY 37.0
 #define BETA_SHIFT 10
@@ -120,72 +120,135 @@ INLINE void bent_of(double share, double r, int is_precise, double *bent, double
 }
 
 /* ------------------------------------------------------------------------------------------------- the gamma function
-   What is left of log Gamma(z) and psi(z) - log(z) after Stirling's main terms, and psi'(z): see polygamma.py. */
-INLINE void stirling_of(double z, double *log_gamma, double *digamma, double *trigamma) {
-    const int is_small = z < BETA_SHIFT;
-    const double w = is_small ? z + BETA_SHIFT : z, y = 1.0 / w, t = y * y;
-    double product = 1.0, sum = 0.0, squares = 0.0;
+   What is left of log Gamma(z) and of psi(z) - log(z) after Stirling's main terms, and psi'(z): see polygamma.py. Those
+   of z + 10 are found by series, and ten steps lead back to a small z. */
+INLINE double log_gamma_rest_of(double y) {
+    const double t = y * y;
+    double p = -3617.0 / 122400;
+    p = p * t + 1.0 / 156;
+    p = p * t - 691.0 / 360360;
+    p = p * t + 1.0 / 1188;
+    p = p * t - 1.0 / 1680;
+    p = p * t + 1.0 / 1260;
+    p = p * t - 1.0 / 360;
+    p = p * t + 1.0 / 12;
+    return p * y;
+}
+
+INLINE double digamma_rest_of(double y) {
+    const double t = y * y;
+    double p = 43867.0 / 14364;
+    p = p * t - 3617.0 / 8160;
+    p = p * t + 1.0 / 12;
+    p = p * t - 691.0 / 32760;
+    p = p * t + 1.0 / 132;
+    p = p * t - 1.0 / 240;
+    p = p * t + 1.0 / 252;
+    p = p * t - 1.0 / 120;
+    p = p * t + 1.0 / 12;
+    return -0.5 * y - t * p;
+}
+
+INLINE double trigamma_of(double y) {
+    const double t = y * y;
+    double p = 43867.0 / 798;
+    p = p * t - 3617.0 / 510;
+    p = p * t + 7.0 / 6;
+    p = p * t - 691.0 / 2730;
+    p = p * t + 5.0 / 66;
+    p = p * t - 1.0 / 30;
+    p = p * t + 1.0 / 42;
+    p = p * t - 1.0 / 30;
+    p = p * t + 1.0 / 6;
+    return y + 0.5 * t + y * t * p;
+}
+
+INLINE void log_gamma_rests(const Lanes z, Lanes rest) {
+    Lanes product;
+    EACH_LANE product[lane] = 1.0;
     for (int k = 0; k < BETA_SHIFT; k++) {
-        const double inverse = 1.0 / (z + k);
-        product *= (z + k) * y;
-        sum += inverse;
-        squares += inverse * inverse;
+        EACH_LANE product[lane] *= (z[lane] + k) / (z[lane] + BETA_SHIFT);
     }
-    const double log_ratio = log_of(w / z);
-    double rest = -3617.0 / 122400;
-    rest = rest * t + 1.0 / 156;
-    rest = rest * t - 691.0 / 360360;
-    rest = rest * t + 1.0 / 1188;
-    rest = rest * t - 1.0 / 1680;
-    rest = rest * t + 1.0 / 1260;
-    rest = rest * t - 1.0 / 360;
-    rest = rest * t + 1.0 / 12;
-    *log_gamma = rest * y + (is_small ? (z - 0.5) * log_ratio - BETA_SHIFT - log_of(product) : 0.0);
-    double slope = 43867.0 / 14364;
-    slope = slope * t - 3617.0 / 8160;
-    slope = slope * t + 1.0 / 12;
-    slope = slope * t - 691.0 / 32760;
-    slope = slope * t + 1.0 / 132;
-    slope = slope * t - 1.0 / 240;
-    slope = slope * t + 1.0 / 252;
-    slope = slope * t - 1.0 / 120;
-    slope = slope * t + 1.0 / 12;
-    *digamma = -0.5 * y - t * slope + (is_small ? log_ratio - sum : 0.0);
-    double curve = 43867.0 / 798;
-    curve = curve * t - 3617.0 / 510;
-    curve = curve * t + 7.0 / 6;
-    curve = curve * t - 691.0 / 2730;
-    curve = curve * t + 5.0 / 66;
-    curve = curve * t - 1.0 / 30;
-    curve = curve * t + 1.0 / 42;
-    curve = curve * t - 1.0 / 30;
-    curve = curve * t + 1.0 / 6;
-    *trigamma = y + 0.5 * t + y * t * curve + (is_small ? squares : 0.0);
+    EACH_LANE {
+        const int is_small = z[lane] < BETA_SHIFT;
+        const double far = is_small ? z[lane] + BETA_SHIFT : z[lane];
+        const double steps = (z[lane] - 0.5) * log_of(far / z[lane]) - BETA_SHIFT - log_of(product[lane]);
+        rest[lane] = log_gamma_rest_of(1.0 / far) + (is_small ? steps : 0.0);
+    }
 }
 
-/* log Gamma(1 + a) for 0 < a < 1/2, with all digits of a: (1 - gamma) a + a^2 (...) less log(1 + a), see log_gamma.py */
-INLINE double log_gamma_of_small(double a) {
-    static const double zeta[] = {0.3224670334241132,      -0.0673523010531981,    0.020580808427784546,
-                                  -0.007385551028673986,   0.0028905103307415234,  -0.001192753911703261,
-                                  0.0005096695247430425,   -0.00022315475845357939, 9.945751278180853e-05,
-                                  -4.492623673813314e-05,  2.050721277567069e-05,  -9.439488275268397e-06,
-                                  4.374866789907488e-06,   -2.039215753801366e-06, 9.55141213040742e-07,
-                                  -4.492469198764566e-07,  2.1207184805554665e-07, -1.0043224823968099e-07,
-                                  4.7698101693639804e-08,  -2.2711094608943164e-08, 1.0838659214896955e-08,
-                                  -5.183475041970047e-09,  2.4836745438024785e-09, -1.1921401405860912e-09,
-                                  5.731367241678862e-10};
-    double p = zeta[24];
-    for (int k = 23; k >= 0; k--) p = p * a + zeta[k];
-    return (1.0 - EULER_GAMMA) * a + a * a * p - log1p_of(a);
+INLINE void polygammas(const Lanes z, Lanes digamma_rest, Lanes trigamma) {
+    Lanes sum, squares;
+    EACH_LANE sum[lane] = squares[lane] = 0.0;
+    for (int k = 0; k < BETA_SHIFT; k++) {
+        EACH_LANE {
+            const double inverse = 1.0 / (z[lane] + k);
+            sum[lane] += inverse;
+            squares[lane] += inverse * inverse;
+        }
+    }
+    EACH_LANE {
+        const int is_small = z[lane] < BETA_SHIFT;
+        const double far = is_small ? z[lane] + BETA_SHIFT : z[lane], y = 1.0 / far;
+        digamma_rest[lane] = digamma_rest_of(y) + (is_small ? log_of(far / z[lane]) - sum[lane] : 0.0);
+        trigamma[lane] = trigamma_of(y) + (is_small ? squares[lane] : 0.0);
+    }
 }
 
-/* log(a T) at the mode, from the rests of log Gamma at 1 + a, b and a + b. */
-INLINE double log_total_at_mode(double a, double b, double of_next, double of_b, double of_all) {
-    const int is_small = a < 0.5;
-    const double small = is_small ? a : 0.1;
-    const double of_small = log_gamma_of_small(small) + small - small * log_of(small);
-    const double of_large = of_next + 0.5 * log1p_of(a) + a * log1p_of(1.0 / a) + (HALF_LOG_2PI - 1.0);
-    return (is_small ? of_small : of_large) + 0.5 * log1p_of(a / b) + (of_b - of_all);
+/* The rest of log Gamma at z less the one at z + more, with all digits of a small `more`: by the terms that ten steps add
+   to each, all of which vanish with it. */
+INLINE void log_gamma_rest_losses(const Lanes z, const Lanes more, Lanes loss) {
+    Lanes grown; /* the product of 1 + more / (z + k), less 1 */
+    EACH_LANE grown[lane] = 0.0;
+    for (int k = 0; k < BETA_SHIFT; k++) {
+        EACH_LANE {
+            const double ratio = more[lane] / (z[lane] + k);
+            grown[lane] += ratio + grown[lane] * ratio;
+        }
+    }
+    EACH_LANE {
+        const double far = z[lane] + BETA_SHIFT, all = z[lane] + more[lane], far_all = far + more[lane];
+        const double of_far = log_gamma_rest_of(1.0 / far) - log_gamma_rest_of(1.0 / far_all);
+        loss[lane] = of_far + (z[lane] - 0.5) * log1p_of(BETA_SHIFT * more[lane] / (z[lane] * far_all)) -
+                     more[lane] * log_of(far_all / all) + log1p_of(grown[lane]) - BETA_SHIFT * log1p_of(more[lane] / far);
+    }
+}
+
+/* log(a T) at the mode, from the rests of log Gamma at 1 + a, b and a + b. Where a < 1/2 it has all digits of a, by
+   log Gamma(1 + a) = (1 - gamma) a + a^2 (...) - log(1 + a), see log_gamma.py. */
+INLINE void log_totals_at_mode(const Lanes a, const Lanes b, const Lanes of_next, const Lanes of_b, const Lanes of_all,
+                               int is_precise, Lanes log_total) {
+    static const double zeta[] = {
+        0.3224670334241132,     -0.0673523010531981,    0.020580808427784546,   -0.007385551028673986,
+        0.0028905103307415234,  -0.001192753911703261,  0.0005096695247430425,  -0.00022315475845357939,
+        9.945751278180853e-05,  -4.492623673813314e-05, 2.050721277567069e-05,  -9.439488275268397e-06,
+        4.374866789907488e-06,  -2.039215753801366e-06, 9.55141213040742e-07,   -4.492469198764566e-07,
+        2.1207184805554665e-07, -1.0043224823968099e-07, 4.7698101693639804e-08, -2.2711094608943164e-08,
+        1.0838659214896955e-08, -5.183475041970047e-09, 2.4836745438024785e-09, -1.1921401405860912e-09,
+        5.731367241678862e-10};
+    Lanes series, loss;
+    EACH_LANE {
+        series[lane] = 0.0;
+        loss[lane] = of_b[lane] - of_all[lane];
+    }
+    if (is_precise) {
+        Lanes exact;
+        log_gamma_rest_losses(b, a, exact);
+        EACH_LANE loss[lane] = a[lane] < 0.5 && b[lane] < BETA_SHIFT ? exact[lane] : loss[lane];
+    }
+    for (int k = 24; k >= 0; k--) {
+        EACH_LANE series[lane] = series[lane] * a[lane] + zeta[k];
+    }
+    EACH_LANE {
+        const int is_small = a[lane] < 0.5;
+        const double small = is_small ? a[lane] : 0.1;
+        const double log_gamma = (1.0 - EULER_GAMMA) * small + small * small * series[lane] - log1p_of(small);
+        const double of_small = log_gamma + small - small * log_of(small);
+        const double of_large =
+            of_next[lane] + 0.5 * log1p_of(a[lane]) + a[lane] * log1p_of(1.0 / a[lane]) + (HALF_LOG_2PI - 1.0);
+        const double of_a = is_small ? of_small : of_large;
+        log_total[lane] = of_a + 0.5 * log1p_of(a[lane] / b[lane]) + loss[lane];
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------------- points */
@@ -308,17 +371,15 @@ INLINE double logit_of_log(double log_x) {
     return kept - log_of(-expm1_of(kept > -699.0 ? kept : -699.0));
 }
 
-/* About the offset of the quantile. `total` is log(a T) and `other` log(b T) at the mode. */
-INLINE double beta_start(double log_below, double log_above, double a, double b, double total) {
+/* About the offset of the quantile. `total` is log(a T) at the mode, `of_smaller` the rest of log Gamma at min(a, b). */
+INLINE double beta_start(double log_below, double log_above, double a, double b, double total, double of_smaller) {
     const int is_swapped = a > b;
     const double log_a = log_of(is_swapped ? b : a), log_b = log_of(is_swapped ? a : b), mode = log_a - log_b;
     const double beta = total - log_of(a) - a * log1p_of(b / a) - b * log1p_of(a / b);
     const double p = is_swapped ? b : a, q = is_swapped ? a : b;
     const double below = is_swapped ? log_above : log_below, above = is_swapped ? log_below : log_above;
     const double rough = rough_normal_quantile(below < above ? below : above), z = below < above ? rough : -rough;
-    double of_gamma, unused, unused_too;
-    stirling_of(p, &of_gamma, &unused, &unused_too);
-    const double log_gamma = of_gamma + (p + 0.5) * log_a - p + HALF_LOG_2PI; /* of 1 + p */
+    const double log_gamma = of_smaller + (p + 0.5) * log_a - p + HALF_LOG_2PI; /* of 1 + p */
 
     const double log_decay = log_gamma_start(below, above, z, p, log_a, log_gamma) - log_of(q + 0.5 * (p - 1.0));
     const double decay = safe_exp_of(log_decay > 30.0 ? 30.0 : log_decay);
@@ -376,27 +437,31 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
                                       Py_ssize_t size, const BetaRule *first, const BetaRule *last, double *offsets) {
     for (Py_ssize_t start = 0; start < size; start += LANES) {
         const Py_ssize_t count = size - start < LANES ? size - start : LANES;
-        Lanes low, high, p, q, total, other, offset, log_odds;
+        Lanes low, high, p, q, n, next_p, next_q, total, other, offset, log_odds;
+        Lanes of_p, of_q, of_n, of_next_p, of_next_q;
         load_lanes(below, start, count, low);
         load_lanes(above, start, count, high);
         load_lanes(a, start, count, p);
         load_lanes(b, start, count, q);
         EACH_LANE {
-            double of_p, of_q, of_all, of_next_p, of_next_q, unused, unused_too;
-            stirling_of(p[lane], &of_p, &unused, &unused_too);
-            stirling_of(q[lane], &of_q, &unused, &unused_too);
-            stirling_of(p[lane] + q[lane], &of_all, &unused, &unused_too);
-            stirling_of(p[lane] + 1.0, &of_next_p, &unused, &unused_too);
-            stirling_of(q[lane] + 1.0, &of_next_q, &unused, &unused_too);
-            total[lane] = log_total_at_mode(p[lane], q[lane], of_next_p, of_q, of_all);
-            other[lane] = log_total_at_mode(q[lane], p[lane], of_next_q, of_p, of_all);
+            n[lane] = p[lane] + q[lane];
+            next_p[lane] = p[lane] + 1.0;
+            next_q[lane] = q[lane] + 1.0;
         }
+        log_gamma_rests(p, of_p);
+        log_gamma_rests(q, of_q);
+        log_gamma_rests(n, of_n);
+        log_gamma_rests(next_p, of_next_p);
+        log_gamma_rests(next_q, of_next_q);
+        log_totals_at_mode(p, q, of_next_p, of_q, of_n, last->is_precise, total);
+        log_totals_at_mode(q, p, of_next_q, of_p, of_n, last->is_precise, other);
         EACH_LANE {
             const int is_low = low[lane] <= high[lane];
             const double small = is_low ? low[lane] : high[lane], log_small = log_of_tiny(small), log_rest = log1p_of(-small);
             const double log_below = is_low ? log_small : log_rest, log_above = is_low ? log_rest : log_small;
             log_odds[lane] = log_below - log_above;
-            offset[lane] = beta_start(log_below, log_above, p[lane], q[lane], total[lane]);
+            const double of_smaller = p[lane] > q[lane] ? of_q[lane] : of_p[lane];
+            offset[lane] = beta_start(log_below, log_above, p[lane], q[lane], total[lane], of_smaller);
         }
         quantile_step(offset, log_odds, p, q, total, other, first);
         quantile_step(offset, log_odds, p, q, total, other, last);
@@ -409,10 +474,12 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
 }
 
 VECTORIZED static void beta_locals(const double *offsets, const double *a, const double *b, Py_ssize_t size,
-                                   const BetaRule *rule, double *results) {
+                                   const BetaRule *rule, double *const results[BETA_RESULTS]) {
     for (Py_ssize_t start = 0; start < size; start += LANES) {
         const Py_ssize_t num = size - start < LANES ? size - start : LANES;
         Lanes offset, given_a, given_b, sums[6], found[BETA_RESULTS];
+        Lanes next, all, steps, totals, of_next, of_b, of_all;
+        Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b, trigamma_all;
         Points points;
         load_lanes(offsets, start, num, offset);
         load_lanes(a, start, num, given_a);
@@ -420,15 +487,24 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
         points_at(offset, given_a, given_b, &points);
         integrals_below(&points, rule, 1, sums);
         EACH_LANE {
-            const double p = points.a[lane], q = points.b[lane], n = p + q, growth = points.growth[lane];
-            double next_rest, next_digamma, next_trigamma, rest_q, digamma_q, trigamma_q, rest_n, digamma_n, trigamma_n;
-            stirling_of(p + 1.0, &next_rest, &next_digamma, &next_trigamma);
-            stirling_of(q, &rest_q, &digamma_q, &trigamma_q);
-            stirling_of(n, &rest_n, &digamma_n, &trigamma_n);
-
+            next[lane] = points.a[lane] + 1.0;
+            all[lane] = points.a[lane] + points.b[lane];
+            steps[lane] = 0.0;
+        }
+        log_gamma_rests(next, of_next);
+        log_gamma_rests(points.b, of_b);
+        log_gamma_rests(all, of_all);
+        log_totals_at_mode(points.a, points.b, of_next, of_b, of_all, rule->is_precise, totals);
+        polygammas(next, digamma_next, trigamma_next);
+        polygammas(points.b, digamma_b, trigamma_b);
+        polygammas(all, digamma_all, trigamma_all);
+        for (int k = 0; k < BETA_SHIFT; k++) {
+            EACH_LANE steps[lane] += points.a[lane] / ((points.b[lane] + k) * (all[lane] + k));
+        }
+        EACH_LANE {
+            const double p = points.a[lane], q = points.b[lane], n = all[lane], growth = points.growth[lane];
             const double mass = sums[0][lane], rest = n * mass, scale = 1.0 + rest;
-            const double log_total =
-                log_total_at_mode(p, q, next_rest, rest_q, rest_n) + total_growth(p, q, points.offset[lane]);
+            const double log_total = totals[lane] + total_growth(p, q, points.offset[lane]);
             double log_below, log_above;
             log_masses(log_total, rest, &log_below, &log_above);
 
@@ -437,19 +513,16 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
             const double log_x_growth = points.offset[lane] - near - log1p_of(q / n * expm1_of(-near));
             const double log_y_growth = -log1p_of(p / n * expm1_of(near));
             const double far_q = q + BETA_SHIFT, far_n = n + BETA_SHIFT;
-            double far_rest, far_digamma_q, far_digamma_n, far_trigamma, steps = 0.0;
-            stirling_of(far_q, &far_rest, &far_digamma_q, &far_trigamma);
-            stirling_of(far_n, &far_rest, &far_digamma_n, &far_trigamma);
-            for (int k = 0; k < BETA_SHIFT; k++) steps += p / ((q + k) * (n + k));
-            const double digamma_growth = far_digamma_n - far_digamma_q + (steps - log1p_of(BETA_SHIFT * p / (q * far_n)));
-            const double m_a = (next_digamma + log1p_of(1.0 / p) - digamma_n) - log_x_growth;
+            const double digamma_growth = digamma_rest_of(1.0 / far_n) - digamma_rest_of(1.0 / far_q) +
+                                          (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
+            const double m_a = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
             const double m_b = -(digamma_growth + log_y_growth);
 
             const double slope_a = (scale * m_a - mass - n * sums[1][lane]) / p;
             const double slope_b = (scale * m_b - mass - n * sums[2][lane]) / p;
-            const double square_a = scale * (m_a * m_a + next_trigamma - trigamma_n);
-            const double square_b = scale * (m_b * m_b + trigamma_q - trigamma_n);
-            const double product = scale * (m_a * m_b - trigamma_n);
+            const double square_a = scale * (m_a * m_a + trigamma_next[lane] - trigamma_all[lane]);
+            const double square_b = scale * (m_b * m_b + trigamma_b[lane] - trigamma_all[lane]);
+            const double product = scale * (m_a * m_b - trigamma_all[lane]);
             const double curve_aa =
                 (square_a - 2.0 * sums[1][lane] - n * sums[3][lane] - 2.0 * slope_a) / p - growth * slope_a * slope_a;
             const double curve_ab =
@@ -475,7 +548,7 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
         for (int k = 0; k < BETA_RESULTS; k++) {
             EACH_LANE {
                 const double invalid = nan_of_invalid(given_a[lane], given_b[lane]) + (offset[lane] - offset[lane]);
-                if (lane < num) results[k * size + start + lane] = found[k][lane] + invalid;
+                if (lane < num) results[k][start + lane] = found[k][lane] + invalid;
             }
         }
     }

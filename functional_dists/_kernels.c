@@ -1893,7 +1893,13 @@ static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t 
     const Py_ssize_t count = size(given[3]);
     if (PyErr_Occurred()) return NULL;
     const BetaRule rule = beta_rule_of(given[4]);
-    double *results = address(given[5]);
+    if (PyErr_Occurred()) return NULL;
+    if (!PyTuple_Check(given[5]) || PyTuple_Size(given[5]) != BETA_RESULTS) {
+        PyErr_SetString(PyExc_TypeError, "the results are a tuple of 12 addresses");
+        return NULL;
+    }
+    double *results[BETA_RESULTS];
+    for (int k = 0; k < BETA_RESULTS; k++) results[k] = address(PyTuple_GetItem(given[5], k));
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
     beta_locals(offset, a, b, count, &rule, results);

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.continuous import (
+    beta,
     cauchy,
     exponential,
     gamma,
@@ -25,6 +26,7 @@ from functional_dists.continuous import (
 from functional_dists.discrete import bernoulli, geometric, poisson
 from functional_dists.family import broadcast_shape, sum_event
 from functional_dists.special import HALF_LOG_2PI, nan_of, softplus
+from functional_dists.special.beta_divergence import divergence_of_intervals
 from functional_dists.special.deviance import one_minus_exp, ratio_excess
 from functional_dists.special.elementary import LOG_2
 from functional_dists.special.gamma_density import gamma_divergence
@@ -69,6 +71,16 @@ for _light in (gumbel, laplace, logistic, normal):
     _pair(cauchy, _light)(_infinite)
 for _half in (exponential, gamma):
     _pair(_half, uniform)(_infinite)
+
+
+@_pair(uniform, beta)
+def _(p_low: Tensor, p_high: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return divergence_of_intervals([torch.ones_like(p_low), torch.ones_like(p_low), p_low, p_high], [a, b, low, high])
+
+
+@_pair(beta, uniform)
+def _(a: Tensor, b: Tensor, low: Tensor, high: Tensor, q_low: Tensor, q_high: Tensor) -> Tensor:
+    return divergence_of_intervals([a, b, low, high], [torch.ones_like(q_low), torch.ones_like(q_low), q_low, q_high])
 
 
 @_pair(poisson, bernoulli)

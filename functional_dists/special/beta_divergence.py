@@ -60,7 +60,8 @@ def beta_divergence(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     coins = a / n * _entropy_excess(cross / (m * a), c / m, a / n) + b / n * _entropy_excess(
         -cross / (m * b), d / m, b / n
     )
-    rests = equal_means_divergence(a, c) + equal_means_divergence(b, d) - equal_means_divergence(n, m)
+    rests = equal_means_divergence(a, c) + equal_means_divergence(b, d)
+    rests = rests - equal_means_divergence(n, m, (c - a) + (d - b))
     return m * coins + rests
 
 

@@ -54,7 +54,7 @@ class Point(NamedTuple):
 
 # Points are reflected above log((a + c) / (b + c)). Where b is small, with a large c many digits of the other mass
 # would cancel, and with c = 0 the integral would be over a long way, which needs more nodes.
-_TO_CENTRE = 0.03
+_TO_CENTRE = 0.015
 
 
 def point_at(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Point, Tensor]:

@@ -67,8 +67,16 @@ def draw_of(below: Tensor, above: Tensor, concentration1: Tensor, concentration0
 
 
 def value_of(logit: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return low + (high - low) sigmoid(logit), of the dtype of the bounds."""
-    found = squash(0.5 * logit, low.double(), high.double())
+    """Return low + (high - low) sigmoid(logit), of the dtype of the bounds.
+
+    The results of float32 need no formula for the centre, which takes as long as all else.
+    """
+    if low.dtype == torch.float64:
+        return squash(0.5 * logit, low, high)
+    wide_low, wide_high, is_low = low.double(), high.double(), logit < 0
+    decay = torch.exp(torch.where(is_low, logit, -logit))
+    distance = (wide_high - wide_low) * (decay / (1 + decay))
+    found = torch.where(is_low, wide_low + distance, wide_high - distance)
     return strictly_inside(found.to(low.dtype), low, high)
 
 
@@ -98,10 +106,14 @@ class ValueAt(NamedTuple):
 
 
 def value_at(concentration1: Tensor, concentration0: Tensor, low: Tensor, high: Tensor, value: Tensor) -> ValueAt:
+    tiny = torch.finfo(value.dtype).tiny
     a, b, low, high, value = (t.double() for t in (concentration1, concentration0, low, high, value))
     is_low, is_high = value <= low, value >= high
     value = torch.where(is_low | is_high, (low + 0.5 * (high - low)).detach(), value)
-    logit = log_growth(value - low) - log_growth(high - value)
+    below, above = value - low, high - value
+    # the derivatives by the logarithm of a smaller distance overflow
+    below, above = (torch.where(distance.detach() < tiny, distance.detach(), distance) for distance in (below, above))
+    logit = log_growth(below) - log_growth(above)
     return ValueAt(is_low, is_high, a, b, beta_offset(value, low, high, a, b), logit, torch.log(high - low))
 
 
