@@ -27,9 +27,10 @@ INLINE Rule rule_of(const double *table) {
 
 /* exp(x), 0 or infinity where it under- or overflows. */
 INLINE double exp_of_any(double x) {
-    const double half = 0.5 * x, limited = half < -700.0 ? -700.0 : half > 700.0 ? 700.0 : half;
-    const double root = exp_of(limited);
-    return root * root;
+    const double limited = x < -1400.0 ? -1400.0 : x > 1400.0 ? 1400.0 : x;
+    const double moved = limited < -700.0 ? limited + 700.0 : limited > 700.0 ? limited - 700.0 : limited;
+    const double factor = limited < -700.0 ? 9.8596765437597708e-305 : limited > 700.0 ? 1.0142320547350045e304 : 1.0;
+    return exp_of(moved) * factor;
 }
 
 /* exp(x) - 1 - x for -700 < x < 700, exact near 0. */
@@ -102,6 +103,28 @@ typedef struct {
     double a[GAMMA_PIECE], log_a[GAMMA_PIECE], log_total[GAMMA_PIECE]; /* the last is log Gamma(a) - (a log a - a) */
     double digamma[GAMMA_PIECE], trigamma[GAMMA_PIECE];                /* psi(a) - log a, psi'(a) - 1 / a */
 } Concentrations;
+
+/* Below 10 the sum of ten terms of one sign loses less than a product does, and takes longer. */
+INLINE void refine_log_total(Concentrations *piece) {
+    double *restrict log_total = piece->log_total;
+    for (Py_ssize_t i = 0; i < piece->count; i++) {
+        const double a = piece->a[i];
+        const double base = a < 10.0 ? a : 1.0, y = 1.0 / (base + 10.0), s = y * y;
+        double rest = -3617.0 / 122400;
+        rest = rest * s + 1.0 / 156;
+        rest = rest * s - 691.0 / 360360;
+        rest = rest * s + 1.0 / 1188;
+        rest = rest * s - 1.0 / 1680;
+        rest = rest * s + 1.0 / 1260;
+        rest = rest * s - 1.0 / 360;
+        rest = rest * s + 1.0 / 12;
+        rest *= y;
+#pragma GCC unroll 10
+        for (int k = 9; k >= 0; k--) rest += (base + (k + 0.5)) * log1p_of(1.0 / (base + k)) - 1.0;
+        const double refined = rest - 0.5 * piece->log_a[i] + HALF_LOG_2PI;
+        log_total[i] = a < 10.0 ? refined : log_total[i];
+    }
+}
 
 INLINE void take_concentrations(Concentrations *piece) {
     double *restrict log_total = piece->log_total, *restrict digamma = piece->digamma;
@@ -446,6 +469,7 @@ VECTORIZED static void gamma_quantile(const Operand *below, const Operand *above
         take_piece(below, first, size, lower), take_piece(above, first, size, upper);
         piece.count = up_to_lanes(count);
         take_concentrations(&piece);
+        if (is_precise) refine_log_total(&piece);
         take_start(&piece, lower, upper, odds, point.offset);
         for (int step = 0; step < (is_precise ? 3 : 2); step++)
             step_to_odds(&piece, &point, odds, step < 2 ? &coarse_rule : &fine_rule);
@@ -460,7 +484,7 @@ VECTORIZED static void gamma_quantile(const Operand *below, const Operand *above
 #define NUM_LOCAL 8
 
 VECTORIZED static void gamma_local(const Operand *offset, const Operand *concentration, Py_ssize_t size,
-                                   const double *table, double *const *result) {
+                                   int is_precise, const double *table, double *const *result) {
     const Rule rule = rule_of(table);
     Concentrations piece;
     Point point;
@@ -469,6 +493,7 @@ VECTORIZED static void gamma_local(const Operand *offset, const Operand *concent
         take_piece(offset, start, size, point.offset);
         piece.count = up_to_lanes(count);
         take_concentrations(&piece);
+        if (is_precise) refine_log_total(&piece);
         take_moments(&piece, &point, 2, &rule);
         double *restrict log_below = result[0] + start, *restrict log_above = result[1] + start;
         double *restrict below = result[2] + start, *restrict above = result[3] + start;

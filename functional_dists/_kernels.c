@@ -1839,17 +1839,19 @@ static PyObject *call_gamma_quantile(PyObject *module, Arguments given, Py_ssize
 }
 
 static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 4 + NUM_LOCAL)) return NULL;
+    if (!has(num, 5 + NUM_LOCAL)) return NULL;
     Shape shape;
     Operand operands[2]; /* the offset and the concentration */
     if (!shape_of(given[0], &shape) || !double_operands(given + 1, 2, &shape, operands)) return NULL;
+    const int is_precise = PyObject_IsTrue(given[3]);
+    if (is_precise < 0) return NULL;
     double *tables[1 + NUM_LOCAL]; /* the rule and the results */
     for (int i = 0; i < 1 + NUM_LOCAL; i++) {
-        tables[i] = address(given[3 + i]);
+        tables[i] = address(given[4 + i]);
         if (PyErr_Occurred()) return NULL;
     }
     Py_BEGIN_ALLOW_THREADS;
-    gamma_local(&operands[0], &operands[1], shape.size, tables[0], tables + 1);
+    gamma_local(&operands[0], &operands[1], shape.size, is_precise, tables[0], tables + 1);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }

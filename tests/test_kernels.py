@@ -712,9 +712,9 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
         with pytest.raises(ValueError, match="positive"):
             k.philox_words(room, rows, num, room)
     with pytest.raises(TypeError, match="tensor"):
-        k.gamma_local((4, 4), at, 1.0, room, *[room] * 8)
+        k.gamma_local((4, 4), at, 1.0, True, room, *[room] * 8)
     calls = {
-        "gamma_local": ((4, 4), at, at, room, *[room] * 7, 0),
+        "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
         "gamma_quantile": ((4, 4), at, at, at, False, room, 0, room),
         "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
         "category_slopes": ((4, 4), at, None, 0, operands.layouts(x[0])[0], 0),

@@ -43,7 +43,7 @@ def of_gamma_local(offset: Tensor, a: Tensor, precise: bool) -> tuple[Tensor, ..
     results = [a.new_empty(shape) for _ in range(gamma_local.NUM_RESULTS)]
     if results[0].numel():
         addresses = [result.data_ptr() for result in results]
-        kernels.gamma_local(shape, *layouts(*operands), _gamma_table(precise).data_ptr(), *addresses)
+        kernels.gamma_local(shape, *layouts(*operands), precise, _gamma_table(precise).data_ptr(), *addresses)
     return tuple(results)
 
 
