@@ -188,13 +188,14 @@ def log_prob(concentration: Real, value: Vector) -> Tensor:
     """
     a, x = _wide(concentration), value.double()
     total = x.sum(-1, keepdim=True)
-    is_outside = (x < 0).any(-1, keepdim=True) | ((total - 1).abs() > _TOLERANCE)
+    is_outside = (x < 0).any(-1, keepdim=True) & ~x.isnan().any(-1, keepdim=True)
+    is_outside = is_outside | ((total - 1).abs() > _TOLERANCE)
     is_zero = x == 0
     inner, total = torch.where(is_outside | is_zero, 1.0, x), torch.where(is_outside, 1.0, total)
     rate = a.sum(-1, keepdim=True) / total
     ratio = log_ratio(inner, rate, a)
     entries, log_total = _of_entries(a, inner.log() - total.log(), ratio, of_log=False)
-    inside = _joined(a, torch.where(is_zero, log_total - rate * x, entries), log_total)
+    inside = _joined(a, torch.where(is_zero, log_total - rate * torch.where(is_zero, x, 0.0), entries), log_total)
     is_null = is_outside.squeeze(-1) | (is_zero & (a > 1)).any(-1)
     has_pole = (is_zero & (a < 1)).any(-1)
     found = torch.where(is_null, -math.inf, torch.where(has_pole, math.inf, inside))

@@ -8,6 +8,7 @@ from torch.distributions import (
     AffineTransform,
     Categorical,
     ComposeTransform,
+    Dirichlet,
     Distribution,
     Independent,
     IndependentTransform,
@@ -26,7 +27,7 @@ from functional_dists.combinators import (
     one_hot_ordinal,
     sparse_one_hot_categorical,
 )
-from functional_dists.continuous import normal, tanh_normal, truncated_normal
+from functional_dists.continuous import dirichlet, normal, tanh_normal, truncated_normal
 from functional_dists.discrete import (
     categorical,
     llm_masked_categorical,
@@ -123,6 +124,8 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
         return FamilyDistribution(normal, (dist.loc, dist.scale), 0, validate_args=False)
     if isinstance(dist, LogNormal):
         return FamilyDistribution(log_normal, (dist.loc, dist.scale), 0, validate_args=False)
+    if isinstance(dist, Dirichlet):
+        return FamilyDistribution(dirichlet, (dist.concentration,), validate_args=False)
     if isinstance(dist, (Categorical, OneHotCategorical)):
         return _from_table(dist)
     if isinstance(dist, Independent):
@@ -211,6 +214,6 @@ def _with_equal_bounds(converted: FamilyDistribution, given: FamilyDistribution)
 
 # One pair at most is registered for two classes: `torch.compile` cannot trace how PyTorch chooses among several.
 register_kl(FamilyDistribution, FamilyDistribution)(_kl_of_families)
-for _other in (Normal, Independent, Categorical, OneHotCategorical, TransformedDistribution):
+for _other in (Normal, Independent, Categorical, OneHotCategorical, Dirichlet, TransformedDistribution):
     register_kl(FamilyDistribution, _other)(_kl_of_any)
     register_kl(_other, FamilyDistribution)(_kl_of_any)
