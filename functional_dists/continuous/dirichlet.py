@@ -68,8 +68,9 @@ def _wide(concentration: Tensor) -> Tensor:
 
 
 def _inside(value: Tensor) -> Tensor:
-    """Return positive normal numbers, the nearest ones."""
-    return value.clamp(min=torch.finfo(value.dtype).tiny)
+    """Return positive numbers, the nearest ones: normal ones but for float16, whose normal ones add up to too much."""
+    info = torch.finfo(value.dtype)
+    return value.clamp(min=info.tiny * info.eps if value.dtype == torch.float16 else info.tiny)
 
 
 def _is_top(table: Tensor) -> Tensor:
@@ -103,7 +104,8 @@ def _draw(key: Source, sample_shape: Shape, concentration: Tensor) -> Tensor:
 
 
 def _value(log_value: Tensor, concentration: Tensor) -> Tensor:
-    return _inside(log_value.exp().to(concentration.dtype))
+    value = log_value.exp()
+    return _inside((value / value.sum(-1, keepdim=True)).to(concentration.dtype))
 
 
 @verb(confine=_inside)
@@ -186,12 +188,14 @@ def log_prob(concentration: Real, value: Vector) -> Tensor:
     """
     a, x = _wide(concentration), value.double()
     total = x.sum(-1, keepdim=True)
-    is_outside = (x < 0).any(-1, keepdim=True) | ((total - 1).abs() > _TOLERANCE)
+    is_outside = (x < 0).any(-1, keepdim=True) & ~x.isnan().any(-1, keepdim=True)
+    is_outside = is_outside | ((total - 1).abs() > _TOLERANCE)
     is_zero = x == 0
     inner, total = torch.where(is_outside | is_zero, 1.0, x), torch.where(is_outside, 1.0, total)
-    ratio = log_ratio(inner, a.sum(-1, keepdim=True) / total, a)
+    rate = a.sum(-1, keepdim=True) / total
+    ratio = log_ratio(inner, rate, a)
     entries, log_total = _of_entries(a, inner.log() - total.log(), ratio, of_log=False)
-    inside = _joined(a, torch.where(is_zero, log_total, entries), log_total)
+    inside = _joined(a, torch.where(is_zero, log_total - rate * torch.where(is_zero, x, 0.0), entries), log_total)
     is_null = is_outside.squeeze(-1) | (is_zero & (a > 1)).any(-1)
     has_pole = (is_zero & (a < 1)).any(-1)
     found = torch.where(is_null, -math.inf, torch.where(has_pole, math.inf, inside))
@@ -244,6 +248,7 @@ def support(concentration: Real) -> Constraint:
     >>> support(torch.ones(2)).check(torch.tensor([[0.5, 0.5], [0.5, 0.6]]))
     tensor([ True, False])
     """
+    _wide(concentration)
     return constraints.simplex
 
 

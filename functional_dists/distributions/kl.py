@@ -9,6 +9,7 @@ from torch.distributions import (
     Beta,
     Categorical,
     ComposeTransform,
+    Dirichlet,
     Distribution,
     Independent,
     IndependentTransform,
@@ -27,7 +28,7 @@ from functional_dists.combinators import (
     one_hot_ordinal,
     sparse_one_hot_categorical,
 )
-from functional_dists.continuous import beta, normal, tanh_normal, truncated_normal
+from functional_dists.continuous import beta, dirichlet, normal, tanh_normal, truncated_normal
 from functional_dists.discrete import (
     categorical,
     llm_masked_categorical,
@@ -126,6 +127,8 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
         return FamilyDistribution(beta, (dist.concentration1, dist.concentration0), 0, validate_args=False)
     if isinstance(dist, LogNormal):
         return FamilyDistribution(log_normal, (dist.loc, dist.scale), 0, validate_args=False)
+    if isinstance(dist, Dirichlet):
+        return FamilyDistribution(dirichlet, (dist.concentration,), validate_args=False)
     if isinstance(dist, (Categorical, OneHotCategorical)):
         return _from_table(dist)
     if isinstance(dist, Independent):
@@ -214,6 +217,6 @@ def _with_equal_bounds(converted: FamilyDistribution, given: FamilyDistribution)
 
 # One pair at most is registered for two classes: `torch.compile` cannot trace how PyTorch chooses among several.
 register_kl(FamilyDistribution, FamilyDistribution)(_kl_of_families)
-for _other in (Beta, Normal, Independent, Categorical, OneHotCategorical, TransformedDistribution):
+for _other in (Beta, Dirichlet, Normal, Independent, Categorical, OneHotCategorical, TransformedDistribution):
     register_kl(FamilyDistribution, _other)(_kl_of_any)
     register_kl(_other, FamilyDistribution)(_kl_of_any)

@@ -11,7 +11,7 @@ from functional_dists.special.gauss_legendre import coarse_gauss_rule
 from functional_dists.special.gaussian import HALF_LOG_2PI
 from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation
-from functional_dists.special.polygamma import carried_rests, log_gamma, stirling_rests
+from functional_dists.special.polygamma import carried_rests, log_gamma, stirling_rests, trigamma_rest
 
 __all__ = ["equal_means_divergence", "gamma_divergence", "gamma_entropy", "gamma_log_density", "log_ratio"]
 __dir__ = __all__.copy  # what tab completion shows
@@ -60,9 +60,9 @@ def gamma_log_density(a: Tensor, log_rate: Tensor, log_value: Tensor, offset: Te
     large = 0.5 * a.log() - HALF_LOG_2PI - rest - (fixed * exp_excess(offset) + energy)
     is_small = a < _SMALL
     small_a = torch.where(is_small, a, 1.0)
-    small = (a - 1) * point - fixed * torch.exp(offset + (point - point.detach())) - log_gamma(small_a)
+    small = (a if of_log else a - 1) * point - fixed * torch.exp(offset + (point - point.detach())) - log_gamma(small_a)
     if of_log:
-        found = torch.where(is_small, small + point, large)
+        found = torch.where(is_small, small, large)
     else:
         found = torch.where(is_small, small + log_rate, large - log_value)
     return torch.where(is_far, -math.inf, found)
@@ -89,7 +89,7 @@ def _equal_means(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """
     u, weight = (t.view(-1, *[1] * change.ndim) for t in table_of(coarse_gauss_rule, change))
     is_near = (b < 4 * a) & (a < 4 * b)
-    bend = stirling_rests(a + u * torch.where(is_near, change, 0.0)).trigamma
+    bend = trigamma_rest(a + u * torch.where(is_near, change, 0.0))
     near = change * change * (weight * (1 - u) * bend).sum(0), change * (weight * bend).sum(0)
     of_a, of_b = stirling_rests(a), stirling_rests(b)
     far = of_b.log_gamma - of_a.log_gamma - 0.5 * (b.log() - a.log()) - change * of_a.digamma

@@ -22,7 +22,7 @@ from functional_dists.special.implicit import second_order
 from functional_dists.special.log_gamma import stirling_rest
 from functional_dists.special.operations import elementwise_operation
 
-__all__ = ["Rests", "carried_rests", "digamma", "log_gamma", "stirling_rests", "trigamma"]
+__all__ = ["Rests", "carried_rests", "digamma", "log_gamma", "stirling_rests", "trigamma", "trigamma_rest"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -55,7 +55,6 @@ def _rests(a: Tensor) -> tuple[Tensor, ...]:
     found = (
         stirling_rest(z),
         -0.5 * y - square * horner(_OF_DIGAMMA, square),
-        0.5 * square + y * square * horner(_BERNOULLI, square),
         -y * square - square * square * horner(_OF_TETRAGAMMA, square),
     )
     z = torch.where(is_large, 1.0, a) + table_of(_shifts, a).view(-1, *[1] * a.ndim)
@@ -65,10 +64,29 @@ def _rests(a: Tensor) -> tuple[Tensor, ...]:
     steps = (
         torch.where(is_far, (z + 0.5) * torch.log1p(y) - 1, 0.5 * y - (z + 0.5) * excess),
         -excess,
-        y * per_next,
         -(3 * z + 2) * y * per_next * per_next,
     )
-    return tuple(torch.where(is_large, f, f + step.sum(0)) for f, step in zip(found, steps, strict=True))
+    log_gamma, digamma, tetragamma = (
+        torch.where(is_large, f, f + step.sum(0)) for f, step in zip(found, steps, strict=True)
+    )
+    return log_gamma, digamma, trigamma_rest(a), tetragamma
+
+
+def trigamma_rest(a: Tensor) -> Tensor:
+    """Return r2 = psi'(a) - 1 / a of a positive argument, without derivatives.
+
+    >>> trigamma_rest(torch.tensor(1.0, dtype=torch.float64))  # pi^2 / 6 - 1
+    tensor(0.6449, dtype=torch.float64)
+    """
+    is_large = a >= _SHIFT
+    y = 1 / torch.where(is_large, a, a + _SHIFT)
+    square = y * y
+    found, of_steps = 0.5 * square + y * square * horner(_BERNOULLI, square), torch.zeros_like(a)
+    first = torch.where(is_large, 1.0, a)
+    for k in range(_SHIFT - 1, -1, -1):  # the smallest first
+        y = 1 / (first + k)
+        of_steps = of_steps + y * y / (first + (k + 1))
+    return torch.where(is_large, found, found + of_steps)
 
 
 _operation = elementwise_operation("stirling_rests", ["a"], _rests, num_results=4)

@@ -1,0 +1,1 @@
+"""Environments of the notebooks, which importing them registers with gymnasium."""
