@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         tanh_normal,
         truncated_normal,
         uniform,
+        von_mises,
     )
     from functional_dists.discrete import (
         bernoulli,
@@ -143,6 +144,7 @@ __all__ = [
     "truncated_normal",
     "two_hot",
     "uniform",
+    "von_mises",
     "with_uniform",
 ]
 
@@ -185,6 +187,7 @@ _HOMES = {
         "tanh_normal",
         "truncated_normal",
         "uniform",
+        "von_mises",
     ),
     "discrete": (
         "bernoulli",

@@ -15,6 +15,7 @@ from functional_dists.continuous import (
     tanh_normal,
     truncated_normal,
     uniform,
+    von_mises,
 )
 from functional_dists.family.protocol import hide_imports
 
@@ -33,6 +34,7 @@ __all__ = [
     "tanh_normal",
     "truncated_normal",
     "uniform",
+    "von_mises",
 ]
 __dir__ = __all__.copy  # what tab completion shows
 
@@ -51,4 +53,5 @@ hide_imports(
     tanh_normal,
     truncated_normal,
     uniform,
+    von_mises,
 )

@@ -22,7 +22,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Local", "carried_point", "carried_tails", "log_odds", "odds_step", "second_order"]
+__all__ = [
+    "Local",
+    "carried_point",
+    "carried_quantile",
+    "carried_tails",
+    "change_of_mass",
+    "log_odds",
+    "odds_step",
+    "second_order",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -59,17 +68,47 @@ def carried_point(point: Tensor, local: Local, params: Sequence[Tensor]) -> Tens
     return point.detach() + second_order(local.slopes, local.curves, params)
 
 
+def carried_quantile(point: Tensor, local: Local, params: Sequence[Tensor], below: Tensor, above: Tensor) -> Tensor:
+    """Return the quantile `point`, with its first and second derivatives by the parameters and by its probability.
+
+    It is the solution to second order of f(t) (dx - dq) (1 + h'(t) (dx + dq) / 2 + tilt) = dp, as in `carried_tails`.
+
+    Args:
+        point: The quantile.
+        local: The numbers at the point.
+        params: The parameters.
+        below: The probability below the point.
+        above: The probability above it, 1 - below.
+    """
+    is_lower = local.log_below < local.log_above
+    change = torch.where(is_lower, below - below.detach(), above.detach() - above)
+    mass, log_mass = torch.where(is_lower, local.below, local.above), torch.minimum(local.log_below, local.log_above)
+    moved = change * (mass * torch.exp(-log_mass)).clamp(max=1e300)  # over f(t), which may underflow
+    of_quantile = second_order(local.slopes, local.curves, params)
+    growth = local.growth * (0.5 * moved + of_quantile) + _tilt(local, params)
+    return point.detach() + of_quantile + moved * (1 - growth)
+
+
 def carried_tails(point: Tensor, local: Local, params: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the logs of the masses below and above `point`, with first and second derivatives by all arguments.
+    """Return the logs of the masses below and above `point`, with first and second derivatives by all arguments."""
+    mass = change_of_mass(point, local, params)
+    more, less = mass / local.below, -mass / local.above
+    return local.log_below + more - 0.5 * more * more, local.log_above + less - 0.5 * less * less
+
+
+def change_of_mass(point: Tensor, local: Local, params: Sequence[Tensor]) -> Tensor:
+    """Return 0, with the first and second derivatives by all arguments of the mass below `point`, over f(t).
 
     Let the point change by dx, and the quantile by dq. The mass between them is to second order
     f(t) (dx - dq) (1 + h'(t) (dx + dq) / 2 + sum_i (g_i(t) - E g_i) dtheta_i).
     """
     change, of_quantile = point - point.detach(), second_order(local.slopes, local.curves, params)
-    tilt: Tensor = sum(t * (p - p.detach()) for t, p in zip(local.tilts, params, strict=True))  # type: ignore[assignment]
-    mass = (change - of_quantile) * (1 + 0.5 * local.growth * (change + of_quantile) + tilt)
-    more, less = mass / local.below, -mass / local.above
-    return local.log_below + more - 0.5 * more * more, local.log_above + less - 0.5 * less * less
+    return (change - of_quantile) * (1 + 0.5 * local.growth * (change + of_quantile) + _tilt(local, params))
+
+
+def _tilt(local: Local, params: Sequence[Tensor]) -> Tensor:
+    total: Tensor = sum(t * (p - p.detach()) for t, p in zip(local.tilts, params, strict=True))  # type: ignore[assignment]
+    return total
 
 
 # ----------------------------------------------------------------------------------------------------------- quantiles
