@@ -25,7 +25,7 @@ from functional_dists.special import nan_of, strictly_inside
 from functional_dists.special import support as supports
 from functional_dists.special.constant import scalar
 from functional_dists.special.elementary import LOG_2
-from functional_dists.special.implicit import carried_point, carried_quantile, change_of_mass
+from functional_dists.special.implicit import carried_by_tail, carried_point, change_of_mass
 from functional_dists.special.von_mises import HalfCircle, divergence, half_circle, versine
 
 
@@ -329,9 +329,10 @@ def icdf(loc: Real, concentration: Real, value: Real) -> Tensor:
     upper = torch.where(is_around, (1 - p) + after, after - p)
     is_lower = lower < upper
     tail = torch.where(is_lower, lower, upper)
-    below, above = 1 - 2 * tail, 2 * tail
-    angle, rest = half.quantile(below, above)
-    angle = carried_quantile(angle, half.local(angle, rest), [half.concentration], below, above)
+    above = (2 * tail).clamp(min=1e-300)
+    angle, rest = half.quantile(1 - 2 * tail, above)
+    local = half.local(angle, rest)
+    angle = carried_by_tail(angle, local, [half.concentration], above.log(), -local.above)
     found = _at_angle(loc, torch.where(is_lower, -angle, angle))
     is_end = (p == 0) | (p == 1)
     end = torch.where(p == 0, -math.pi, math.pi).to(loc.dtype)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 __all__ = [
     "Local",
+    "carried_by_tail",
     "carried_point",
     "carried_quantile",
     "carried_tails",
@@ -31,6 +32,7 @@ __all__ = [
     "log_odds",
     "odds_step",
     "second_order",
+    "step_to_odds",
 ]
 __dir__ = __all__.copy  # what tab completion shows
 
@@ -68,27 +70,6 @@ def carried_point(point: Tensor, local: Local, params: Sequence[Tensor]) -> Tens
     return point.detach() + second_order(local.slopes, local.curves, params)
 
 
-def carried_quantile(point: Tensor, local: Local, params: Sequence[Tensor], below: Tensor, above: Tensor) -> Tensor:
-    """Return the quantile `point`, with its first and second derivatives by the parameters and by its probability.
-
-    It is the solution to second order of f(t) (dx - dq) (1 + h'(t) (dx + dq) / 2 + tilt) = dp, as in `carried_tails`.
-
-    Args:
-        point: The quantile.
-        local: The numbers at the point.
-        params: The parameters.
-        below: The probability below the point.
-        above: The probability above it, 1 - below.
-    """
-    is_lower = local.log_below < local.log_above
-    change = torch.where(is_lower, below - below.detach(), above.detach() - above)
-    mass, log_mass = torch.where(is_lower, local.below, local.above), torch.minimum(local.log_below, local.log_above)
-    moved = change * (mass * torch.exp(-log_mass)).clamp(max=1e300)  # over f(t), which may underflow
-    of_quantile = second_order(local.slopes, local.curves, params)
-    growth = local.growth * (0.5 * moved + of_quantile) + _tilt(local, params)
-    return point.detach() + of_quantile + moved * (1 - growth)
-
-
 def carried_tails(point: Tensor, local: Local, params: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the logs of the masses below and above `point`, with first and second derivatives by all arguments."""
     mass = change_of_mass(point, local, params)
@@ -103,12 +84,47 @@ def change_of_mass(point: Tensor, local: Local, params: Sequence[Tensor]) -> Ten
     f(t) (dx - dq) (1 + h'(t) (dx + dq) / 2 + sum_i (g_i(t) - E g_i) dtheta_i).
     """
     change, of_quantile = point - point.detach(), second_order(local.slopes, local.curves, params)
-    return (change - of_quantile) * (1 + 0.5 * local.growth * (change + of_quantile) + _tilt(local, params))
+    tilt: Tensor = sum(t * (p - p.detach()) for t, p in zip(local.tilts, params, strict=True))  # type: ignore[assignment]
+    return (change - of_quantile) * (1 + 0.5 * local.growth * (change + of_quantile) + tilt)
 
 
-def _tilt(local: Local, params: Sequence[Tensor]) -> Tensor:
-    total: Tensor = sum(t * (p - p.detach()) for t, p in zip(local.tilts, params, strict=True))  # type: ignore[assignment]
-    return total
+def carried_quantile(point: Tensor, local: Local, params: Sequence[Tensor], below: Tensor, above: Tensor) -> Tensor:
+    """Return the quantile `point`, with its first and second derivatives also by the probability below it.
+
+    They are taken by the logarithm of the smaller of both probabilities.
+
+    Args:
+        point: The quantile, without derivatives.
+        local: What is known there.
+        params: The parameters.
+        below: The probability below the quantile, inside (0, 1).
+        above: 1 - below.
+    """
+    is_lower = below <= above
+    log_tail = torch.log(torch.where(is_lower, below, above))
+    return carried_by_tail(point, local, params, log_tail, torch.where(is_lower, local.below, -local.above))
+
+
+def carried_by_tail(point: Tensor, local: Local, params: Sequence[Tensor], log_tail: Tensor, mass: Tensor) -> Tensor:
+    """Return the quantile `point`, with its first and second derivatives also by the logarithm v of a tail.
+
+    Those by the probability itself overflow. With m = L for the tail below, or -U for that above, dt/dv = m,
+    d2t/dv2 = m (1 - h' m), and d2t/dv dtheta_i = -m (g_i(t) - E g_i + h' dt/dtheta_i).
+
+    Args:
+        point: The quantile, without derivatives.
+        local: What is known there.
+        params: The parameters.
+        log_tail: The logarithm of the probability of the tail.
+        mass: m.
+    """
+    moved = local.growth * mass
+    mixed = [-mass * tilt - moved * slope for tilt, slope in zip(local.tilts, local.slopes, strict=True)]
+    curves, given = [], iter(local.curves)
+    for i in range(len(params)):
+        curves += [next(given) for _ in range(i, len(params))] + [mixed[i]]
+    curves.append(mass * (1 - moved))
+    return point.detach() + second_order([*local.slopes, mass], curves, [*params, log_tail])
 
 
 # ----------------------------------------------------------------------------------------------------------- quantiles
@@ -144,12 +160,27 @@ def odds_step(
     >>> odds_step(0 * one, 0.1 * one, one, one, 0 * one, 0 * one)
     tensor(0.0500)
     """
-    slope = 1 / below + 1 / above
-    step = -(torch.log(below) - torch.log(above) - log_odds) / slope
-    second = 1 / above - 1 / below + growth  # G'' / G'
-    third = (
-        second * second + (1 + above * growth) / (above * above) + (1 - below * growth) / (below * below) + curvature
-    )  # G''' / G'
+    gap = torch.log(below) - torch.log(above) - log_odds
+    return point + step_to_odds(gap, 1 / below, 1 / above, growth, curvature)
+
+
+def step_to_odds(gap: Tensor, per_below: Tensor, per_above: Tensor, growth: Tensor, curvature: Tensor) -> Tensor:
+    """Return the step of `odds_step`, from 1 / L and 1 / U, where L or U itself may overflow.
+
+    Args:
+        gap: The log-odds at the point less those of the quantile.
+        per_below: 1 / L.
+        per_above: 1 / U.
+        growth: h'(t).
+        curvature: h''(t).
+
+    >>> one = torch.tensor(1.0)
+    >>> step_to_odds(-0.1 * one, one, one, 0 * one, 0 * one)
+    tensor(0.0500)
+    """
+    step = -gap / (per_below + per_above)
+    second = per_above - per_below + growth  # G'' / G'
+    third = second * second + per_above * (per_above + growth) + per_below * (per_below - growth) + curvature
     first = 0.5 * second * step
     factor = 1 - first + (0.5 * second * second - third / 6) * step * step
-    return point + step * torch.where((factor - 1).abs() < 0.5, factor, 1.0)
+    return step * torch.where((factor - 1).abs() < 0.5, factor, 1.0)

@@ -35,7 +35,16 @@ class Case(NamedTuple):
 
 #: Verbs that return a constraint, or nothing.
 NOT_TENSORS = ("check", "support")
-_OF_VALUE = ("log_prob", "log_prob_and_entropy", "cdf", "log_cdf", "survival", "log_survival", "responsibilities")
+_OF_VALUE = (
+    "log_prob",
+    "log_prob_log",
+    "log_prob_and_entropy",
+    "cdf",
+    "log_cdf",
+    "survival",
+    "log_survival",
+    "responsibilities",
+)
 _PROBABILITY = (0.2, 0.7)
 #: Verbs of discrete families whose results are integers.
 _POINTS = ("mode", "deterministic", "median", "icdf")
