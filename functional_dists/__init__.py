@@ -55,10 +55,12 @@ if TYPE_CHECKING:
         low_rank_normal,
         multivariate_normal,
         normal,
+        student_t,
         tanh_delta,
         tanh_normal,
         truncated_normal,
         uniform,
+        von_mises,
     )
     from functional_dists.discrete import (
         bernoulli,
@@ -142,6 +144,7 @@ __all__ = [
     "sparse_categorical",
     "sparse_one_hot_categorical",
     "special",
+    "student_t",
     "tanh_delta",
     "tanh_normal",
     "transformed",
@@ -149,6 +152,7 @@ __all__ = [
     "truncated_normal",
     "two_hot",
     "uniform",
+    "von_mises",
     "with_uniform",
 ]
 
@@ -190,10 +194,12 @@ _HOMES = {
         "low_rank_normal",
         "multivariate_normal",
         "normal",
+        "student_t",
         "tanh_delta",
         "tanh_normal",
         "truncated_normal",
         "uniform",
+        "von_mises",
     ),
     "discrete": (
         "bernoulli",

@@ -14,10 +14,12 @@ from functional_dists.continuous import (
     low_rank_normal,
     multivariate_normal,
     normal,
+    student_t,
     tanh_delta,
     tanh_normal,
     truncated_normal,
     uniform,
+    von_mises,
 )
 from functional_dists.family.protocol import hide_imports
 
@@ -35,10 +37,12 @@ __all__ = [
     "low_rank_normal",
     "multivariate_normal",
     "normal",
+    "student_t",
     "tanh_delta",
     "tanh_normal",
     "truncated_normal",
     "uniform",
+    "von_mises",
 ]
 __dir__ = __all__.copy  # what tab completion shows
 
@@ -56,8 +60,10 @@ hide_imports(
     low_rank_normal,
     multivariate_normal,
     normal,
+    student_t,
     tanh_delta,
     tanh_normal,
     truncated_normal,
     uniform,
+    von_mises,
 )

@@ -24,9 +24,11 @@ from torch import Tensor
 
 __all__ = [
     "Local",
+    "carried_by_tail",
     "carried_point",
     "carried_quantile",
     "carried_tails",
+    "change_of_mass",
     "log_odds",
     "odds_step",
     "second_order",
@@ -69,24 +71,27 @@ def carried_point(point: Tensor, local: Local, params: Sequence[Tensor]) -> Tens
 
 
 def carried_tails(point: Tensor, local: Local, params: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the logs of the masses below and above `point`, with first and second derivatives by all arguments.
+    """Return the logs of the masses below and above `point`, with first and second derivatives by all arguments."""
+    mass = change_of_mass(point, local, params)
+    more, less = mass / local.below, -mass / local.above
+    return local.log_below + more - 0.5 * more * more, local.log_above + less - 0.5 * less * less
+
+
+def change_of_mass(point: Tensor, local: Local, params: Sequence[Tensor]) -> Tensor:
+    """Return 0, with the first and second derivatives by all arguments of the mass below `point`, over f(t).
 
     Let the point change by dx, and the quantile by dq. The mass between them is to second order
     f(t) (dx - dq) (1 + h'(t) (dx + dq) / 2 + sum_i (g_i(t) - E g_i) dtheta_i).
     """
     change, of_quantile = point - point.detach(), second_order(local.slopes, local.curves, params)
     tilt: Tensor = sum(t * (p - p.detach()) for t, p in zip(local.tilts, params, strict=True))  # type: ignore[assignment]
-    mass = (change - of_quantile) * (1 + 0.5 * local.growth * (change + of_quantile) + tilt)
-    more, less = mass / local.below, -mass / local.above
-    return local.log_below + more - 0.5 * more * more, local.log_above + less - 0.5 * less * less
+    return (change - of_quantile) * (1 + 0.5 * local.growth * (change + of_quantile) + tilt)
 
 
 def carried_quantile(point: Tensor, local: Local, params: Sequence[Tensor], below: Tensor, above: Tensor) -> Tensor:
     """Return the quantile `point`, with its first and second derivatives also by the probability below it.
 
-    They are taken by the logarithm v of the smaller of both probabilities, since those by the probability itself
-    overflow. With m = L or -U on that side, dt/dv = m, d2t/dv2 = m (1 - h' m), and
-    d2t/dv dtheta_i = -m (g_i(t) - E g_i + h' dt/dtheta_i).
+    They are taken by the logarithm of the smaller of both probabilities.
 
     Args:
         point: The quantile, without derivatives.
@@ -97,7 +102,22 @@ def carried_quantile(point: Tensor, local: Local, params: Sequence[Tensor], belo
     """
     is_lower = below <= above
     log_tail = torch.log(torch.where(is_lower, below, above))
-    mass = torch.where(is_lower, local.below, -local.above)
+    return carried_by_tail(point, local, params, log_tail, torch.where(is_lower, local.below, -local.above))
+
+
+def carried_by_tail(point: Tensor, local: Local, params: Sequence[Tensor], log_tail: Tensor, mass: Tensor) -> Tensor:
+    """Return the quantile `point`, with its first and second derivatives also by the logarithm v of a tail.
+
+    Those by the probability itself overflow. With m = L for the tail below, or -U for that above, dt/dv = m,
+    d2t/dv2 = m (1 - h' m), and d2t/dv dtheta_i = -m (g_i(t) - E g_i + h' dt/dtheta_i).
+
+    Args:
+        point: The quantile, without derivatives.
+        local: What is known there.
+        params: The parameters.
+        log_tail: The logarithm of the probability of the tail.
+        mass: m.
+    """
     moved = local.growth * mass
     mixed = [-mass * tilt - moved * slope for tilt, slope in zip(local.tilts, local.slopes, strict=True)]
     curves, given = [], iter(local.curves)

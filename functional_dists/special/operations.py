@@ -1,12 +1,13 @@
 """Library operations of values alone: opaque to every tracer, so that long formulas cost a traced graph one node."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["elementwise_operation", "library"]
+__all__ = ["elementwise_operation", "in_blocks", "library"]
 __dir__ = __all__.copy  # what tab completion shows
 
 library = torch.library.Library("functional_dists", "FRAGMENT")
@@ -49,6 +50,38 @@ def elementwise_operation(
     torch.library.register_fake(f"functional_dists::{name}", fake, lib=library)
     torch.library.register_vmap(f"functional_dists::{name}", vmap, lib=library)
     return operation
+
+
+_BLOCK = 2048  # with 24 or 64 nodes for each element, the tables of a block stay in the cache
+
+
+def in_blocks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of tensors that broadcast, and of flags, compute large tensors on the CPU a block at a time.
+
+    The function works element by element, and returns a tensor or a tuple of them. Tensors without axes are not cut.
+
+    >>> in_blocks(torch.add)(torch.ones(3), torch.tensor(1.0))
+    tensor([2., 2., 2.])
+    """
+
+    @functools.wraps(function)
+    def wrapper(*given: Any) -> Any:
+        shape = torch.broadcast_shapes(*(tensor.shape for tensor in given if isinstance(tensor, Tensor)))
+        if shape.numel() <= _BLOCK or given[0].device.type != "cpu":
+            return function(*given)
+        parts = [
+            tensor.expand(shape).reshape(-1).split(_BLOCK) if isinstance(tensor, Tensor) and tensor.ndim else None
+            for tensor in given
+        ]
+        found = [
+            function(*(whole if part is None else part[i] for whole, part in zip(given, parts, strict=True)))
+            for i in range(-(-shape.numel() // _BLOCK))
+        ]
+        if isinstance(found[0], Tensor):
+            return torch.cat(found).reshape(shape)
+        return tuple(torch.cat(pieces).reshape(shape) for pieces in zip(*found, strict=True))
+
+    return wrapper
 
 
 def _aligned(tensors: Sequence[Tensor], in_dims: tuple[int | None, ...]) -> list[Tensor]:

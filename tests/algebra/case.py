@@ -29,6 +29,7 @@ class Case(NamedTuple):
     no_differences: tuple[str, ...] = ()  # verbs whose arguments cannot be moved alone, or that draw implicitly
     has_atoms: bool = False  # some numbers have a probability
     is_joint: bool = False  # the elements of an event depend on each other
+    is_circular: bool = False  # moments are those of angles on a circle
     lacks_vmap: tuple[str, ...] = ()  # parameters that have no axis of the batch
 
 
