@@ -16,6 +16,12 @@ from functional_dists.special import noise_of_constant_value
 from functional_dists.special import support as supports
 
 
+def require_valid(loc: Tensor, scale: Tensor) -> None:
+    """Raise a ValueError that names the parameter and the first bad position."""
+    require(loc.isfinite(), "loc", "must be finite")
+    require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+
+
 def tails(key: Source, sample_shape: Shape, *params: Tensor) -> tuple[Tensor, Tensor]:
     """Draw u and 1 - u in float64, for parameters of the same dtype."""
     shape, like = broadcast_shape(*params), params[0]
@@ -53,6 +59,26 @@ def score(
     return sum_event(torch.where(is_far, -math.inf, density), event_dims).to(value.dtype)
 
 
+def scored_draw(
+    log_density: Callable[[Tensor], Tensor],
+    noise: Tensor,
+    loc: Tensor,
+    scale: Tensor,
+    event_dims: int,
+    *,
+    is_constant: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the value at a noise, and its log-density from the noise.
+
+    If the value is constant, the log-density has the score-function gradient; else both have the pathwise gradient.
+    """
+    value, dtype = moved(noise, loc, scale), loc.dtype
+    noise, loc, scale = noise.double(), loc.double(), scale.double()
+    z = noise_of_constant_value(noise, loc, scale) if is_constant else noise + 0.0 * loc  # NaN if `loc` is not finite
+    log_prob = sum_event(log_density(z) - scale.log(), event_dims).to(dtype)
+    return (value.detach() if is_constant else value), log_prob
+
+
 Noise = Callable[[Source, Shape, Tensor, Tensor], Tensor]
 Verb = Callable[..., Any]
 
@@ -77,24 +103,21 @@ def shared_verbs(
         ...
         ValueError: scale must be positive and finite; this fails at position (1,)
         """
-        require(loc.isfinite(), "loc", "must be finite")
-        require((scale > 0) & scale.isfinite(), "scale", "must be positive and finite")
+        require_valid(loc, scale)
 
     def sample_and_log_prob(
         key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Draw what `sample` draws, with its log-density, which alone has a gradient, the score-function one."""
-        z, (wide_loc, wide_scale) = noise(key, sample_shape, loc, scale), (loc.double(), scale.double())
-        score = log_density(noise_of_constant_value(z.double(), wide_loc, wide_scale)) - wide_scale.log()
-        return moved(z, loc, scale).detach(), sum_event(score, event_dims).to(loc.dtype)
+        z = noise(key, sample_shape, loc, scale)
+        return scored_draw(log_density, z, loc, scale, event_dims, is_constant=True)
 
     def rsample_and_log_prob(
         key: Source, loc: Real, scale: Real, *, sample_shape: Shape = (), event_dims: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Draw what `rsample` draws, with its log-density from the same noise."""
         z = noise(key, sample_shape, loc, scale)
-        score = log_density(z.double() + 0.0 * loc.double()) - scale.double().log()  # NaN if `loc` is not finite
-        return moved(z, loc, scale), sum_event(score, event_dims).to(loc.dtype)
+        return scored_draw(log_density, z, loc, scale, event_dims, is_constant=False)
 
     def support(loc: Real, scale: Real, *, event_dims: int = 0) -> Constraint:
         """Return the support as a constraint: the real numbers.

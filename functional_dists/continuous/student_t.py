@@ -52,7 +52,7 @@ def check(df: Real, loc: Real, scale: Real) -> None:
     ValueError: df must be positive; this fails at position (1,)
     """
     require(df > 0, "df", "must be positive")
-    location_scale.check(loc, scale)
+    location_scale.require_valid(loc, scale)
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
