@@ -23,7 +23,8 @@ def elementwise_operation(
     Args:
         name: The name in `torch.ops.functional_dists`.
         operands: The names of the tensors, which have one dtype and device.
-        function: It takes the tensors and the flags, and returns new tensors of the broadcast shape and that dtype.
+        function: It takes the tensors, expanded to one shape, and the flags, and returns new tensors of that shape and
+            dtype.
         flags: The names of bools, which follow the tensors.
         num_results: How many tensors the function returns, in a tuple; 0 for one tensor without a tuple.
 
@@ -34,9 +35,13 @@ def elementwise_operation(
     arguments = ", ".join([*(f"Tensor {operand}" for operand in operands), *(f"bool {flag}" for flag in flags)])
     result = f"({', '.join(['Tensor'] * num_results)})" if num_results else "Tensor"
     library.define(f"{name}({arguments}) -> {result}")
-    library.impl(name, function, "CompositeExplicitAutograd")
-    operation: Callable[..., Any] = getattr(torch.ops.functional_dists, name).default
     count = len(operands)
+
+    def of_one_shape(*given: Any) -> Any:  # tables of nodes then have one axis more than each of them
+        return function(*torch.broadcast_tensors(*given[:count]), *given[count:])
+
+    library.impl(name, of_one_shape, "CompositeExplicitAutograd")
+    operation: Callable[..., Any] = getattr(torch.ops.functional_dists, name).default
 
     def fake(*given: Any) -> Any:
         shape = torch.broadcast_shapes(*(tensor.shape for tensor in given[:count]))
