@@ -6,7 +6,7 @@ SERIAL := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: demo test test-slow test-versions sanitize lint format bench accuracy notebooks docs docs-serve wheel clean
 
-.venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c
+.venv/installed: pyproject.toml constraints.txt functional_dists/_kernels.c functional_dists/_gamma.h
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,demo]"
 	touch $@

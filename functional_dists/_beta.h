@@ -19,7 +19,7 @@ typedef struct {
     const double *node, *weight;
     Py_ssize_t count;
     int is_precise;
-} Rule;
+} BetaRule;
 
 /* Points below the modes of eight distributions, after a reflection. */
 typedef struct {
@@ -297,7 +297,7 @@ INLINE double reach_of(double slope, double count, double share, double sign, do
 
 /* The integrals of X f(s) / f(t) below points, times 1, l_x, l_y, l_x^2, l_x l_y and l_y^2 for the logs l_x of X / x and
    l_y of Y / y; the first one alone without `has_moments`. */
-INLINE void integrals_below(const Points *points, const Rule *rule, int has_moments, Lanes *sums) {
+INLINE void integrals_below(const Points *points, const BetaRule *rule, int has_moments, Lanes *sums) {
     Lanes slope, count, share, sign, reach;
     EACH_LANE {
         const double x = points->x[lane], y = points->y[lane];
@@ -409,7 +409,7 @@ INLINE void load_lanes(const double *values, Py_ssize_t first, Py_ssize_t count,
 INLINE double nan_of_invalid(double a, double b) { return a > 0.0 && b > 0.0 && a < INFINITY && b < INFINITY ? 0.0 : NAN; }
 
 INLINE void quantile_step(Lanes offset, const Lanes log_odds, const Lanes a, const Lanes b, const Lanes total,
-                          const Lanes other, const Rule *rule) {
+                          const Lanes other, const BetaRule *rule) {
     Points points;
     Lanes sums[1];
     points_at(offset, a, b, &points);
@@ -434,7 +434,7 @@ INLINE void quantile_step(Lanes offset, const Lanes log_odds, const Lanes a, con
 }
 
 VECTORIZED static void beta_quantiles(const double *below, const double *above, const double *a, const double *b,
-                                      Py_ssize_t size, const Rule *first, const Rule *last, double *offsets) {
+                                      Py_ssize_t size, const BetaRule *first, const BetaRule *last, double *offsets) {
     for (Py_ssize_t start = 0; start < size; start += LANES) {
         const Py_ssize_t count = size - start < LANES ? size - start : LANES;
         Lanes low, high, p, q, n, next_p, next_q, total, other, offset, log_odds;
@@ -474,7 +474,7 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
 }
 
 VECTORIZED static void beta_locals(const double *offsets, const double *a, const double *b, Py_ssize_t size,
-                                   const Rule *rule, double *const results[BETA_RESULTS]) {
+                                   const BetaRule *rule, double *const results[BETA_RESULTS]) {
     for (Py_ssize_t start = 0; start < size; start += LANES) {
         const Py_ssize_t num = size - start < LANES ? size - start : LANES;
         Lanes offset, given_a, given_b, sums[6], found[BETA_RESULTS];

@@ -259,6 +259,7 @@ INLINE int is_contiguous(const Operand *operand) {
 DEFINE_READ(floats, float)
 DEFINE_READ(bools, unsigned char)
 DEFINE_READ(halves, uint16_t)
+DEFINE_READ(doubles, double)
 
 /* ------------------------------------------------------------------------------------------------------------- Philox
    The words of keys, and uniform and normal draws made of words: see random/philox.py and random/cpu.py. */
@@ -1312,6 +1313,9 @@ VECTORIZED static void log_density_slopes(const Operand *value_of, int is_noise,
     }
 }
 
+#include "_beta.h"
+#include "_gamma.h"
+
 /* -------------------------------------------------------------------------------------------------------- for Python
    An operand is a number, the (address, shape, strides) of a tensor, or None. A result is given by its address, 0 if it
    is not needed. Callers are responsible for addresses, dtypes and the sizes of results. All else is checked here. */
@@ -1808,12 +1812,9 @@ static PyObject *call_part_places(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
-/* ------------------------------------------------------------------------------------------------ Beta distributions */
-#include "_beta.h"
-
 /* The addresses of the nodes and weights of a rule, and how many there are. */
-static Rule rule_of(PyObject *given) {
-    Rule rule = {NULL, NULL, 0, 0};
+static BetaRule beta_rule_of(PyObject *given) {
+    BetaRule rule = {NULL, NULL, 0, 0};
     if (!PyTuple_Check(given) || PyTuple_Size(given) != 4) {
         PyErr_SetString(PyExc_TypeError, "a rule is (nodes, weights, count, is_precise)");
         return rule;
@@ -1830,7 +1831,7 @@ static PyObject *call_beta_quantiles(PyObject *module, Arguments given, Py_ssize
     const double *below = address(given[0]), *above = address(given[1]), *a = address(given[2]), *b = address(given[3]);
     const Py_ssize_t count = size(given[4]);
     if (PyErr_Occurred()) return NULL;
-    const Rule first = rule_of(given[5]), last = rule_of(given[6]);
+    const BetaRule first = beta_rule_of(given[5]), last = beta_rule_of(given[6]);
     double *offset = address(given[7]);
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
@@ -1844,7 +1845,7 @@ static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t 
     const double *offset = address(given[0]), *a = address(given[1]), *b = address(given[2]);
     const Py_ssize_t count = size(given[3]);
     if (PyErr_Occurred()) return NULL;
-    const Rule rule = rule_of(given[4]);
+    const BetaRule rule = beta_rule_of(given[4]);
     if (PyErr_Occurred()) return NULL;
     if (!PyTuple_Check(given[5]) || PyTuple_Size(given[5]) != BETA_RESULTS) {
         PyErr_SetString(PyExc_TypeError, "the results are a tuple of 12 addresses");
@@ -1855,6 +1856,51 @@ static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t 
     if (PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS;
     beta_locals(offset, a, b, count, &rule, results);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+/* Operands that are tensors of doubles. */
+static int double_operands(Arguments given, Py_ssize_t num, const Shape *shape, Operand *operands) {
+    for (Py_ssize_t i = 0; i < num; i++) {
+        if (!PyTuple_Check(given[i])) return PyErr_SetString(PyExc_TypeError, "an operand must be a tensor"), 0;
+        if (!operand(given[i], shape, &operands[i])) return 0;
+    }
+    return 1;
+}
+
+static PyObject *call_gamma_quantile(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    Shape shape;
+    Operand operands[3]; /* the probabilities below and above, and the concentration */
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 3, &shape, operands)) return NULL;
+    const int is_precise = PyObject_IsTrue(given[4]);
+    if (is_precise < 0) return NULL;
+    double *tables[3]; /* the coarse and the fine rule, and the result */
+    for (int i = 0; i < 3; i++) {
+        tables[i] = address(given[5 + i]);
+        if (PyErr_Occurred()) return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    gamma_quantile(&operands[0], &operands[1], &operands[2], shape.size, is_precise, tables[0], tables[1], tables[2]);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 5 + NUM_LOCAL)) return NULL;
+    Shape shape;
+    Operand operands[2]; /* the offset and the concentration */
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 2, &shape, operands)) return NULL;
+    const int is_precise = PyObject_IsTrue(given[3]);
+    if (is_precise < 0) return NULL;
+    double *tables[1 + NUM_LOCAL]; /* the rule and the results */
+    for (int i = 0; i < 1 + NUM_LOCAL; i++) {
+        tables[i] = address(given[4 + i]);
+        if (PyErr_Occurred()) return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    gamma_local(&operands[0], &operands[1], shape.size, is_precise, tables[0], tables + 1);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
@@ -1884,6 +1930,8 @@ static PyMethodDef methods[] = {
     METHOD(part_places),
     METHOD(beta_quantiles),
     METHOD(beta_locals),
+    METHOD(gamma_quantile),
+    METHOD(gamma_local),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

@@ -5,7 +5,8 @@ An operand is a number, a tensor as (address, shape, strides), or None; it broad
 
 from collections.abc import Sequence
 
-_Operand = float | tuple[int, Sequence[int], Sequence[int]]
+_Tensor = tuple[int, Sequence[int], Sequence[int]]
+_Operand = float | _Tensor
 _Optional = _Operand | None
 _Shape = tuple[int, ...]
 
@@ -148,4 +149,23 @@ def beta_quantiles(
 ) -> None: ...
 def beta_locals(
     offset: int, a: int, b: int, size: int, rule: tuple[int, int, int, bool], results: tuple[int, ...], /
+) -> None: ...
+def gamma_quantile(
+    shape: _Shape,
+    below: _Tensor,
+    above: _Tensor,
+    concentration: _Tensor,
+    is_precise: bool,
+    coarse: int,
+    fine: int,
+    result: int,
+    /,
+) -> None: ...
+def gamma_local(
+    shape: _Shape,
+    offset: _Tensor,
+    concentration: _Tensor,
+    table: int,
+    /,
+    *results: int,
 ) -> None: ...

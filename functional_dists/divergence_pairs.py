@@ -14,6 +14,7 @@ from functional_dists.continuous import (
     beta,
     cauchy,
     exponential,
+    gamma,
     gumbel,
     laplace,
     logistic,
@@ -28,6 +29,7 @@ from functional_dists.special import HALF_LOG_2PI, nan_of, softplus
 from functional_dists.special.beta_divergence import divergence_of_intervals
 from functional_dists.special.deviance import one_minus_exp, ratio_excess
 from functional_dists.special.elementary import LOG_2
+from functional_dists.special.gamma_density import gamma_divergence
 from functional_dists.special.log_gamma import EULER_GAMMA
 
 __all__ = ["PAIRS"]
@@ -63,11 +65,12 @@ def _infinite(*params: Tensor) -> Tensor:
 
 
 for _real in (cauchy, gumbel, laplace, logistic, normal):
-    for _bounded in (exponential, uniform):
+    for _bounded in (exponential, gamma, uniform):
         _pair(_real, _bounded)(_infinite)
 for _light in (gumbel, laplace, logistic, normal):
     _pair(cauchy, _light)(_infinite)
-_pair(exponential, uniform)(_infinite)
+for _half in (exponential, gamma):
+    _pair(_half, uniform)(_infinite)
 
 
 @_pair(uniform, beta)
@@ -90,6 +93,17 @@ def _(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     is_certain = p_logits == math.inf
     score = softplus(torch.where(is_certain, q_logits, 0.0))
     return nan_of(torch.where(is_certain, score, math.inf), p_logits, q_logits)
+
+
+# ------------------------------------------------------------------------------------------- positive numbers: gammas
+@_pair(exponential, gamma)
+def _(rate: Tensor, a: Tensor, rate_of_gamma: Tensor) -> Tensor:
+    return gamma_divergence(torch.ones_like(rate), rate, a, rate_of_gamma)
+
+
+@_pair(gamma, exponential)
+def _(a: Tensor, rate_of_gamma: Tensor, rate: Tensor) -> Tensor:
+    return gamma_divergence(a, rate_of_gamma, torch.ones_like(rate), rate)
 
 
 # ------------------------------------------------------------------------------------------------------------- counts

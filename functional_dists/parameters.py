@@ -13,6 +13,7 @@ from torch import Tensor
 from functional_dists.special import root, softplus
 
 __all__ = [
+    "concentrations",
     "inverse_softplus",
     "normal_params",
     "scale_loc",
@@ -121,6 +122,31 @@ def state_dependent_params(
 def _positive(raw_scale: Tensor, mapping: ScaleMapping, scale_lb: float) -> Tensor:
     function = scale_mapping(mapping) if isinstance(mapping, str) else mapping
     return function(raw_scale).clamp(min=scale_lb)
+
+
+def concentrations(raw: Tensor, *, floor: float = 1.0) -> Tensor:
+    """Return softplus(raw) + floor: concentrations, or rates, of a gamma, beta or Dirichlet distribution.
+
+    From concentrations of at least 1 a density is finite, with one mode, as a policy wants it. Source: Chou, Maturana &
+    Scherer, "Improving stochastic policy gradients in continuous control with deep reinforcement learning using the
+    beta distribution" (2017). With a floor such as 1e-3 the density may also peak at its ends.
+
+    Args:
+        raw: A network's output, of any shape.
+        floor: The least concentration, positive.
+
+    Returns:
+        A tensor of that shape.
+
+    Raises:
+        ValueError: the floor is not positive.
+
+    >>> concentrations(torch.tensor([-100.0, 0.0, 5.0]))
+    tensor([1.0000, 1.6931, 6.0067])
+    """
+    if not floor > 0:
+        raise ValueError(f"floor must be positive, got {floor}")
+    return softplus(raw) + floor
 
 
 def scale_loc(loc: Tensor, upscale: float | Tensor = 5.0) -> Tensor:

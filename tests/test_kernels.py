@@ -711,7 +711,11 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
     for rows, num in ((0, 4), (4, 0), (-5, 4), (4, -5)):
         with pytest.raises(ValueError, match="positive"):
             k.philox_words(room, rows, num, room)
+    with pytest.raises(TypeError, match="tensor"):
+        k.gamma_local((4, 4), at, 1.0, True, room, *[room] * 8)
     calls = {
+        "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
+        "gamma_quantile": ((4, 4), at, at, at, False, room, 0, room),
         "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
         "category_slopes": ((4, 4), at, None, 0, operands.layouts(x[0])[0], 0),
         "divergences": ((4, 4), at, None, at, None, 0),
@@ -860,3 +864,49 @@ def test_parts_of_rows(layout: str, counted: Counted) -> None:
     assert torch.equal(draw(), categorical.sample(KEY, logits()))
     for got, expected in zip(with_slopes(), without_kernels(with_slopes)(), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ quantiles by steps
+def _of_gammas(precise: bool, a: Tensor, below: Tensor, above: Tensor) -> tuple[Tensor, ...]:
+    operations = torch.ops.functional_dists
+    offset = operations.gamma_quantile.default(below, above, a, precise)
+    return offset, *operations.gamma_local.default(offset, a, precise)
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_quantiles_of_gammas(precise: bool, counted: Counted) -> None:
+    a = torch.logspace(-3, 6, 28, dtype=torch.float64)[:, None]
+    tail = torch.logspace(-22, -0.31, 45, dtype=torch.float64)
+    tails = torch.cat([tail, 1 - tail]), torch.cat([1 - tail, tail])
+    assert set(counted.during(lambda: _of_gammas(precise, a, *tails))) == {"gamma_local", "gamma_quantile"}
+    got, wanted = _of_gammas(precise, a, *tails), without_kernels(_of_gammas)(precise, a, *tails)
+    assert ((got[0] - wanted[0]).abs() <= 5e-14 * (1 + wanted[0].abs())).all()
+    offset, mass = wanted[0].abs(), torch.minimum(wanted[3], wanted[4])
+    growth, slope = wanted[5].abs() + a, wanted[6]
+    sizes = (*(result.abs() for result in wanted[1:5]), growth, slope, slope / mass + growth * slope**2, 1 + offset)
+    got = torch.ops.functional_dists.gamma_local.default(wanted[0], a, precise)
+    for one, other, size in zip(got, wanted[1:], sizes, strict=True):
+        assert ((one - other).abs() <= 2e-13 * size).all()
+
+
+def test_quantiles_of_gammas_of_any_layout(counted: Counted) -> None:
+    uniform = torch.rand(3, 200, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a = torch.logspace(-2, 3, 200, dtype=torch.float64)
+    operands_of = {
+        "contiguous": (a[:, None].expand(3, 200, 5).contiguous(), uniform),
+        "broadcast": (a[:, None], uniform),
+        "strided": (a[:, None].expand(200, 5), uniform.transpose(0, 1).contiguous().transpose(0, 1)),
+        "negative": (torch._neg_view(-a)[:, None], uniform),
+    }
+    results = [_of_gammas(False, given, u, 1 - u) for given, u in operands_of.values()]
+    assert all(torch.equal(one, other) for result in results for one, other in zip(results[0], result, strict=True))
+    order = torch.randperm(200)
+    moved = _of_gammas(False, a[order, None], uniform[:, order], 1 - uniform[:, order])
+    assert all(torch.equal(one[:, order], other) for one, other in zip(results[0], moved, strict=True))
+    assert _of_gammas(False, a[:0], a[:0], a[:0])[0].shape == (0,)
+    assert counted.calls.total() >= 10
+    many_axes = _of_gammas(False, a.reshape(*[1] * 8, -1), uniform[0, :, 0], 1 - uniform[0, :, 0])
+    torch.testing.assert_close(many_axes[0].flatten(), results[0][0][0, :, 0], rtol=1e-12, atol=1e-12)
+    nan = torch.full((3,), math.nan, dtype=torch.float64)
+    for arguments in ((nan, nan + 0.5, nan), (nan, a[:3] * 0 + 0.5, a[:3] * 0 + 0.5), (a[:3], nan, nan)):
+        assert all(result.isnan().all() for result in _of_gammas(True, *arguments))

@@ -26,7 +26,9 @@ BESIDE = {
 
 def sources() -> set[str]:
     """Return the files of the package that are not built."""
-    kept = (path for path in (ROOT / "functional_dists").rglob("*") if path.suffix in (".c", ".py", ".pyi", ".typed"))
+    kept = (
+        path for path in (ROOT / "functional_dists").rglob("*") if path.suffix in (".c", ".h", ".py", ".pyi", ".typed")
+    )
     return {path.relative_to(ROOT).as_posix() for path in kept}
 
 

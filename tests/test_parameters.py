@@ -73,6 +73,14 @@ def test_state_independent_scale_is_that_of_tensordict() -> None:
     torch.testing.assert_close(got, tuple(wanted))
 
 
+def test_concentrations_are_above_a_floor() -> None:
+    raw = torch.tensor([-200.0, -1.0, 0.0, 30.0], dtype=torch.float64)
+    torch.testing.assert_close(parameters.concentrations(raw), 1 + torch.nn.functional.softplus(raw))
+    assert (parameters.concentrations(raw, floor=1e-3) >= 1e-3).all()
+    with pytest.raises(ValueError, match="floor must be positive"):
+        parameters.concentrations(raw, floor=0.0)
+
+
 def test_scale_loc_bounds_softly() -> None:
     torch.testing.assert_close(parameters.scale_loc(torch.tensor([0.0, 1e3, -1e3])), torch.tensor([0.0, 5.0, -5.0]))
     torch.testing.assert_close(parameters.scale_loc(torch.tensor(10.0)), 5 * torch.tanh(torch.tensor(2.0)))

@@ -52,13 +52,15 @@ def gamma_log_density(a: Tensor, log_rate: Tensor, log_value: Tensor, offset: Te
     offset = offset.detach()
     is_far = offset > 700
     log_value, offset = torch.where(is_far, 0.0, log_value), torch.where(is_far, 0.0, offset)
-    point, log_a = log_value + log_rate, a.log()
-    moved = offset + (point - point.detach()) - (log_a - log_a.detach())
+    point, fixed = log_value + log_rate, a.detach()
     rest, _ = carried_rests(a)
-    large = 0.5 * log_a - HALF_LOG_2PI - rest - a * exp_excess(moved)
+    # Of exp(t) - a - a d, the derivatives by a are -d and 1 / a, where autograd would cancel exp(d).
+    power, one = fixed * torch.exp(offset), torch.ones_like(offset)
+    energy = second_order([-offset, fixed * torch.expm1(offset)], [1 / fixed, -one, power], [a, point])
+    large = 0.5 * a.log() - HALF_LOG_2PI - rest - (fixed * exp_excess(offset) + energy)
     is_small = a < _SMALL
     small_a = torch.where(is_small, a, 1.0)
-    small = (a - 1) * point - a * torch.exp(moved) - log_gamma(small_a)
+    small = (a - 1) * point - fixed * torch.exp(offset + (point - point.detach())) - log_gamma(small_a)
     if of_log:
         found = torch.where(is_small, small + point, large)
     else:
@@ -108,13 +110,26 @@ def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Te
     tensor(0.3069, dtype=torch.float64)
     """
     x = ((a - b) * rate_b + b * (rate_b - rate_a)) / (b * rate_a)  # m - 1
-    is_near = x.abs() < 0.5
-    far = [torch.where(is_near, 1.0, t) for t in (a, rate_b, b, rate_a)]
-    log_ratio_of_means = far[0].log() + far[1].log() - far[2].log() - far[3].log()
-    excess = torch.where(
-        is_near, excess_of(torch.where(is_near, x, 0.0)), torch.exp(log_ratio_of_means) - 1 - log_ratio_of_means
-    )
-    return b * excess + equal_means_divergence(a, b)
+    is_near = (x > -0.5) & (x < 1)
+    near = b * excess_of(torch.where(is_near, x, 0.0))
+    of_means = torch.where(is_near, near, _of_far_means(is_near, a, rate_a, b, rate_b))
+    return of_means + equal_means_divergence(a, b)
+
+
+def _of_far_means(is_near: Tensor, a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Tensor:
+    """Return b (m - 1 - log m) for a ratio of the means m that is not near 1, which may overflow.
+
+    Its derivatives are those of a rate_b / rate_a - b - b log m, in which the large terms do not cancel.
+    """
+    a, rate_a, b, rate_b = (torch.where(is_near, 1.0, t) for t in (a, rate_a, b, rate_b))
+    sum_of_logs = a.log() + rate_b.log() - b.log() - rate_a.log()
+    ratio = ((a / b) * (rate_b / rate_a)).detach()
+    is_normal = (ratio > 1e-300) & (ratio < 1e300)
+    log_ratio_of_means = torch.where(is_normal, ratio.log(), sum_of_logs.detach())
+    log_ratio_of_means = log_ratio_of_means + (sum_of_logs - sum_of_logs.detach())
+    moved = a * (rate_b / rate_a) - b - b * log_ratio_of_means
+    fixed = b.detach() * (ratio - 1 - log_ratio_of_means.detach())
+    return fixed + torch.where(moved.isinf(), 0.0, moved - moved.detach())
 
 
 def equal_means_divergence(a: Tensor, b: Tensor, change: Tensor | None = None) -> Tensor:

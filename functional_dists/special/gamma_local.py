@@ -31,7 +31,18 @@ from functional_dists.special.implicit import Local
 from functional_dists.special.operations import elementwise_operation
 from functional_dists.special.polygamma import Rests, stirling_rests
 
-__all__ = ["ENERGY", "FEW", "NUM_FLAT_TERMS", "NUM_TERMS", "Side", "gamma_local", "log_total_at_mode", "smaller_side"]
+__all__ = [
+    "ENERGY",
+    "FEW",
+    "NUM_FLAT_TERMS",
+    "NUM_RESULTS",
+    "NUM_TERMS",
+    "Side",
+    "gamma_local",
+    "local",
+    "log_total_at_mode",
+    "smaller_side",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 # Each pair of numbers is for results rounded to float32, and for those in float64.
@@ -141,7 +152,11 @@ _RAMPS = [[1 / (math.factorial(k) * (k + 1 + j)) for k in range(20, -1, -1)] for
 
 
 # -------------------------------------------------------------------------------------------------------- the operation
-def _local(offset: Tensor, a: Tensor, precise: bool) -> tuple[Tensor, ...]:
+NUM_RESULTS = 8
+
+
+def local(offset: Tensor, a: Tensor, precise: bool) -> tuple[Tensor, ...]:
+    """Return the numbers of `Local`, one after the other."""
     offset, a = torch.broadcast_tensors(offset, a)
     rests = stirling_rests(a)
     side = smaller_side(offset, a, rests, 2, precise=precise)
@@ -165,7 +180,7 @@ def _local(offset: Tensor, a: Tensor, precise: bool) -> tuple[Tensor, ...]:
     )
 
 
-_operation = elementwise_operation("gamma_local", ("offset", "a"), _local, flags=["precise"], num_results=8)
+_operation = elementwise_operation("gamma_local", ("offset", "a"), local, flags=["precise"], num_results=NUM_RESULTS)
 
 
 def gamma_local(offset: Tensor, a: Tensor, *, precise: bool) -> Local:

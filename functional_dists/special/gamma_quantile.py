@@ -8,11 +8,12 @@ from functional_dists.special.implicit import log_odds, step_to_odds
 from functional_dists.special.operations import elementwise_operation
 from functional_dists.special.polygamma import Rests, stirling_rests
 
-__all__ = ["gamma_quantile"]
+__all__ = ["gamma_quantile", "quantile"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
-def _quantile(below: Tensor, above: Tensor, a: Tensor, precise: bool) -> Tensor:
+def quantile(below: Tensor, above: Tensor, a: Tensor, precise: bool) -> Tensor:
+    """Return what `gamma_quantile` returns, by tensor operations."""
     below, above, a = torch.broadcast_tensors(below, above, a)
     rests, odds = stirling_rests(a), log_odds(below, above)
     offset = _start(below, above, a, rests)
@@ -70,7 +71,7 @@ def _normal_quantile(p: Tensor) -> Tensor:
     return numerator / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
 
 
-_operation = elementwise_operation("gamma_quantile", ("below", "above", "a"), _quantile, flags=["precise"])
+_operation = elementwise_operation("gamma_quantile", ("below", "above", "a"), quantile, flags=["precise"])
 
 
 def gamma_quantile(below: Tensor, above: Tensor, a: Tensor, *, precise: bool) -> Tensor:

@@ -17,6 +17,7 @@ from functional_dists import (
     distributions,
     divergence,
     exponential,
+    gamma,
     geometric,
     gumbel,
     laplace,
@@ -392,6 +393,7 @@ EXAMPLES = {
     logistic: ((0.1, 0.9), None),
     cauchy: ((0.0, 1.0), (0.4, 2.0)),
     exponential: ((1.7,), (0.4,)),
+    gamma: ((2.1, 1.3), (1.7, 0.9)),
     uniform: ((0.2, 2.9), (0.1, 3.0)),
     bernoulli: ((0.4,), (-0.2,)),
     poisson: ((3.4,), (2.0,)),
@@ -400,6 +402,7 @@ EXAMPLES = {
 FINITE = [
     *((p, normal) for p in (exponential, gumbel, laplace, logistic, uniform)),
     *((p, gumbel) for p in (exponential, normal, uniform)),
+    *((exponential, gamma), (gamma, exponential)),
     *((normal, laplace), (uniform, exponential), (bernoulli, poisson)),
 ]
 
