@@ -1313,6 +1313,7 @@ VECTORIZED static void log_density_slopes(const Operand *value_of, int is_noise,
     }
 }
 
+#include "_beta.h"
 #include "_gamma.h"
 
 /* -------------------------------------------------------------------------------------------------------- for Python
@@ -1811,54 +1812,6 @@ static PyObject *call_part_places(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
-/* Operands that are tensors of doubles. */
-static int double_operands(Arguments given, Py_ssize_t num, const Shape *shape, Operand *operands) {
-    for (Py_ssize_t i = 0; i < num; i++) {
-        if (!PyTuple_Check(given[i])) return PyErr_SetString(PyExc_TypeError, "an operand must be a tensor"), 0;
-        if (!operand(given[i], shape, &operands[i])) return 0;
-    }
-    return 1;
-}
-
-static PyObject *call_gamma_quantile(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 8)) return NULL;
-    Shape shape;
-    Operand operands[3]; /* the probabilities below and above, and the concentration */
-    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 3, &shape, operands)) return NULL;
-    const int is_precise = PyObject_IsTrue(given[4]);
-    if (is_precise < 0) return NULL;
-    double *tables[3]; /* the coarse and the fine rule, and the result */
-    for (int i = 0; i < 3; i++) {
-        tables[i] = address(given[5 + i]);
-        if (PyErr_Occurred()) return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS;
-    gamma_quantile(&operands[0], &operands[1], &operands[2], shape.size, is_precise, tables[0], tables[1], tables[2]);
-    Py_END_ALLOW_THREADS;
-    Py_RETURN_NONE;
-}
-
-static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t num) {
-    if (!has(num, 5 + NUM_LOCAL)) return NULL;
-    Shape shape;
-    Operand operands[2]; /* the offset and the concentration */
-    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 2, &shape, operands)) return NULL;
-    const int is_precise = PyObject_IsTrue(given[3]);
-    if (is_precise < 0) return NULL;
-    double *tables[1 + NUM_LOCAL]; /* the rule and the results */
-    for (int i = 0; i < 1 + NUM_LOCAL; i++) {
-        tables[i] = address(given[4 + i]);
-        if (PyErr_Occurred()) return NULL;
-    }
-    Py_BEGIN_ALLOW_THREADS;
-    gamma_local(&operands[0], &operands[1], shape.size, is_precise, tables[0], tables + 1);
-    Py_END_ALLOW_THREADS;
-    Py_RETURN_NONE;
-}
-
-/* ------------------------------------------------------------------------------------------------ Beta distributions */
-#include "_beta.h"
-
 /* The addresses of the nodes and weights of a rule, and how many there are. */
 static BetaRule beta_rule_of(PyObject *given) {
     BetaRule rule = {NULL, NULL, 0, 0};
@@ -1907,6 +1860,51 @@ static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+/* Operands that are tensors of doubles. */
+static int double_operands(Arguments given, Py_ssize_t num, const Shape *shape, Operand *operands) {
+    for (Py_ssize_t i = 0; i < num; i++) {
+        if (!PyTuple_Check(given[i])) return PyErr_SetString(PyExc_TypeError, "an operand must be a tensor"), 0;
+        if (!operand(given[i], shape, &operands[i])) return 0;
+    }
+    return 1;
+}
+
+static PyObject *call_gamma_quantile(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    Shape shape;
+    Operand operands[3]; /* the probabilities below and above, and the concentration */
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 3, &shape, operands)) return NULL;
+    const int is_precise = PyObject_IsTrue(given[4]);
+    if (is_precise < 0) return NULL;
+    double *tables[3]; /* the coarse and the fine rule, and the result */
+    for (int i = 0; i < 3; i++) {
+        tables[i] = address(given[5 + i]);
+        if (PyErr_Occurred()) return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    gamma_quantile(&operands[0], &operands[1], &operands[2], shape.size, is_precise, tables[0], tables[1], tables[2]);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 5 + NUM_LOCAL)) return NULL;
+    Shape shape;
+    Operand operands[2]; /* the offset and the concentration */
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 2, &shape, operands)) return NULL;
+    const int is_precise = PyObject_IsTrue(given[3]);
+    if (is_precise < 0) return NULL;
+    double *tables[1 + NUM_LOCAL]; /* the rule and the results */
+    for (int i = 0; i < 1 + NUM_LOCAL; i++) {
+        tables[i] = address(given[4 + i]);
+        if (PyErr_Occurred()) return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    gamma_local(&operands[0], &operands[1], shape.size, is_precise, tables[0], tables + 1);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
     METHOD(philox_words),
@@ -1930,10 +1928,10 @@ static PyMethodDef methods[] = {
     METHOD(part_sums),
     METHOD(part_units),
     METHOD(part_places),
-    METHOD(gamma_quantile),
-    METHOD(gamma_local),
     METHOD(beta_quantiles),
     METHOD(beta_locals),
+    METHOD(gamma_quantile),
+    METHOD(gamma_local),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

@@ -20,6 +20,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         for name in ("laplace", "logistic", "gumbel", "cauchy")
     },
     "exponential": {"rate": [0.5, 1.0, 2.0]},
+    "beta": {"concentration1": [2.0, 5.0, 0.5], "concentration0": [2.0, 1.5, 0.5]},
     "gamma": {"concentration": [1.0, 2.0, 5.0], "rate": [1.0, 1.0, 1.5]},
     "log_normal": {"loc": [0.0, 0.5, 0.0], "scale": [0.2, 0.4, 0.8]},
     "logit_normal": {"loc": [0.0, 1.0, 0.0], "scale": [0.5, 1.0, 2.5]},

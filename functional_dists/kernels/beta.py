@@ -25,8 +25,10 @@ def quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: bool) 
     kernels: Any = extension.kernels
     if kernels is None or a.dtype != torch.float64:
         return beta_quantile.quantile(below, above, a, b, precise)
-    operands = [tensor.contiguous() for tensor in torch.broadcast_tensors(below, above, a, b)]
+    operands = [tensor.resolve_neg().contiguous() for tensor in torch.broadcast_tensors(below, above, a, b)]
     found = torch.empty_like(operands[0])
+    if not found.numel():
+        return found
     coarse, fine = _rule(coarse_gauss_rule, a), _rule(fine_gauss_rule, a)
     addresses = [tensor.data_ptr() for tensor in operands]
     kernels.beta_quantiles(
@@ -40,8 +42,10 @@ def local(offset: Tensor, a: Tensor, b: Tensor, precise: bool) -> tuple[Tensor, 
     kernels: Any = extension.kernels
     if kernels is None or a.dtype != torch.float64:
         return beta_local.local(offset, a, b, precise)
-    operands = [tensor.contiguous() for tensor in torch.broadcast_tensors(offset, a, b)]
+    operands = [tensor.resolve_neg().contiguous() for tensor in torch.broadcast_tensors(offset, a, b)]
     found = tuple(torch.empty_like(operands[0]) for _ in range(_RESULTS))
+    if not operands[0].numel():
+        return found
     rule = _rule(fine_gauss_rule if precise else coarse_gauss_rule, a)
     addresses = [tensor.data_ptr() for tensor in operands]
     results = tuple(tensor.data_ptr() for tensor in found)
