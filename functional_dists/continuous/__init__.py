@@ -2,11 +2,13 @@
 
 from functional_dists.continuous import (
     cauchy,
+    chi2,
     delta,
     dirichlet,
     exponential,
     gamma,
     gumbel,
+    inverse_gamma,
     kumaraswamy,
     laplace,
     logistic,
@@ -22,11 +24,13 @@ from functional_dists.family.protocol import hide_imports
 
 __all__ = [
     "cauchy",
+    "chi2",
     "delta",
     "dirichlet",
     "exponential",
     "gamma",
     "gumbel",
+    "inverse_gamma",
     "kumaraswamy",
     "laplace",
     "logistic",
@@ -42,11 +46,13 @@ __dir__ = __all__.copy  # what tab completion shows
 
 hide_imports(
     cauchy,
+    chi2,
     delta,
     dirichlet,
     exponential,
     gamma,
     gumbel,
+    inverse_gamma,
     kumaraswamy,
     laplace,
     logistic,
