@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         with_uniform,
     )
     from functional_dists.continuous import (
+        beta,
         cauchy,
         chi2,
         delta,
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Family",
     "bernoulli",
+    "beta",
     "bijectors",
     "bind",
     "categorical",
@@ -179,6 +181,7 @@ _HOMES = {
         "with_uniform",
     ),
     "continuous": (
+        "beta",
         "cauchy",
         "chi2",
         "delta",

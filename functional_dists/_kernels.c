@@ -1313,6 +1313,7 @@ VECTORIZED static void log_density_slopes(const Operand *value_of, int is_noise,
     }
 }
 
+#include "_beta.h"
 #include "_gamma.h"
 
 /* -------------------------------------------------------------------------------------------------------- for Python
@@ -1811,6 +1812,54 @@ static PyObject *call_part_places(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+/* The addresses of the nodes and weights of a rule, and how many there are. */
+static BetaRule beta_rule_of(PyObject *given) {
+    BetaRule rule = {NULL, NULL, 0, 0};
+    if (!PyTuple_Check(given) || PyTuple_Size(given) != 4) {
+        PyErr_SetString(PyExc_TypeError, "a rule is (nodes, weights, count, is_precise)");
+        return rule;
+    }
+    rule.node = address(PyTuple_GetItem(given, 0));
+    rule.weight = address(PyTuple_GetItem(given, 1));
+    rule.count = size(PyTuple_GetItem(given, 2));
+    rule.is_precise = PyObject_IsTrue(PyTuple_GetItem(given, 3));
+    return rule;
+}
+
+static PyObject *call_beta_quantiles(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    const double *below = address(given[0]), *above = address(given[1]), *a = address(given[2]), *b = address(given[3]);
+    const Py_ssize_t count = size(given[4]);
+    if (PyErr_Occurred()) return NULL;
+    const BetaRule first = beta_rule_of(given[5]), last = beta_rule_of(given[6]);
+    double *offset = address(given[7]);
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    beta_quantiles(below, above, a, b, count, &first, &last, offset);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 6)) return NULL;
+    const double *offset = address(given[0]), *a = address(given[1]), *b = address(given[2]);
+    const Py_ssize_t count = size(given[3]);
+    if (PyErr_Occurred()) return NULL;
+    const BetaRule rule = beta_rule_of(given[4]);
+    if (PyErr_Occurred()) return NULL;
+    if (!PyTuple_Check(given[5]) || PyTuple_Size(given[5]) != BETA_RESULTS) {
+        PyErr_SetString(PyExc_TypeError, "the results are a tuple of 12 addresses");
+        return NULL;
+    }
+    double *results[BETA_RESULTS];
+    for (int k = 0; k < BETA_RESULTS; k++) results[k] = address(PyTuple_GetItem(given[5], k));
+    if (PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    beta_locals(offset, a, b, count, &rule, results);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 /* Operands that are tensors of doubles. */
 static int double_operands(Arguments given, Py_ssize_t num, const Shape *shape, Operand *operands) {
     for (Py_ssize_t i = 0; i < num; i++) {
@@ -1879,6 +1928,8 @@ static PyMethodDef methods[] = {
     METHOD(part_sums),
     METHOD(part_units),
     METHOD(part_places),
+    METHOD(beta_quantiles),
+    METHOD(beta_locals),
     METHOD(gamma_quantile),
     METHOD(gamma_local),
     {NULL, NULL, 0, NULL},

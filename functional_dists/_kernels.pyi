@@ -136,6 +136,20 @@ def part_units(logits: int, rows: int, count: int, maximum: int, unit: float, to
 def part_places(
     logits: int, rows: int, count: int, maximum: int, unit: float, target: int, picks: int, place: int, /
 ) -> None: ...
+def beta_quantiles(
+    below: int,
+    above: int,
+    a: int,
+    b: int,
+    size: int,
+    first: tuple[int, int, int, bool],
+    last: tuple[int, int, int, bool],
+    offset: int,
+    /,
+) -> None: ...
+def beta_locals(
+    offset: int, a: int, b: int, size: int, rule: tuple[int, int, int, bool], results: tuple[int, ...], /
+) -> None: ...
 def gamma_quantile(
     shape: _Shape,
     below: _Tensor,

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from functional_dists.continuous import (
+    beta,
     cauchy,
+    chi2,
     exponential,
     gamma,
     gumbel,
@@ -25,6 +27,7 @@ from functional_dists.continuous import (
 from functional_dists.discrete import bernoulli, geometric, poisson
 from functional_dists.family import broadcast_shape, sum_event
 from functional_dists.special import HALF_LOG_2PI, nan_of, softplus
+from functional_dists.special.beta_divergence import divergence_of_intervals
 from functional_dists.special.deviance import one_minus_exp, ratio_excess
 from functional_dists.special.elementary import LOG_2
 from functional_dists.special.gamma_density import gamma_divergence
@@ -63,12 +66,22 @@ def _infinite(*params: Tensor) -> Tensor:
 
 
 for _real in (cauchy, gumbel, laplace, logistic, normal):
-    for _bounded in (exponential, gamma, uniform):
+    for _bounded in (chi2, exponential, gamma, uniform):
         _pair(_real, _bounded)(_infinite)
 for _light in (gumbel, laplace, logistic, normal):
     _pair(cauchy, _light)(_infinite)
-for _half in (exponential, gamma):
+for _half in (chi2, exponential, gamma):
     _pair(_half, uniform)(_infinite)
+
+
+@_pair(uniform, beta)
+def _(p_low: Tensor, p_high: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return divergence_of_intervals([torch.ones_like(p_low), torch.ones_like(p_low), p_low, p_high], [a, b, low, high])
+
+
+@_pair(beta, uniform)
+def _(a: Tensor, b: Tensor, low: Tensor, high: Tensor, q_low: Tensor, q_high: Tensor) -> Tensor:
+    return divergence_of_intervals([a, b, low, high], [torch.ones_like(q_low), torch.ones_like(q_low), q_low, q_high])
 
 
 @_pair(poisson, bernoulli)
@@ -84,14 +97,25 @@ def _(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------- positive numbers: gammas
-@_pair(exponential, gamma)
-def _(rate: Tensor, a: Tensor, rate_of_gamma: Tensor) -> Tensor:
-    return gamma_divergence(torch.ones_like(rate), rate, a, rate_of_gamma)
+_AS_GAMMA: list[tuple[Any, Callable[..., tuple[Tensor, Tensor]]]] = [
+    (exponential, lambda rate: (torch.ones_like(rate), rate)),
+    (gamma, lambda a, rate: (a, rate)),
+    (chi2, lambda df: (0.5 * df, torch.full_like(df, 0.5))),
+]
 
 
-@_pair(gamma, exponential)
-def _(a: Tensor, rate_of_gamma: Tensor, rate: Tensor) -> Tensor:
-    return gamma_divergence(a, rate_of_gamma, torch.ones_like(rate), rate)
+def _add_gammas(p_family: Any, as_p: Callable[..., Any], q_family: Any, as_q: Callable[..., Any]) -> None:
+    size = len(p_family.Params._fields)
+
+    @_pair(p_family, q_family)
+    def _(*params: Tensor) -> Tensor:
+        return gamma_divergence(*as_p(*params[:size]), *as_q(*params[size:]))
+
+
+for _p in _AS_GAMMA:
+    for _q in _AS_GAMMA:
+        if _p is not _q:
+            _add_gammas(*_p, *_q)
 
 
 # ------------------------------------------------------------------------------------------------------------- counts

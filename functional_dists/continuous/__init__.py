@@ -1,6 +1,7 @@
 """Continuous families, one module each."""
 
 from functional_dists.continuous import (
+    beta,
     cauchy,
     chi2,
     delta,
@@ -23,6 +24,7 @@ from functional_dists.continuous import (
 from functional_dists.family.protocol import hide_imports
 
 __all__ = [
+    "beta",
     "cauchy",
     "chi2",
     "delta",
@@ -45,6 +47,7 @@ __all__ = [
 __dir__ = __all__.copy  # what tab completion shows
 
 hide_imports(
+    beta,
     cauchy,
     chi2,
     delta,

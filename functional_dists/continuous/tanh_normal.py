@@ -8,10 +8,8 @@ Next to a bound, rounding a value removes digits on which its density depends. `
 so it loses none. A rollout that stores actions can store `sample_pretanh` instead and score it by `log_prob_pretanh`.
 """
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,14 +17,12 @@ from torch.distributions.constraints import Constraint
 
 import functional_dists.random as random
 import functional_dists.special as special
-from functional_dists.family import Real, as_params, broadcast_shape, define, require, sum_event
-from functional_dists.kernels import are_known_equal
+from functional_dists.continuous.bounds import if_bounds_differ
+from functional_dists.family import Real, broadcast_shape, define, require, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import HALF_LOG_2PI, log_squash_slope
 from functional_dists.special import support as supports
 from functional_dists.special.squashed import kl_inside, mean_log_sech2, mode_before, moments, standardized, with_tails
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Params(NamedTuple):
@@ -149,24 +145,6 @@ def entropy(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     return sum_event(normal_entropy + torch.log(0.5 * (high - low)) + mean_log_sech2(loc, scale), event_dims)
 
 
-def _skip_integral_for_equal_bounds(general: F) -> F:
-    """Make `kl` skip its integral if the bounds are known to be equal; numbers are also known in compiled code."""
-
-    @verb
-    def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
-        """Return the divergence of the normals, which the same bijection maps to p and q."""
-        per_element = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
-        return sum_event(per_element.expand(broadcast_shape(*p, *q)), event_dims)
-
-    @functools.wraps(general)
-    def dispatch(p: Any, q: Any, **options: Any) -> Any:
-        p, q = as_params(Params, p), as_params(Params, q)
-        has_equal_bounds = are_known_equal(p.low, q.low) and are_known_equal(p.high, q.high)
-        return (kl if has_equal_bounds else general)(p, q, **options)
-
-    return cast(F, dispatch)
-
-
 @verb
 def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 1) -> Constraint:
     """Return the support as a constraint: the open interval (low, high).
@@ -177,7 +155,14 @@ def support(loc: Real, scale: Real, low: Real, high: Real, *, event_dims: int = 
     return supports.of_events(supports.open_interval(low, high), event_dims)
 
 
-@_skip_integral_for_equal_bounds
+@verb
+def _kl_of_equal_bounds(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
+    """Return the divergence of the normals, which the same bijection maps to p and q."""
+    per_element = special.normal_kl(p.loc, p.scale, q.loc, q.scale)
+    return sum_event(per_element.expand(broadcast_shape(*p, *q)), event_dims)
+
+
+@if_bounds_differ(_kl_of_equal_bounds, Params)
 @verb
 def kl(p: Params, q: Params, *, event_dims: int = 1) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats; inf if q's interval does not cover p's.

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 from torch.distributions import (
     AffineTransform,
+    Beta,
     Categorical,
+    Chi2,
     ComposeTransform,
     Dirichlet,
     Distribution,
+    Gamma,
     Independent,
     IndependentTransform,
+    InverseGamma,
     LogNormal,
     Normal,
     OneHotCategorical,
@@ -27,7 +31,16 @@ from functional_dists.combinators import (
     one_hot_ordinal,
     sparse_one_hot_categorical,
 )
-from functional_dists.continuous import dirichlet, normal, tanh_normal, truncated_normal
+from functional_dists.continuous import (
+    beta,
+    chi2,
+    dirichlet,
+    gamma,
+    inverse_gamma,
+    normal,
+    tanh_normal,
+    truncated_normal,
+)
 from functional_dists.discrete import (
     categorical,
     llm_masked_categorical,
@@ -112,6 +125,18 @@ def _check_events(p: FamilyDistribution, q: FamilyDistribution) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- other libraries
+#: PyTorch's classes of distributions of every element: the family, and the names of its parameters. A class stands
+#: behind its subclasses.
+_OF_ELEMENTS: dict[type[Distribution], tuple[Any, tuple[str, ...]]] = {
+    Normal: (normal, ("loc", "scale")),
+    Beta: (beta, ("concentration1", "concentration0")),
+    Chi2: (chi2, ("df",)),
+    Gamma: (gamma, ("concentration", "rate")),
+    InverseGamma: (inverse_gamma, ("concentration", "rate")),
+    LogNormal: (log_normal, ("loc", "scale")),
+}
+
+
 def as_family(dist: Distribution) -> FamilyDistribution | None:
     """Convert a distribution of PyTorch or TorchRL to one of a family; return None where no family equals it.
 
@@ -120,10 +145,9 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
     """
     if isinstance(dist, FamilyDistribution):
         return dist
-    if isinstance(dist, Normal):
-        return FamilyDistribution(normal, (dist.loc, dist.scale), 0, validate_args=False)
-    if isinstance(dist, LogNormal):
-        return FamilyDistribution(log_normal, (dist.loc, dist.scale), 0, validate_args=False)
+    for made, (family, names) in _OF_ELEMENTS.items():
+        if isinstance(dist, made):
+            return FamilyDistribution(family, [getattr(dist, name) for name in names], 0, validate_args=False)
     if isinstance(dist, Dirichlet):
         return FamilyDistribution(dirichlet, (dist.concentration,), validate_args=False)
     if isinstance(dist, (Categorical, OneHotCategorical)):
@@ -214,6 +238,6 @@ def _with_equal_bounds(converted: FamilyDistribution, given: FamilyDistribution)
 
 # One pair at most is registered for two classes: `torch.compile` cannot trace how PyTorch chooses among several.
 register_kl(FamilyDistribution, FamilyDistribution)(_kl_of_families)
-for _other in (Normal, Independent, Categorical, OneHotCategorical, Dirichlet, TransformedDistribution):
+for _other in (*_OF_ELEMENTS, Independent, Categorical, OneHotCategorical, Dirichlet, TransformedDistribution):
     register_kl(FamilyDistribution, _other)(_kl_of_any)
     register_kl(_other, FamilyDistribution)(_kl_of_any)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import functional_dists.random.extension as extension
-from functional_dists.kernels import categorical, linear, normal, operands, parts, quantiles, tokens  # noqa: F401 (each registers its kernels)
+from functional_dists.kernels import beta, categorical, linear, normal, operands, parts, quantiles, tokens  # noqa: F401 (each registers its kernels)
 from functional_dists.special.axis import is_any_cut
 from functional_dists.special.constant import PLAIN_TENSORS, is_plain
 

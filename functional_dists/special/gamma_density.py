@@ -13,7 +13,7 @@ from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation
 from functional_dists.special.polygamma import carried_rests, log_gamma, stirling_rests, trigamma_rest
 
-__all__ = ["gamma_divergence", "gamma_entropy", "gamma_log_density", "log_ratio"]
+__all__ = ["equal_means_divergence", "gamma_divergence", "gamma_entropy", "gamma_log_density", "log_ratio"]
 __dir__ = __all__.copy  # what tab completion shows
 
 _SMALL = 2.0  # below this concentration the formula as it stands in books has more digits
@@ -81,13 +81,12 @@ def gamma_entropy(a: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------- divergences
-def _equal_means(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _equal_means(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """Return the divergence of gamma distributions of equal means, and its derivative by the second concentration b.
 
     With f(u) = log Gamma(u) - u log u + u it is f(b) - f(a) - (b - a) f'(a), and its derivative is f'(b) - f'(a). Near
     each other they are integrals of f''(u) = psi'(u) - 1 / u > 0, times (b - u) or 1, from a to b.
     """
-    change = b - a
     u, weight = (t.view(-1, *[1] * change.ndim) for t in table_of(coarse_gauss_rule, change))
     is_near = (b < 4 * a) & (a < 4 * b)
     bend = trigamma_rest(a + u * torch.where(is_near, change, 0.0))
@@ -97,7 +96,7 @@ def _equal_means(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(is_near, near[0], far), torch.where(is_near, near[1], of_b.digamma - of_a.digamma)
 
 
-_operation = elementwise_operation("gamma_divergence", ("a", "b"), _equal_means, num_results=2)
+_operation = elementwise_operation("gamma_divergence", ("a", "b", "change"), _equal_means, num_results=2)
 
 
 def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Tensor:
@@ -110,17 +109,11 @@ def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Te
     >>> gamma_divergence(one, one, one, 2 * one)  # 2 - 1 - log 2
     tensor(0.3069, dtype=torch.float64)
     """
-    fixed_a, fixed_b = a.detach(), b.detach()
-    value, slope = _operation(fixed_a, fixed_b)
-    of_a, bend_of_b = stirling_rests(fixed_a), stirling_rests(fixed_b).trigamma
-    change = fixed_b - fixed_a
-    slopes = [-change * of_a.trigamma, slope]
-    curves = [of_a.trigamma - change * of_a.tetragamma, -of_a.trigamma, bend_of_b]
     x = ((a - b) * rate_b + b * (rate_b - rate_a)) / (b * rate_a)  # m - 1
     is_near = (x > -0.5) & (x < 1)
     near = b * excess_of(torch.where(is_near, x, 0.0))
     of_means = torch.where(is_near, near, _of_far_means(is_near, a, rate_a, b, rate_b))
-    return of_means + value + second_order(slopes, curves, [a, b])
+    return of_means + equal_means_divergence(a, b)
 
 
 def _of_far_means(is_near: Tensor, a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Tensor:
@@ -137,3 +130,22 @@ def _of_far_means(is_near: Tensor, a: Tensor, rate_a: Tensor, b: Tensor, rate_b:
     moved = a * (rate_b / rate_a) - b - b * log_ratio_of_means
     fixed = b.detach() * (ratio - 1 - log_ratio_of_means.detach())
     return fixed + torch.where(moved.isinf(), 0.0, moved - moved.detach())
+
+
+def equal_means_divergence(a: Tensor, b: Tensor, change: Tensor | None = None) -> Tensor:
+    """Return KL(Gamma(a, a) || Gamma(b, b)) >= 0, with first and second derivatives, in float64.
+
+    It is f(b) - f(a) - (b - a) f'(a) for f(u) = log Gamma(u) - u log u + u. Where b and a are rounded,
+    give their difference as `change`.
+
+    >>> one = torch.ones((), dtype=torch.float64)
+    >>> equal_means_divergence(one, 2 * one)  # 2 - 2 log 2 - (1 - gamma)
+    tensor(0.1909, dtype=torch.float64)
+    """
+    fixed_a, fixed_b = a.detach(), b.detach()
+    change = fixed_b - fixed_a if change is None else change.detach()
+    value, slope = _operation(fixed_a, fixed_b, change)
+    of_a, bend_of_b = stirling_rests(fixed_a), stirling_rests(fixed_b).trigamma
+    slopes = [-change * of_a.trigamma, slope]
+    curves = [of_a.trigamma - change * of_a.tetragamma, -of_a.trigamma, bend_of_b]
+    return value + second_order(slopes, curves, [a, b])

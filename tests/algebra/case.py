@@ -94,6 +94,15 @@ def call_of(case: Case, verb: str, dtype: torch.dtype = torch.float64, key: Any 
         return Call(function, [*params, value])
     if verb in _OF_VALUE or verb.endswith("_mass"):
         return Call(function, [*params, _tensor(case.value, dtype)])
+    if verb in ("log_prob_logit", "from_logit", "to_logit"):
+        bounds = [t for name, t in zip(fields, params, strict=True) if name in ("low", "high")]
+        return Call(
+            function,
+            [
+                *(params if verb == "log_prob_logit" else [_tensor(case.value, dtype), *bounds]),
+                *([_tensor(case.value, dtype)] if verb == "log_prob_logit" else []),
+            ],
+        )
     if verb == "log_prob_pre":
         pre = case.family.sample_pre(random.key(3), *params)
         return Call(function, [*params, pre])
