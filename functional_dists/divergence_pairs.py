@@ -13,6 +13,7 @@ from torch import Tensor
 from functional_dists.continuous import (
     beta,
     cauchy,
+    chi2,
     exponential,
     gamma,
     gumbel,
@@ -65,11 +66,11 @@ def _infinite(*params: Tensor) -> Tensor:
 
 
 for _real in (cauchy, gumbel, laplace, logistic, normal):
-    for _bounded in (exponential, gamma, uniform):
+    for _bounded in (chi2, exponential, gamma, uniform):
         _pair(_real, _bounded)(_infinite)
 for _light in (gumbel, laplace, logistic, normal):
     _pair(cauchy, _light)(_infinite)
-for _half in (exponential, gamma):
+for _half in (chi2, exponential, gamma):
     _pair(_half, uniform)(_infinite)
 
 
@@ -96,14 +97,25 @@ def _(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------- positive numbers: gammas
-@_pair(exponential, gamma)
-def _(rate: Tensor, a: Tensor, rate_of_gamma: Tensor) -> Tensor:
-    return gamma_divergence(torch.ones_like(rate), rate, a, rate_of_gamma)
+_AS_GAMMA: list[tuple[Any, Callable[..., tuple[Tensor, Tensor]]]] = [
+    (exponential, lambda rate: (torch.ones_like(rate), rate)),
+    (gamma, lambda a, rate: (a, rate)),
+    (chi2, lambda df: (0.5 * df, torch.full_like(df, 0.5))),
+]
 
 
-@_pair(gamma, exponential)
-def _(a: Tensor, rate_of_gamma: Tensor, rate: Tensor) -> Tensor:
-    return gamma_divergence(a, rate_of_gamma, torch.ones_like(rate), rate)
+def _add_gammas(p_family: Any, as_p: Callable[..., Any], q_family: Any, as_q: Callable[..., Any]) -> None:
+    size = len(p_family.Params._fields)
+
+    @_pair(p_family, q_family)
+    def _(*params: Tensor) -> Tensor:
+        return gamma_divergence(*as_p(*params[:size]), *as_q(*params[size:]))
+
+
+for _p in _AS_GAMMA:
+    for _q in _AS_GAMMA:
+        if _p is not _q:
+            _add_gammas(*_p, *_q)
 
 
 # ------------------------------------------------------------------------------------------------------------- counts

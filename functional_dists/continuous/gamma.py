@@ -24,6 +24,7 @@ from functional_dists.special.gamma_density import gamma_divergence, gamma_entro
 from functional_dists.special.gamma_local import gamma_local
 from functional_dists.special.gamma_quantile import gamma_quantile
 from functional_dists.special.implicit import carried_quantile, carried_tails, second_order
+from functional_dists.special.positive import positive_normal
 
 
 class Params(NamedTuple):
@@ -53,12 +54,6 @@ def check(concentration: Real, rate: Real) -> None:
         require((param > 0) & param.isfinite(), name, "must be positive and finite")
 
 
-def _inside(value: Tensor) -> Tensor:
-    """Return positive normal numbers, the nearest ones."""
-    info = torch.finfo(value.dtype)
-    return value.clamp(info.tiny, info.max)
-
-
 # -------------------------------------------------------------------------------------------------------------- draws
 class _Draw(NamedTuple):
     """A draw of the standard gamma distribution, in float64."""
@@ -74,7 +69,7 @@ class _Draw(NamedTuple):
 
     def value(self, like: Tensor) -> Tensor:
         """Return x / rate, of the dtype of `like`."""
-        return _inside((self.a.detach() * torch.exp(self.offset + self.change) / self.rate).to(like.dtype))
+        return positive_normal((self.a.detach() * torch.exp(self.offset + self.change) / self.rate).to(like.dtype))
 
 
 def _draw(key: Source, sample_shape: Shape, concentration: Tensor, rate: Tensor) -> _Draw:
@@ -98,7 +93,7 @@ def _score_of_constant(draw: _Draw, *, of_log: bool) -> Tensor:
     return gamma_log_density(draw.a, log_rate, log_value, draw.offset, of_log=of_log)
 
 
-@verb(confine=_inside)
+@verb(confine=positive_normal)
 def rsample(key: Source, concentration: Real, rate: Real, *, sample_shape: Shape = ()) -> Tensor:
     """Draw a value of shape (*sample_shape, *batch, *event), differentiable by both parameters.
 
@@ -111,7 +106,7 @@ def rsample(key: Source, concentration: Real, rate: Real, *, sample_shape: Shape
 sample = verb.sample(rsample)
 
 
-@verb(confine=_inside)
+@verb(confine=positive_normal)
 def sample_and_log_prob(
     key: Source, concentration: Real, rate: Real, *, sample_shape: Shape = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -126,7 +121,7 @@ def sample_and_log_prob(
     return draw.value(concentration).detach(), score.to(concentration.dtype)
 
 
-@verb(confine=_inside)
+@verb(confine=positive_normal)
 def rsample_and_log_prob(
     key: Source, concentration: Real, rate: Real, *, sample_shape: Shape = (), event_dims: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -341,7 +336,7 @@ def icdf(concentration: Real, rate: Real, value: Real) -> Tensor:
     offset = gamma_quantile(below, above, a, precise=precise)
     point = carried_quantile(offset, gamma_local(offset, a, precise=precise), [a], below, above)
     found = a.detach() * torch.exp(point) / rate.double()
-    inner = _inside(found.to(value.dtype))
+    inner = positive_normal(found.to(value.dtype))
     return torch.where(is_end, nan_of(torch.where(p == 1, math.inf, 0.0).to(value.dtype), inner.detach()), inner)
 
 
@@ -369,7 +364,7 @@ def variance(concentration: Real, rate: Real) -> Tensor:
 stddev = verb.stddev(variance)
 
 
-@verb(confine=_inside)
+@verb(confine=positive_normal)
 def median(concentration: Real, rate: Real) -> Tensor:
     """Return the median, elementwise.
 
@@ -380,7 +375,7 @@ def median(concentration: Real, rate: Real) -> Tensor:
     return _draw_of(half, half, concentration, rate).value(concentration)
 
 
-@verb(confine=_inside)
+@verb(confine=positive_normal)
 def deterministic(concentration: Real, rate: Real) -> Tensor:
     """Return the action of a policy that does not explore: the median, since the mode may be the end 0.
 
@@ -390,11 +385,11 @@ def deterministic(concentration: Real, rate: Real) -> Tensor:
     return median(concentration, rate)
 
 
-@verb(confine=_inside)
+@verb(confine=positive_normal)
 def mode(concentration: Real, rate: Real) -> Tensor:
     """Return the mode, elementwise, (concentration - 1) / rate; the smallest normal number where that is not positive.
 
         >>> mode(torch.tensor([4.0, 0.5]), 2.0)
     tensor([1.5000e+00, 1.1755e-38])
     """
-    return _inside((concentration - 1).clamp(min=0) / rate)
+    return positive_normal((concentration - 1).clamp(min=0) / rate)

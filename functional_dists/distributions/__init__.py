@@ -7,10 +7,10 @@ The classes have the constructors and attributes of TorchRL's classes of the sam
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import functional_dists.distributions.kl  # noqa: F401 (registers the divergences)
 from functional_dists.distributions.base import FamilyDistribution, wrap
 from functional_dists.distributions.continuous import Delta, IndependentNormal, TanhDelta, TanhNormal, TruncatedNormal
 from functional_dists.distributions.discrete import MaskedCategorical, Ordinal
-from functional_dists.distributions.kl import as_family  # noqa: F401 (registers the divergences)
 from functional_dists.distributions.modules import AddStateIndependentNormalScale, NormalParamExtractor
 from functional_dists.distributions.one_hot import (
     MaskedOneHotCategorical,

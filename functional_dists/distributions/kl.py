@@ -5,30 +5,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import (
-    AffineTransform,
-    Beta,
-    Categorical,
-    ComposeTransform,
-    Dirichlet,
     Distribution,
-    Independent,
-    IndependentTransform,
-    LogNormal,
-    Normal,
-    OneHotCategorical,
-    TanhTransform,
-    TransformedDistribution,
     register_kl,
 )
 
 from functional_dists.combinators import (
-    log_normal,
     masked_one_hot_categorical,
     one_hot_categorical,
     one_hot_ordinal,
     sparse_one_hot_categorical,
 )
-from functional_dists.continuous import beta, dirichlet, normal, tanh_normal, truncated_normal
+from functional_dists.continuous import (
+    tanh_normal,
+)
 from functional_dists.discrete import (
     categorical,
     llm_masked_categorical,
@@ -39,11 +28,9 @@ from functional_dists.discrete import (
 from functional_dists.discrete.indices import mask_from_indices
 from functional_dists.discrete.ordinal import logits_of
 from functional_dists.distributions.base import FamilyDistribution
+from functional_dists.distributions.from_torch import CLASSES, as_family
 from functional_dists.divergence import kl, unbound
 from functional_dists.special import softmax
-
-__all__ = ["as_family"]
-
 
 _SPARSE = (sparse_categorical, sparse_one_hot_categorical)
 _ONE_HOT = (one_hot_categorical, masked_one_hot_categorical, sparse_one_hot_categorical, one_hot_ordinal)
@@ -112,85 +99,6 @@ def _check_events(p: FamilyDistribution, q: FamilyDistribution) -> None:
         ) from None
 
 
-# --------------------------------------------------------------------------------------------------- other libraries
-def as_family(dist: Distribution) -> FamilyDistribution | None:
-    """Convert a distribution of PyTorch or TorchRL to one of a family; return None where no family equals it.
-
-    >>> as_family(Independent(Normal(torch.zeros(2, 3), 1.0), 1))
-    FamilyDistribution(normal, loc: (2, 3), scale: (2, 3))
-    """
-    if isinstance(dist, FamilyDistribution):
-        return dist
-    if isinstance(dist, Normal):
-        return FamilyDistribution(normal, (dist.loc, dist.scale), 0, validate_args=False)
-    if isinstance(dist, Beta):
-        return FamilyDistribution(beta, (dist.concentration1, dist.concentration0), 0, validate_args=False)
-    if isinstance(dist, LogNormal):
-        return FamilyDistribution(log_normal, (dist.loc, dist.scale), 0, validate_args=False)
-    if isinstance(dist, Dirichlet):
-        return FamilyDistribution(dirichlet, (dist.concentration,), validate_args=False)
-    if isinstance(dist, (Categorical, OneHotCategorical)):
-        return _from_table(dist)
-    if isinstance(dist, Independent):
-        return _from_independent(dist)
-    return _from_transformed(dist) if isinstance(dist, TransformedDistribution) else None
-
-
-def _from_table(dist: Any) -> FamilyDistribution | None:
-    if getattr(dist, "_sparse_mask", False):
-        return None  # a class of TorchRL, whose logits are those of listed outcomes
-    # TorchRL's one-hot classes are subclasses of Categorical.
-    is_one_hot = any("OneHot" in made.__name__ for made in type(dist).__mro__)
-    return FamilyDistribution(one_hot_categorical if is_one_hot else categorical, (dist.logits,), validate_args=False)
-
-
-def _from_independent(dist: Any) -> FamilyDistribution | None:
-    if type(dist).__name__ == "TruncatedNormal":  # the class of TorchRL
-        return FamilyDistribution(truncated_normal, (dist.loc, dist.scale, dist.low, dist.high), 1, validate_args=False)
-    base = as_family(dist.base_dist)
-    if base is None or "event_dims" not in base._options:
-        return None
-    dims = base._options["event_dims"] + dist.reinterpreted_batch_ndims
-    return FamilyDistribution(base.family, base.params, dims, validate_args=False)
-
-
-def _from_transformed(dist: Any) -> FamilyDistribution | None:
-    """Convert a normal distribution under affine transforms and at most one tanh, in any order."""
-    base = as_family(dist.base_dist)
-    if base is None or base.family is not normal:
-        return None
-    loc, scale = base.params
-    bounds: list[Tensor] = []
-    for transform in _flat_transforms(dist.transforms):
-        if isinstance(transform, TanhTransform) and not bounds:
-            bounds = [torch.full_like(loc, -1.0), torch.full_like(loc, 1.0)]
-        elif not isinstance(transform, AffineTransform):
-            return None
-        elif bounds:
-            ends = [transform.loc + transform.scale * bound for bound in bounds]
-            loc = torch.where(ends[0] > ends[1], -loc, loc)  # tanh is odd
-            bounds = [torch.minimum(*ends), torch.maximum(*ends)]
-        else:
-            loc, scale = transform.loc + transform.scale * loc, abs(transform.scale) * scale
-    if not bounds:
-        return FamilyDistribution(normal, (loc, scale), len(dist.event_shape), validate_args=False)
-    if all(hasattr(dist, name) for name in ("low", "high")):  # of TorchRL, whose transform has rounded them
-        bounds = [bound.to(loc) for bound in (dist.low, dist.high)]
-    return FamilyDistribution(tanh_normal, (loc, scale, *bounds), len(dist.event_shape), validate_args=False)
-
-
-def _flat_transforms(transforms: Any) -> list[Any]:
-    found: list[Any] = []
-    for transform in transforms:
-        if isinstance(transform, ComposeTransform):
-            found += _flat_transforms(transform.parts)
-        elif isinstance(transform, IndependentTransform):
-            found += _flat_transforms([transform.base_transform])
-        else:
-            found.append(transform)
-    return found
-
-
 def _kl_of_any(p: Distribution, q: Distribution) -> Tensor:
     p_converted, q_converted = as_family(p), as_family(q)
     if p_converted is None or q_converted is None:
@@ -217,6 +125,6 @@ def _with_equal_bounds(converted: FamilyDistribution, given: FamilyDistribution)
 
 # One pair at most is registered for two classes: `torch.compile` cannot trace how PyTorch chooses among several.
 register_kl(FamilyDistribution, FamilyDistribution)(_kl_of_families)
-for _other in (Beta, Dirichlet, Normal, Independent, Categorical, OneHotCategorical, TransformedDistribution):
+for _other in CLASSES:
     register_kl(FamilyDistribution, _other)(_kl_of_any)
     register_kl(_other, FamilyDistribution)(_kl_of_any)

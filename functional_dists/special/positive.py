@@ -9,6 +9,16 @@ from functional_dists.special.elementary import LOG_2, expm1
 from functional_dists.special.interval import log_growth
 
 
+def positive_normal(value: Tensor) -> Tensor:
+    """Return positive normal numbers, the nearest ones: what a positive value rounds to without leaving the support.
+
+    >>> positive_normal(torch.tensor([0.0, 2.0, torch.inf]))
+    tensor([1.1755e-38, 2.0000e+00, 3.4028e+38])
+    """
+    info = torch.finfo(value.dtype)
+    return value.clamp(info.tiny, info.max)
+
+
 def log_in_double(x: Tensor) -> Tensor:
     """Return log x in float64; -inf at 0, NaN below. The slope is 1 / x for x > 0, but 0 where x is subnormal.
 

@@ -34,6 +34,7 @@ from functional_dists.distributions import (
     TruncatedNormal,
     wrap,
 )
+from functional_dists.distributions.from_torch import as_family
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -221,8 +222,8 @@ def test_a_batch_of_one_side_broadcasts() -> None:
 
 def test_what_is_not_recognised() -> None:
     unknown = [
-        (IndependentNormal(LOC, SCALE), of_torch.Independent(of_torch.Laplace(LOC, SCALE), 1)),
-        (wrap(normal, LOC, SCALE), of_torch.Laplace(LOC, SCALE)),
+        (IndependentNormal(LOC, SCALE), of_torch.Independent(of_torch.Cauchy(LOC, SCALE), 1)),
+        (wrap(normal, LOC, SCALE), of_torch.Cauchy(LOC, SCALE)),
         (wrap(normal, LOC, SCALE), of_torch.LogNormal(LOC, SCALE)),
         (TanhNormal(LOC, SCALE), of_torch.Independent(of_torch.LogNormal(LOC, SCALE), 1)),
         (TanhNormal(LOC, SCALE), of_torch.TransformedDistribution(of_torch.Uniform(LOC, LOC + 1), [])),
@@ -279,3 +280,48 @@ def test_bounds_that_an_affine_transform_rounded_are_the_same_bounds() -> None:
         ours = wrap(tanh_normal, LOC, SCALE, low, high)
         found = kl_divergence(ours, squashed(low, high)(LOC_2, SCALE_2))
         assert torch.equal(found, kl_divergence(IndependentNormal(LOC, SCALE), independent(LOC_2, SCALE_2)))
+
+
+POSITIVE, REAL = torch.tensor([0.7, 2.5]), torch.tensor([-0.4, 1.3])
+OF_TORCH = [
+    of_torch.Bernoulli(logits=REAL),
+    of_torch.Beta(POSITIVE, 1.5),
+    of_torch.Cauchy(REAL, POSITIVE),
+    of_torch.Chi2(POSITIVE),
+    of_torch.Dirichlet(torch.stack([POSITIVE, POSITIVE.square()])),
+    of_torch.Exponential(POSITIVE),
+    of_torch.Gamma(POSITIVE, 1.5),
+    of_torch.Geometric(logits=REAL),
+    of_torch.Gumbel(REAL, POSITIVE),
+    of_torch.InverseGamma(POSITIVE, torch.tensor([1.5, 0.5])),
+    of_torch.Kumaraswamy(POSITIVE, torch.tensor([1.5, 0.5])),
+    of_torch.Laplace(REAL, POSITIVE),
+    of_torch.LogNormal(REAL, POSITIVE),
+    of_torch.LowRankMultivariateNormal(REAL, POSITIVE[:, None], POSITIVE),
+    of_torch.MultivariateNormal(REAL, torch.diag(POSITIVE) + 0.1),
+    of_torch.Poisson(POSITIVE),
+    of_torch.StudentT(POSITIVE, REAL, 1.5),
+    of_torch.Uniform(REAL, REAL + POSITIVE),
+    of_torch.VonMises(REAL, POSITIVE),
+]
+
+
+@pytest.mark.parametrize("dist", OF_TORCH, ids=lambda dist: type(dist).__name__)
+def test_a_distribution_of_torch_is_that_of_its_family(dist: of_torch.Distribution) -> None:
+    ours = as_family(dist)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        value = dist.sample((5,))
+    assert_close(ours.log_prob(value), dist.log_prob(value), rtol=2e-5, atol=2e-5)
+    assert (ours.batch_shape, ours.event_shape) == (dist.batch_shape, dist.event_shape)
+    if hasattr(ours.family, "kl"):
+        none = torch.zeros(dist.batch_shape)
+        assert_close(kl_divergence(ours, dist), none, rtol=0, atol=1e-6)
+        assert_close(kl_divergence(dist, ours), none, rtol=0, atol=1e-6)
+
+
+def test_pairs_of_different_families_are_those_of_torch() -> None:
+    ours, theirs = wrap(normal, REAL, POSITIVE), of_torch.Normal(REAL, POSITIVE)
+    other = of_torch.Laplace(-REAL, 2 * POSITIVE)
+    assert_close(kl_divergence(ours, other), kl_divergence(theirs, other))
+    assert_close(kl_divergence(other, ours), kl_divergence(other, theirs))
