@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     )
     from functional_dists.combinators import (
         clipped,
+        folded,
         greedy,
+        half_cauchy,
+        half_normal,
         independent,
         independent_normal,
         log_normal,
@@ -33,12 +36,14 @@ if TYPE_CHECKING:
         one_hot,
         one_hot_categorical,
         one_hot_ordinal,
+        pareto,
         quantized,
         repeated,
         softened,
         sparse_one_hot_categorical,
         transformed,
         truncated,
+        weibull,
         with_uniform,
     )
     from functional_dists.continuous import (
@@ -97,10 +102,13 @@ __all__ = [
     "empirical",
     "exponential",
     "family",
+    "folded",
     "gamma",
     "geometric",
     "greedy",
     "gumbel",
+    "half_cauchy",
+    "half_normal",
     "hl_gauss",
     "independent",
     "independent_normal",
@@ -128,6 +136,7 @@ __all__ = [
     "one_hot_ordinal",
     "ordinal",
     "parameters",
+    "pareto",
     "plackett_luce",
     "plot",
     "poisson",
@@ -149,6 +158,7 @@ __all__ = [
     "two_hot",
     "uniform",
     "von_mises",
+    "weibull",
     "with_uniform",
 ]
 
@@ -156,7 +166,10 @@ __all__ = [
 _HOMES = {
     "combinators": (
         "clipped",
+        "folded",
         "greedy",
+        "half_cauchy",
+        "half_normal",
         "independent",
         "independent_normal",
         "log_normal",
@@ -168,12 +181,14 @@ _HOMES = {
         "one_hot",
         "one_hot_categorical",
         "one_hot_ordinal",
+        "pareto",
         "quantized",
         "repeated",
         "softened",
         "sparse_one_hot_categorical",
         "transformed",
         "truncated",
+        "weibull",
         "with_uniform",
     ),
     "continuous": (
