@@ -63,8 +63,8 @@ def entropy(scale: Real, concentration: Real, *, event_dims: int = 0) -> Tensor:
 def kl(p: WeibullParams, q: WeibullParams, *, event_dims: int = 0) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats, that of the Gumbel distributions of -log x.
 
-    With the ratio r of the powers of q and p, a = q.concentration log(p.scale / q.scale) and b = a + log Gamma(1 + r) it
-    is exp(b) - 1 - b + log Gamma(r) + gamma (r - 1).
+    With the ratio r of the powers of q and p, and b = q.concentration log(p.scale / q.scale) + log Gamma(1 + r), it is
+    exp(b) - 1 - b + log Gamma(r) + gamma (r - 1).
     """
     p_scale, p_power, q_scale, q_power = (tensor.double() for tensor in (*p, *q))
     change = (p_scale - q_scale) / q_scale
