@@ -20,6 +20,8 @@ PARAMETERS = {
     "independent_normal": ("loc", "scale"),
     "tanh_normal": ("loc", "scale"),
     "truncated_normal": ("loc", "scale"),
+    "student_t": ("df", "loc", "scale"),
+    "von_mises": ("loc", "concentration"),
     "categorical": ("logits",),
     "masked_categorical": ("logits", "mask"),
     "one_hot_categorical": ("logits",),
@@ -28,6 +30,7 @@ PARAMETERS = {
     "linear_categorical": ("hidden", "weight"),
 }
 CONTINUOUS = ("independent_normal", "tanh_normal", "truncated_normal")
+OF_NUMBERS = ("student_t", "von_mises")  # whose draws are quantiles without a closed form
 BOUNDED = ("tanh_normal", "truncated_normal")
 LOGITS = "llm_masked_categorical"
 HEAD = "linear_categorical"
@@ -89,6 +92,7 @@ def work(device: str) -> list[Case]:
     for family in CONTINUOUS:
         sizes = (1,), (256, 6), (16_384, 6), (262_144, 6), *([(2**24, 6)] if on_gpu else [])
         cases += [Case(family, verb, shape) for shape in sizes for verb in VERBS]
+    cases += [Case(family, verb, (16_384,)) for family in OF_NUMBERS for verb in ("sample", "log_prob")]
     for family in ("masked_categorical", "one_hot_categorical"):
         cases += [Case(family, verb, shape) for shape in ((256, 64), (16_384, 64), (256, 32_000)) for verb in VERBS]
     cases += [Case("ordinal", verb, (256, 64)) for verb in VERBS]
@@ -143,7 +147,8 @@ def inputs(case: Case) -> Arrays:
         return {}
     if case.family == HEAD:
         return _head(source, case)
-    arrays = _continuous(source, case) if case.family in CONTINUOUS else _discrete(source, case)
+    makers = {**dict.fromkeys(CONTINUOUS, _continuous), **dict.fromkeys(OF_NUMBERS, _numbers)}
+    arrays = makers.get(case.family, _discrete)(source, case)
     if case.dtype == "bfloat16":
         arrays = {name: _rounded(array) if array.dtype == np.float32 else array for name, array in arrays.items()}
     return arrays
@@ -157,6 +162,14 @@ def _continuous(source: np.random.Generator, case: Case) -> Arrays:
     values = {"independent_normal": x, "tanh_normal": np.tanh(x), "truncated_normal": 2 * (uniform - 0.65)}
     q_loc = loc + 0.3 * q_loc
     return {"loc": loc, "scale": scale, "q_loc": q_loc, "q_scale": q_scale, "value": values[case.family]}
+
+
+def _numbers(source: np.random.Generator, case: Case) -> Arrays:
+    """Return parameters of families of numbers; df and concentration are log-uniform between 0.5 and 500."""
+    loc, value = (source.standard_normal(case.shape, dtype=np.float32) for _ in range(2))
+    size = (0.5 * 10 ** (3 * source.random(case.shape))).astype(np.float32)
+    named = {"df": size, "concentration": size, "loc": loc, "scale": np.ones_like(loc)}
+    return {**{name: named[name] for name in PARAMETERS[case.family]}, "value": value}
 
 
 def _discrete(source: np.random.Generator, case: Case) -> Arrays:

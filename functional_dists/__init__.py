@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     )
     from functional_dists.combinators import (
         clipped,
+        folded,
         greedy,
+        half_cauchy,
+        half_normal,
         independent,
         independent_normal,
         log_normal,
@@ -33,12 +36,14 @@ if TYPE_CHECKING:
         one_hot,
         one_hot_categorical,
         one_hot_ordinal,
+        pareto,
         quantized,
         repeated,
         softened,
         sparse_one_hot_categorical,
         transformed,
         truncated,
+        weibull,
         with_uniform,
     )
     from functional_dists.continuous import (
@@ -104,10 +109,13 @@ __all__ = [
     "empirical",
     "exponential",
     "family",
+    "folded",
     "gamma",
     "geometric",
     "greedy",
     "gumbel",
+    "half_cauchy",
+    "half_normal",
     "hl_gauss",
     "independent",
     "independent_normal",
@@ -136,6 +144,7 @@ __all__ = [
     "one_hot_ordinal",
     "ordinal",
     "parameters",
+    "pareto",
     "plackett_luce",
     "plot",
     "poisson",
@@ -157,6 +166,7 @@ __all__ = [
     "two_hot",
     "uniform",
     "von_mises",
+    "weibull",
     "with_uniform",
 ]
 
@@ -164,7 +174,10 @@ __all__ = [
 _HOMES = {
     "combinators": (
         "clipped",
+        "folded",
         "greedy",
+        "half_cauchy",
+        "half_normal",
         "independent",
         "independent_normal",
         "log_normal",
@@ -176,12 +189,14 @@ _HOMES = {
         "one_hot",
         "one_hot_categorical",
         "one_hot_ordinal",
+        "pareto",
         "quantized",
         "repeated",
         "softened",
         "sparse_one_hot_categorical",
         "transformed",
         "truncated",
+        "weibull",
         "with_uniform",
     ),
     "continuous": (

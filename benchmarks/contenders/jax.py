@@ -8,6 +8,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import t as student_t
 from jax.scipy.stats import truncnorm
 
 from benchmarks.cases import (
@@ -17,6 +18,7 @@ from benchmarks.cases import (
     HIGH,
     IGNORE_INDEX,
     LOW,
+    OF_NUMBERS,
     PARAMETERS,
     RATE,
     TARGET,
@@ -58,6 +60,17 @@ class _TruncatedNormal:
         return value, self.log_prob(value)
 
 
+class _StudentT:
+    def __init__(self, df: jax.Array, loc: jax.Array, scale: jax.Array) -> None:
+        self.df, self.loc, self.scale = df, loc, scale
+
+    def sample(self, seed: jax.Array) -> jax.Array:
+        return self.loc + self.scale * jax.random.t(seed, self.df)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        return student_t.logpdf(value, self.df, self.loc, self.scale)
+
+
 class _Tokens:
     """A Categorical with a mask of positions, computed in float32 whatever the logits are."""
 
@@ -85,6 +98,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "independent_normal": _independent_normal,
     "tanh_normal": _tanh_normal,
     "truncated_normal": _TruncatedNormal,
+    "student_t": _StudentT,
+    "von_mises": distrax.VonMises,
     "masked_categorical": _masked_categorical,
     "one_hot_categorical": lambda logits: distrax.OneHotCategorical(logits=logits),
     "llm_masked_categorical": _Tokens,
@@ -137,6 +152,8 @@ def _function(case: Case) -> Callable[..., Any]:
 
 def _with_gradient(case: Case) -> Callable[..., Any]:
     make, leaves = MAKERS[case.family], (0, 1) if case.family in (*CONTINUOUS, HEAD) else (0,)
+    if case.family in OF_NUMBERS:
+        leaves = tuple(range(len(PARAMETERS[case.family])))
 
     def total(*arguments: jax.Array) -> tuple[jax.Array, jax.Array]:
         scores = make(*arguments[:-1]).log_prob(arguments[-1])

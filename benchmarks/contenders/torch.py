@@ -55,6 +55,8 @@ def _(p: _Tokens, q: _Tokens) -> Tensor:
 MAKERS: dict[str, Callable[..., Any]] = {
     "independent_normal": _independent_normal,
     "tanh_normal": _tanh_normal,
+    "student_t": theirs.StudentT,
+    "von_mises": theirs.VonMises,
     "masked_categorical": _masked_categorical,
     "one_hot_categorical": lambda logits: theirs.OneHotCategorical(logits=logits),
     "llm_masked_categorical": _Tokens,

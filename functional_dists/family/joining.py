@@ -1,7 +1,7 @@
 """The `Params` of a family that is made of others: the fields of theirs, one after the other."""
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ["called_to_rebuild", "class_from_pickle", "class_to_pickle", "joined_params"]
@@ -10,12 +10,13 @@ __all__ = ["called_to_rebuild", "class_from_pickle", "class_to_pickle", "joined_
 _MADE_BY: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
 
-def joined_params(*params: Any, change: Callable[[str], str] = lambda text: text) -> Any:
+def joined_params(*params: Any, change: Callable[[str], str] = lambda text: text, without: Sequence[str] = ()) -> Any:
     """Return a `Params` with the fields of several, in their order; a name that is taken gets a number.
 
     Args:
         params: The `Params` of families or bijectors.
         change: Changes the description of a field, such as its shape.
+        without: The names of fields to leave out.
 
     Returns:
         A NamedTuple class. A field keeps its default where those that follow have one too.
@@ -27,7 +28,7 @@ def joined_params(*params: Any, change: Callable[[str], str] = lambda text: text
     fields: dict[str, tuple[Any, str, str]] = {}  # by name: the class that it comes from, its name there, its text
     for part in params:
         described = dict(line.strip().split(": ", 1) for line in (part.__doc__ or "").splitlines() if ": " in line)
-        for name in part._fields:
+        for name in (name for name in part._fields if name not in without):
             numbered = (f"{name}_{number}" for number in range(2, len(fields) + 3))
             free = next(new for new in (name, *numbered) if new not in fields)
             fields[free] = part, name, described.get(name, "")

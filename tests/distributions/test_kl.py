@@ -222,8 +222,8 @@ def test_a_batch_of_one_side_broadcasts() -> None:
 
 def test_what_is_not_recognised() -> None:
     unknown = [
-        (IndependentNormal(LOC, SCALE), of_torch.Independent(of_torch.Cauchy(LOC, SCALE), 1)),
-        (wrap(normal, LOC, SCALE), of_torch.Cauchy(LOC, SCALE)),
+        (IndependentNormal(LOC, SCALE), of_torch.Independent(of_torch.VonMises(LOC, SCALE), 1)),
+        (wrap(normal, LOC, SCALE), of_torch.VonMises(LOC, SCALE)),
         (wrap(normal, LOC, SCALE), of_torch.LogNormal(LOC, SCALE)),
         (TanhNormal(LOC, SCALE), of_torch.Independent(of_torch.LogNormal(LOC, SCALE), 1)),
         (TanhNormal(LOC, SCALE), of_torch.TransformedDistribution(of_torch.Uniform(LOC, LOC + 1), [])),
