@@ -147,7 +147,7 @@ def as_family(dist: Distribution) -> FamilyDistribution | None:
         return dist
     for made, (family, names) in _OF_ELEMENTS.items():
         if isinstance(dist, made):
-            return FamilyDistribution(family, [getattr(dist, name) for name in names], 0, validate_args=False)
+            return FamilyDistribution(family, tuple(getattr(dist, name) for name in names), 0, validate_args=False)
     if isinstance(dist, Dirichlet):
         return FamilyDistribution(dirichlet, (dist.concentration,), validate_args=False)
     if isinstance(dist, (Categorical, OneHotCategorical)):
