@@ -13,7 +13,7 @@ from torch import Tensor
 
 import functional_dists.random as random  # noqa: F401 (for the examples)
 from functional_dists.continuous import gamma
-from functional_dists.family import Real, define, sum_event
+from functional_dists.family import Real, broadcast_shape, define, sum_event
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of
 from functional_dists.special.gamma_density import gamma_entropy, gamma_log_density, log_ratio
@@ -313,7 +313,8 @@ def median(concentration: Real, rate: Real) -> Tensor:
     >>> median(torch.tensor([1.0, 4.0]), 3.0)
     tensor([4.3281, 0.8170])
     """
-    return icdf(concentration, rate, torch.full_like(concentration.detach(), 0.5))
+    half = torch.full(broadcast_shape(concentration, rate), 0.5, dtype=rate.dtype, device=rate.device)
+    return icdf(concentration, rate, half)
 
 
 @verb(confine=positive_normal)

@@ -17,13 +17,21 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
-from functional_dists.combinators import log_normal, one_hot_categorical
+from functional_dists.combinators import (
+    half_cauchy,
+    half_normal,
+    log_normal,
+    one_hot_categorical,
+    pareto,
+    weibull,
+)
 from functional_dists.continuous import (
     beta,
     cauchy,
     chi2,
     dirichlet,
     exponential,
+    fisher_snedecor,
     gamma,
     gumbel,
     inverse_gamma,
@@ -52,9 +60,12 @@ _SAME: dict[type[Distribution], tuple[Any, tuple[str, ...]]] = {
     theirs.Chi2: (chi2, ("df",)),
     theirs.Dirichlet: (dirichlet, ("concentration",)),
     theirs.Exponential: (exponential, ("rate",)),
+    theirs.FisherSnedecor: (fisher_snedecor, ("df1", "df2")),
     theirs.Gamma: (gamma, ("concentration", "rate")),
     theirs.Geometric: (geometric, ("logits",)),
     theirs.Gumbel: (gumbel, ("loc", "scale")),
+    theirs.HalfCauchy: (half_cauchy, ("scale",)),
+    theirs.HalfNormal: (half_normal, ("scale",)),
     theirs.InverseGamma: (inverse_gamma, ("concentration", "rate")),
     theirs.Kumaraswamy: (kumaraswamy, ("concentration1", "concentration0")),
     theirs.Laplace: (laplace, ("loc", "scale")),
@@ -62,10 +73,12 @@ _SAME: dict[type[Distribution], tuple[Any, tuple[str, ...]]] = {
     theirs.LowRankMultivariateNormal: (low_rank_normal, ("loc", "cov_factor", "cov_diag")),
     theirs.MultivariateNormal: (multivariate_normal, ("loc", "scale_tril")),
     theirs.Normal: (normal, ("loc", "scale")),
+    theirs.Pareto: (pareto, ("scale", "alpha")),
     theirs.Poisson: (poisson, ("rate",)),
     theirs.StudentT: (student_t, ("df", "loc", "scale")),
     theirs.Uniform: (uniform, ("low", "high")),
     theirs.VonMises: (von_mises, ("loc", "concentration")),
+    theirs.Weibull: (weibull, ("scale", "concentration")),
 }
 _OTHERS = (Categorical, Independent, OneHotCategorical, TransformedDistribution)
 #: The classes that are converted, without those whose base class is one of them.

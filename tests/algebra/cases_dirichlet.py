@@ -2,7 +2,7 @@
 
 import mpmath
 
-from functional_dists import chi2, dirichlet, inverse_gamma
+from functional_dists import chi2, dirichlet, fisher_snedecor, inverse_gamma
 from tests.algebra.case import Case
 
 CASES = [
@@ -31,6 +31,18 @@ CASES = [
         {"concentration": [5.7, 2.9], "rate": [1.1, 0.8]},
         mp_log_density=lambda y, a, rate: (
             a * mpmath.log(rate) - (a + 1) * mpmath.log(y) - rate / y - mpmath.loggamma(a)
+        ),
+    ),
+    Case(
+        "fisher_snedecor",
+        fisher_snedecor,
+        {"df1": [3.4, 1.6], "df2": [14.3, 18.5]},
+        [0.3, 4.1],
+        mp_log_density=lambda x, m, n: (
+            m / 2 * mpmath.log(m / n)
+            + (m / 2 - 1) * mpmath.log(x)
+            - (m + n) / 2 * mpmath.log(1 + m * x / n)
+            - mpmath.log(mpmath.beta(m / 2, n / 2))
         ),
     ),
 ]

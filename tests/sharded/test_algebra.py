@@ -17,7 +17,7 @@ NAMES = [
     *("laplace", "bernoulli", "poisson", "log-normal", "normal in an interval", "logistic-normal on a simplex"),
     *("spline of a normal", "mixture of normals", "mixture of vectors", "mixture of categories", "clipped normal"),
     *("quantized normal", "unimix", "epsilon-greedy", "repeated normal", "padded normals", "multi_categorical"),
-    *("plackett_luce", "multivariate_normal", "low_rank_normal", "two_hot", "empirical"),
+    *("plackett_luce", "multivariate_normal", "low_rank_normal", "two_hot", "empirical", "dirichlet"),
 ]
 
 
