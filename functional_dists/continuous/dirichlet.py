@@ -213,7 +213,7 @@ def entropy(concentration: Real) -> Tensor:
     """
     a = _wide(concentration)
     total = a.sum(-1)
-    found = gamma_entropy(a).sum(-1) - gamma_entropy(total) - (a.shape[-1] - 1) * digamma(total)
+    found = gamma_entropy(a).sum(-1) - gamma_entropy(total) - int(a.shape[-1] - 1) * digamma(total)
     return found.to(concentration.dtype)
 
 
