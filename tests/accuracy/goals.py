@@ -9,7 +9,7 @@ matter to a policy, the last ulps do not.
 
 from typing import NamedTuple
 
-from . import reference, reference_lines
+from . import reference, reference_gamma, reference_lines
 
 FACTOR, SIMPLER = 4.0, 20.0
 
@@ -84,6 +84,10 @@ HARDER: Goals = {
     "gumbel.log_survival": (Goal(1, 1), Goal(1.17e3, 1.12e3)),  # a tail of exp(-400)
     "cauchy.log_prob": (Goal(1, 1.3), Goal(11, 3)),
     "exponential.log_cdf": (Goal(1, 1), Goal(1.7e2, 2.03e2)),
+    **{name: (Goal(1, 1), Goal(3.5, 2.8)) for name in reference_gamma.NAMES},
+    # rate value is rounded, which its distance from the concentration, 1e6, magnifies; and a tail of 1e-30 is an exp.
+    "gamma.log_prob": (Goal(1, 1), Goal(5, 2.6e2)),
+    **{f"gamma.{verb}": (Goal(1, 1), Goal(35, 70)) for verb in reference_gamma.TAILS},
 }
 
 
