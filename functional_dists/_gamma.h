@@ -104,25 +104,57 @@ typedef struct {
     double digamma[GAMMA_PIECE], trigamma[GAMMA_PIECE];                /* psi(a) - log a, psi'(a) - 1 / a */
 } Concentrations;
 
-/* Below 10 the sum of ten terms of one sign loses less than a product does, and takes longer. */
+/* What is left of log Gamma, psi and psi'' after the main terms of Stirling's series. Below 10 it takes ten terms of one
+   sign each. */
+INLINE void rests_of(double a, double *rest_of_log, double *rest_of_digamma, double *rest_of_tetragamma) {
+    const int is_large = a >= 10.0;
+    const double z = is_large ? a : a + 10.0, base = is_large ? 1.0 : a, y = 1.0 / z, s = y * y;
+    double of_log = -3617.0 / 122400, of_first = -174611.0 / 6600, of_third = -174611.0 * 21 / 330;
+    of_log = of_log * s + 1.0 / 156;
+    of_log = of_log * s - 691.0 / 360360;
+    of_log = of_log * s + 1.0 / 1188;
+    of_log = of_log * s - 1.0 / 1680;
+    of_log = of_log * s + 1.0 / 1260;
+    of_log = of_log * s - 1.0 / 360;
+    of_log = of_log * s + 1.0 / 12;
+    of_first = of_first * s + 43867.0 / 14364;
+    of_first = of_first * s - 3617.0 / 8160;
+    of_first = of_first * s + 1.0 / 12;
+    of_first = of_first * s - 691.0 / 32760;
+    of_first = of_first * s + 1.0 / 132;
+    of_first = of_first * s - 1.0 / 240;
+    of_first = of_first * s + 1.0 / 252;
+    of_first = of_first * s - 1.0 / 120;
+    of_first = of_first * s + 1.0 / 12;
+    of_third = of_third * s + 43867.0 * 19 / 798;
+    of_third = of_third * s - 3617.0 * 17 / 510;
+    of_third = of_third * s + 7.0 * 15 / 6;
+    of_third = of_third * s - 691.0 * 13 / 2730;
+    of_third = of_third * s + 5.0 * 11 / 66;
+    of_third = of_third * s - 0.3;
+    of_third = of_third * s + 1.0 / 6;
+    of_third = of_third * s - 1.0 / 6;
+    of_third = of_third * s + 0.5;
+    double log_steps = 0.0, steps = 0.0, third_steps = 0.0, inverse = 1.0 / base;
+#pragma GCC unroll 10
+    for (int k = 0; k < 10; k++) {
+        const double x = base + k, next = 1.0 / (x + 1.0), log_next = log1p_of(inverse), both = inverse * next;
+        log_steps += (x + 0.5) * log_next - 1.0, steps += inverse - log_next;
+        third_steps += (3.0 * x + 2.0) * inverse * both * both;
+        inverse = next;
+    }
+    *rest_of_log = y * of_log + (is_large ? 0.0 : log_steps);
+    *rest_of_digamma = -0.5 * y - s * of_first - (is_large ? 0.0 : steps);
+    *rest_of_tetragamma = -y * s - s * s * of_third - (is_large ? 0.0 : third_steps);
+}
+
+/* The rest of log Gamma from these terms loses less than from a product, and takes longer. */
 INLINE void refine_log_total(Concentrations *piece) {
     double *restrict log_total = piece->log_total;
     for (Py_ssize_t i = 0; i < piece->count; i++) {
-        const double a = piece->a[i];
-        const double base = a < 10.0 ? a : 1.0, y = 1.0 / (base + 10.0), s = y * y;
-        double rest = -3617.0 / 122400;
-        rest = rest * s + 1.0 / 156;
-        rest = rest * s - 691.0 / 360360;
-        rest = rest * s + 1.0 / 1188;
-        rest = rest * s - 1.0 / 1680;
-        rest = rest * s + 1.0 / 1260;
-        rest = rest * s - 1.0 / 360;
-        rest = rest * s + 1.0 / 12;
-        rest *= y;
-#pragma GCC unroll 10
-        for (int k = 9; k >= 0; k--) rest += (base + (k + 0.5)) * log1p_of(1.0 / (base + k)) - 1.0;
-        const double refined = rest - 0.5 * piece->log_a[i] + HALF_LOG_2PI;
-        log_total[i] = a < 10.0 ? refined : log_total[i];
+        double of_log, of_digamma, of_tetragamma;
+        rests_of(piece->a[i], &of_log, &of_digamma, &of_tetragamma);
+        log_total[i] = of_log - 0.5 * piece->log_a[i] + HALF_LOG_2PI;
     }
 }
 
@@ -517,6 +549,30 @@ VECTORIZED static void gamma_local(const Operand *offset, const Operand *concent
             slopes[i] = slope + nothing;
             curves[i] = (is_lower ? -bend : bend) - growth * slope * slope + nothing;
             tilts[i] = tilt + nothing;
+        }
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------- stirling_rests
+   The order of the results is that of `Rests` in polygamma.py. */
+
+#define NUM_RESTS 4
+
+VECTORIZED static void stirling_rests(const Operand *concentration, Py_ssize_t size, double *const *result) {
+    Concentrations piece;
+    double of_log[GAMMA_PIECE], of_digamma[GAMMA_PIECE], of_tetragamma[GAMMA_PIECE];
+    for (Py_ssize_t start = 0; start < size; start += GAMMA_PIECE) {
+        const Py_ssize_t count = take_piece(concentration, start, size, piece.a);
+        piece.count = up_to_lanes(count);
+        take_concentrations(&piece);
+        for (Py_ssize_t i = 0; i < piece.count; i++)
+            rests_of(piece.a[i], &of_log[i], &of_digamma[i], &of_tetragamma[i]);
+        for (Py_ssize_t i = 0; i < count; i++) {
+            const double nothing = 0.0 * piece.a[i]; /* or no number */
+            result[0][start + i] = of_log[i] + nothing;
+            result[1][start + i] = of_digamma[i] + nothing;
+            result[2][start + i] = piece.trigamma[i] + nothing;
+            result[3][start + i] = of_tetragamma[i] + nothing;
         }
     }
 }

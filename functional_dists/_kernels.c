@@ -1905,6 +1905,22 @@ static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+static PyObject *call_stirling_rests(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 2 + NUM_RESTS)) return NULL;
+    Shape shape;
+    Operand concentration;
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 1, &shape, &concentration)) return NULL;
+    double *results[NUM_RESTS];
+    for (int i = 0; i < NUM_RESTS; i++) {
+        results[i] = address(given[2 + i]);
+        if (PyErr_Occurred()) return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    stirling_rests(&concentration, shape.size, results);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
     METHOD(philox_words),
@@ -1932,6 +1948,7 @@ static PyMethodDef methods[] = {
     METHOD(beta_locals),
     METHOD(gamma_quantile),
     METHOD(gamma_local),
+    METHOD(stirling_rests),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

@@ -724,6 +724,7 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
         "beta_locals": (room, room, room, 4, rule, (*[room] * 11, 0)),
         "beta_quantiles": (room, room, room, room, 4, rule, rule, 0),
         "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
+        "stirling_rests": ((4, 4), at, *[room] * 3, 0),
         "gamma_quantile": ((4, 4), at, at, at, False, room, 0, room),
         "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
         "category_slopes": ((4, 4), at, None, 0, operands.layouts(x[0])[0], 0),
@@ -896,6 +897,16 @@ def test_quantiles_of_gammas(precise: bool, counted: Counted) -> None:
     got = torch.ops.functional_dists.gamma_local.default(wanted[0], a, precise)
     for one, other, size in zip(got, wanted[1:], sizes, strict=True):
         assert ((one - other).abs() <= 2e-13 * size).all()
+
+
+def test_rests_of_stirling(counted: Counted) -> None:
+    a = torch.cat(
+        [torch.logspace(-4, 8, 300, dtype=torch.float64), torch.tensor([10.0, math.nan], dtype=torch.float64)]
+    )
+    operation = torch.ops.functional_dists.stirling_rests.default
+    assert set(counted.during(operation, a)) == {"stirling_rests"}
+    for one, other in zip(operation(a), without_kernels(operation)(a), strict=True):
+        torch.testing.assert_close(one, other, rtol=3e-15, atol=2e-15, equal_nan=True)
 
 
 def test_quantiles_of_gammas_of_any_layout(counted: Counted) -> None:

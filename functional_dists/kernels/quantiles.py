@@ -11,11 +11,11 @@ from torch import Tensor
 
 import functional_dists.random.extension as extension
 from functional_dists.kernels.operands import MOST_AXES, layouts
-from functional_dists.special import gamma_local, gamma_quantile
+from functional_dists.special import gamma_local, gamma_quantile, polygamma
 from functional_dists.special.gauss_legendre import coarse_gauss_rule, fine_gauss_rule
 from functional_dists.special.operations import library
 
-__all__ = ["of_gamma_local", "of_gamma_quantile"]
+__all__ = ["of_gamma_local", "of_gamma_quantile", "of_stirling_rests"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -47,6 +47,18 @@ def of_gamma_local(offset: Tensor, a: Tensor, precise: bool) -> tuple[Tensor, ..
     return tuple(results)
 
 
+def of_stirling_rests(a: Tensor) -> tuple[Tensor, ...]:
+    """Do what the operation `stirling_rests` does."""
+    kernels: Any = extension.kernels
+    operands = _readable(a)
+    if kernels is None or operands is None:
+        return polygamma.rests(a)
+    results = [a.new_empty(a.shape) for _ in polygamma.Rests._fields]
+    if a.numel():
+        kernels.stirling_rests(a.shape, *layouts(*operands), *[result.data_ptr() for result in results])
+    return tuple(results)
+
+
 def _readable(*tensors: Tensor) -> list[Tensor] | None:
     """Return the operands as C code can read them, None if it cannot."""
     if any(tensor.dtype != torch.float64 or tensor.ndim > MOST_AXES for tensor in tensors):
@@ -69,3 +81,4 @@ def _gamma_table(precise: bool) -> Tensor:
 
 library.impl("gamma_quantile", of_gamma_quantile, "CPU")
 library.impl("gamma_local", of_gamma_local, "CPU")
+library.impl("stirling_rests", of_stirling_rests, "CPU")
