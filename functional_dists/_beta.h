@@ -121,8 +121,8 @@ INLINE void bent_of(double share, double r, int is_precise, double *bent, double
 }
 
 /* ------------------------------------------------------------------------------------------------- the gamma function
-   What is left of log Gamma(z) and of psi(z) - log(z) after Stirling's main terms, and psi'(z): see polygamma.py. Those
-   of z + 10 are found by series, and ten steps lead back to a small z. */
+   What is left of log Gamma(z), psi(z) and psi'(z) after Stirling's main terms: see polygamma.py. Those of z + 10 are
+   found by series, and ten steps lead back to a small z. */
 INLINE double log_gamma_rest_of(double y) {
     const double t = y * y;
     double p = -3617.0 / 122400;
@@ -150,7 +150,7 @@ INLINE double digamma_rest_of(double y) {
     return -0.5 * y - t * p;
 }
 
-INLINE double trigamma_of(double y) {
+INLINE double trigamma_rest_of(double y) {
     const double t = y * y;
     double p = 43867.0 / 798;
     p = p * t - 3617.0 / 510;
@@ -161,7 +161,7 @@ INLINE double trigamma_of(double y) {
     p = p * t + 1.0 / 42;
     p = p * t - 1.0 / 30;
     p = p * t + 1.0 / 6;
-    return y + 0.5 * t + y * t * p;
+    return 0.5 * t + y * t * p;
 }
 
 INLINE void log_gamma_rests(const Lanes z, Lanes rest) {
@@ -178,7 +178,7 @@ INLINE void log_gamma_rests(const Lanes z, Lanes rest) {
     }
 }
 
-INLINE void polygammas(const Lanes z, Lanes digamma_rest, Lanes trigamma) {
+INLINE void polygamma_rests(const Lanes z, Lanes digamma_rest, Lanes trigamma_rest) {
     Lanes sum, squares;
     EACH_LANE sum[lane] = squares[lane] = 0.0;
     for (int k = 0; k < BETA_SHIFT; k++) {
@@ -192,7 +192,8 @@ INLINE void polygammas(const Lanes z, Lanes digamma_rest, Lanes trigamma) {
         const int is_small = z[lane] < BETA_SHIFT;
         const double far = is_small ? z[lane] + BETA_SHIFT : z[lane], y = 1.0 / far;
         digamma_rest[lane] = digamma_rest_of(y) + (is_small ? log_of(far / z[lane]) - sum[lane] : 0.0);
-        trigamma[lane] = trigamma_of(y) + (is_small ? squares[lane] : 0.0);
+        const double steps = squares[lane] - BETA_SHIFT / (z[lane] * far); /* 1 / far - 1 / z */
+        trigamma_rest[lane] = trigamma_rest_of(y) + (is_small ? steps : 0.0);
     }
 }
 
@@ -481,7 +482,7 @@ typedef struct {
 
 INLINE void statistics_at(const Points *points, int is_precise, Statistics *found) {
     Lanes next, all, steps, totals, of_next, of_b, of_all;
-    Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b;
+    Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b, trigamma_all;
     EACH_LANE {
         next[lane] = points->a[lane] + 1.0;
         all[lane] = points->a[lane] + points->b[lane];
@@ -491,9 +492,9 @@ INLINE void statistics_at(const Points *points, int is_precise, Statistics *foun
     log_gamma_rests(points->b, of_b);
     log_gamma_rests(all, of_all);
     log_totals_at_mode(points->a, points->b, of_next, of_b, of_all, is_precise, totals);
-    polygammas(next, digamma_next, trigamma_next);
-    polygammas(points->b, digamma_b, trigamma_b);
-    polygammas(all, digamma_all, found->of_all);
+    polygamma_rests(next, digamma_next, trigamma_next);
+    polygamma_rests(points->b, digamma_b, trigamma_b);
+    polygamma_rests(all, digamma_all, trigamma_all);
     for (int k = 0; k < BETA_SHIFT; k++) {
         EACH_LANE steps[lane] += points->a[lane] / ((points->b[lane] + k) * (all[lane] + k));
     }
@@ -507,8 +508,9 @@ INLINE void statistics_at(const Points *points, int is_precise, Statistics *foun
                                       (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
         found->m_a[lane] = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
         found->m_b[lane] = -(digamma_growth + log_y_growth);
-        found->variance_a[lane] = trigamma_next[lane] - found->of_all[lane];
-        found->variance_b[lane] = trigamma_b[lane] - found->of_all[lane];
+        found->variance_a[lane] = (q - 1.0) / ((1.0 + p) * n) + (trigamma_next[lane] - trigamma_all[lane]);
+        found->variance_b[lane] = p / (q * n) + (trigamma_b[lane] - trigamma_all[lane]);
+        found->of_all[lane] = 1.0 / n + trigamma_all[lane];
         found->log_total[lane] = totals[lane] + total_growth(p, q, offset);
     }
 }

@@ -45,8 +45,8 @@ def statistics_at(point: Point) -> Statistics:
     return Statistics(
         (of_next.digamma + torch.log1p(1 / a) - of_all.digamma) - log_x_growth,
         -(_digamma_rest_growth(b, a) + log_y_growth),
-        1 / (1 + a) + of_next.trigamma - trigamma_of_all,
-        1 / b + of_b.trigamma - trigamma_of_all,
+        (b - 1) / ((1 + a) * n) + (of_next.trigamma - of_all.trigamma),
+        a / (b * n) + (of_b.trigamma - of_all.trigamma),
         trigamma_of_all,
     )
 
