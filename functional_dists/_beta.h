@@ -10,7 +10,8 @@
 #define BETA_FINE_ENERGY 37.0
 #define BETA_SHIFT 10
 #define BETA_RESULTS 12
-#define BETA_SCORES 11
+#define BETA_SCORES 9
+#define BETA_SMALL 16.0 /* below it the log-density has more digits from the formula in books */
 #define EULER_GAMMA 0.57721566490153286061
 
 typedef double Lanes[LANES];
@@ -29,8 +30,11 @@ typedef struct {
 
 INLINE double clamp_of(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
-/* exp(x), and the nearest number that is not 0 or infinite where it would be. */
-INLINE double safe_exp_of(double x) { return exp_of(clamp_of(x, -699.0, 699.0)); }
+/* exp(x), 0 or infinity where that is not far away. */
+INLINE double safe_exp_of(double x) {
+    const double found = exp_of(clamp_of(x, -699.0, 699.0));
+    return x < -699.0 ? 0.0 : x > 699.0 ? INFINITY : found;
+}
 
 /* exp(x) - 1 for -700 < x < 700, with all digits near 0. */
 INLINE double expm1_of(double x) {
@@ -475,9 +479,10 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
     }
 }
 
-/* What points need of log X and log Y: see beta_score.py. `log_total` is log(a T) at the points. */
+/* What points need of log X and log Y: see beta_score.py. `log_total` is log(a T) at the points, `at_mode` at the
+   modes. */
 typedef struct {
-    Lanes m_a, m_b, variance_a, variance_b, of_all, log_total;
+    Lanes m_a, m_b, variance_a, variance_b, of_all, log_total, at_mode;
 } Statistics;
 
 INLINE void statistics_at(const Points *points, int is_precise, Statistics *found) {
@@ -511,6 +516,7 @@ INLINE void statistics_at(const Points *points, int is_precise, Statistics *foun
         found->variance_a[lane] = (q - 1.0) / ((1.0 + p) * n) + (trigamma_next[lane] - trigamma_all[lane]);
         found->variance_b[lane] = p / (q * n) + (trigamma_b[lane] - trigamma_all[lane]);
         found->of_all[lane] = 1.0 / n + trigamma_all[lane];
+        found->at_mode[lane] = totals[lane];
         found->log_total[lane] = totals[lane] + total_growth(p, q, offset);
     }
 }
@@ -592,17 +598,18 @@ VECTORIZED static void beta_scores(const double *offsets, const double *a, const
             const double tilt_a = 1.0 / p - statistics.m_a[lane], tilt_b = -statistics.m_b[lane];
             const double curve_a = -(statistics.variance_a[lane] + 1.0 / (p * p)), curve_b = -statistics.variance_b[lane];
             const int is_reflected = points.is_reflected[lane] > 0.0;
-            found[0][lane] = log_p - statistics.log_total[lane];
-            found[1][lane] = is_reflected ? log_y : log_x;
-            found[2][lane] = is_reflected ? log_x : log_y;
-            found[3][lane] = is_reflected ? y : x;
-            found[4][lane] = is_reflected ? x : y;
-            found[5][lane] = is_reflected ? -points.growth[lane] : points.growth[lane];
-            found[6][lane] = is_reflected ? tilt_b : tilt_a;
-            found[7][lane] = is_reflected ? tilt_a : tilt_b;
-            found[8][lane] = is_reflected ? curve_b : curve_a;
-            found[9][lane] = statistics.of_all[lane];
-            found[10][lane] = is_reflected ? curve_a : curve_b;
+            const double q = points.b[lane], log_beta = statistics.at_mode[lane] - log_p - p * log1p_of(q / p) - q * log1p_of(p / q);
+            const double small = (p - 1.0) * log_x + (q - 1.0) * log_y - log_beta;
+            const double large = log_p - statistics.log_total[lane] - log_x - log_y;
+            found[0][lane] = p + q < BETA_SMALL ? small : large;
+            found[1][lane] = is_reflected ? y : x;
+            found[2][lane] = is_reflected ? x : y;
+            found[3][lane] = is_reflected ? -points.growth[lane] : points.growth[lane];
+            found[4][lane] = is_reflected ? tilt_b : tilt_a;
+            found[5][lane] = is_reflected ? tilt_a : tilt_b;
+            found[6][lane] = is_reflected ? curve_b : curve_a;
+            found[7][lane] = statistics.of_all[lane];
+            found[8][lane] = is_reflected ? curve_a : curve_b;
         }
         for (int k = 0; k < BETA_SCORES; k++) {
             EACH_LANE {

@@ -723,7 +723,7 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
         k.beta_locals(room, room, room, 4, rule, (room,))
     calls = {
         "beta_locals": (room, room, room, 4, rule, (*[room] * 11, 0)),
-        "beta_scores": (room, room, room, 4, (*[room] * 10, 0)),
+        "beta_scores": (room, room, room, 4, (*[room] * 8, 0)),
         "beta_quantiles": (room, room, room, room, 4, rule, rule, 0),
         "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
         "gamma_quantile": ((4, 4), at, at, at, False, room, 0, room),

@@ -17,7 +17,7 @@ from functional_dists.special.operations import library
 __all__ = ["local", "quantile", "score"]
 __dir__ = __all__.copy  # what tab completion shows
 
-_NUM_LOCAL, _NUM_SCORE = 12, 11
+_NUM_LOCAL, _NUM_SCORE = 12, 9
 
 
 def quantile(below: Tensor, above: Tensor, a: Tensor, b: Tensor, precise: bool) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import functional_dists
 from functional_dists import (
+    beta,
     bijectors,
     llm_masked_categorical,
     masked_categorical,
@@ -92,6 +93,10 @@ def truncated_divergence_wider(
     return truncated_normal.kl(p, q, event_dims=0)
 
 
+def on_unit_interval(verb: Call) -> Call:
+    return lambda a, b, at: verb(a, b, value=at)
+
+
 CALLS: dict[str, Call] = {
     "normal.log_prob": elementwise(normal.log_prob),
     **{f"normal.{verb}": getattr(normal, verb) for verb in reference.TAIL_VERBS},
@@ -136,5 +141,7 @@ CALLS: dict[str, Call] = {
         for family, _, of in [name.partition(".")]
         for verb in [getattr(getattr(functional_dists, family), of)]
     },
+    **{f"beta.{verb}": on_unit_interval(getattr(beta, verb)) for verb in ("log_prob", "log_cdf", "log_survival")},
+    "beta.entropy": beta.entropy,
     **{f"{name}.forward_log_det": getattr(bijectors, name).forward_log_det for name in ("tanh", "softplus", "symlog")},
 }

@@ -83,6 +83,9 @@ HARDER: Goals = {
     "gumbel.log_cdf": (Goal(1, 1), Goal(85, 103)),
     "gumbel.log_survival": (Goal(1, 1), Goal(1.17e3, 1.12e3)),  # a tail of exp(-400)
     "cauchy.log_prob": (Goal(1, 1.3), Goal(11, 3)),
+    "beta.log_prob": (Goal(1, 1), Goal(17, 80)),  # psi(b) - psi(a + b) less log(1 - x), where a is 1e-3
+    **{f"beta.{verb}": (Goal(1, 1), Goal(2e2, 2e2)) for verb in _LOG_TAILS},  # tails of exp(-700), and 64 nodes
+    "beta.entropy": (Goal(1, 1), Goal(2, 1)),
     "exponential.log_cdf": (Goal(1, 1), Goal(1.7e2, 2.03e2)),
 }
 
