@@ -345,7 +345,8 @@ INLINE void log_masses(double log_total, double rest, double *log_below, double 
     const int is_low = *log_below < -1.0;
     const double below = safe_exp_of(*log_below), scale = safe_exp_of(-log_total);
     const double above = -expm1_of(-clamp_of(log_total, 0.0, 699.0)) - rest * scale;
-    const double of_low = log1p_of(-(is_low ? below : 0.5)), of_high = log_of(is_low || !(above > 1e-300) ? 1e-300 : above);
+    const double of_low = log1p_of(-(is_low ? below : 0.5));
+    const double of_high = log_of(is_low || !(above > 1e-300) ? 1e-300 : above);
     *log_above = is_low ? of_low : of_high;
 }
 
@@ -412,7 +413,9 @@ INLINE void load_lanes(const double *values, Py_ssize_t first, Py_ssize_t count,
 }
 
 /* 0 if these are parameters of a distribution, else NaN, which kernels add to results. */
-INLINE double nan_of_invalid(double a, double b) { return a > 0.0 && b > 0.0 && a < INFINITY && b < INFINITY ? 0.0 : NAN; }
+INLINE double nan_of_invalid(double a, double b) {
+    return a > 0.0 && b > 0.0 && a < INFINITY && b < INFINITY ? 0.0 : NAN;
+}
 
 INLINE void quantile_step(Lanes offset, const Lanes log_odds, const Lanes a, const Lanes b, const Lanes total,
                           const Lanes other, const BetaRule *rule) {
@@ -463,7 +466,8 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
         log_totals_at_mode(q, p, of_next_q, of_p, of_n, last->is_precise, other);
         EACH_LANE {
             const int is_low = low[lane] <= high[lane];
-            const double small = is_low ? low[lane] : high[lane], log_small = log_of_tiny(small), log_rest = log1p_of(-small);
+            const double small = is_low ? low[lane] : high[lane];
+            const double log_small = log_of_tiny(small), log_rest = log1p_of(-small);
             const double log_below = is_low ? log_small : log_rest, log_above = is_low ? log_rest : log_small;
             log_odds[lane] = log_below - log_above;
             const double of_smaller = p[lane] > q[lane] ? of_q[lane] : of_p[lane];
@@ -554,7 +558,8 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
             const double curve_bb = (square_b - 2.0 * sums[2][lane] - n * sums[5][lane]) / p - growth * slope_b * slope_b;
 
             const int is_reflected = points.is_reflected[lane] > 0.0;
-            const double sign = is_reflected ? -1.0 : 1.0, mass_below = scale / p, mass_above = safe_exp_of(log_above + log_total) / p;
+            const double sign = is_reflected ? -1.0 : 1.0;
+            const double mass_below = scale / p, mass_above = safe_exp_of(log_above + log_total) / p;
             const double tilt_a = 1.0 / p - m_a, tilt_b = -m_b;
             found[0][lane] = is_reflected ? log_above : log_below;
             found[1][lane] = is_reflected ? log_below : log_above;
@@ -598,7 +603,8 @@ VECTORIZED static void beta_scores(const double *offsets, const double *a, const
             const double tilt_a = 1.0 / p - statistics.m_a[lane], tilt_b = -statistics.m_b[lane];
             const double curve_a = -(statistics.variance_a[lane] + 1.0 / (p * p)), curve_b = -statistics.variance_b[lane];
             const int is_reflected = points.is_reflected[lane] > 0.0;
-            const double q = points.b[lane], log_beta = statistics.at_mode[lane] - log_p - p * log1p_of(q / p) - q * log1p_of(p / q);
+            const double q = points.b[lane];
+            const double log_beta = statistics.at_mode[lane] - log_p - p * log1p_of(q / p) - q * log1p_of(p / q);
             const double small = (p - 1.0) * log_x + (q - 1.0) * log_y - log_beta;
             const double large = log_p - statistics.log_total[lane] - log_x - log_y;
             found[0][lane] = p + q < BETA_SMALL ? small : large;

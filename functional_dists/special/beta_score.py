@@ -123,8 +123,8 @@ def beta_score(offset: Tensor, a: Tensor, b: Tensor) -> Score:
     """Return the log-density of Beta(a, b) at a logit, given as an offset from log(a / b), and its derivatives.
 
     >>> one = torch.ones((), dtype=torch.float64)
-    >>> beta_score(0 * one, one, one).log_density
-    tensor(0., dtype=torch.float64)
+    >>> beta_score(0 * one, 2 * one, 2 * one).log_density.exp()
+    tensor(1.5000, dtype=torch.float64)
     """
     return Score(*_operation(offset.detach(), a.detach(), b.detach()))
 
@@ -135,8 +135,8 @@ def carried_log_density(at: Score, point: Tensor, a: Tensor, b: Tensor) -> Tenso
     The one of the logit is larger by log(x y), the logarithm of the slope of x.
 
     >>> one = torch.ones((), dtype=torch.float64)
-    >>> carried_log_density(beta_score(0 * one, one, one), 0 * one, one, one)
-    tensor(0., dtype=torch.float64)
+    >>> carried_log_density(beta_score(0 * one, 2 * one, 2 * one), 0 * one, 2 * one, 2 * one).exp()
+    tensor(1.5000, dtype=torch.float64)
     """
     x, y, fixed_a, fixed_b = at.x, at.y, a.detach(), b.detach()
     plain, has_cancelled = (fixed_a - 1) * y - (fixed_b - 1) * x, 2 * at.growth.abs() < fixed_a * y + fixed_b * x
