@@ -2,7 +2,7 @@
 
 2026-11-30, on a busy machine, least of 15 times. Found: a draw with its gradient takes 17.4 ms, compiled 16.1 ms, and
 PyTorch's 5.8 ms; by tensor operations, where no kernels are built, it takes 271 ms. A log-density with its gradient
-takes 10 ms, PyTorch's 2.3 ms.
+takes 6.5 ms, PyTorch's 2.5 ms.
 
     python -m benchmarks.studies.beta_draws [--rounds N] [--float64]
 
