@@ -10,6 +10,8 @@
 #define BETA_FINE_ENERGY 37.0
 #define BETA_SHIFT 10
 #define BETA_RESULTS 12
+#define BETA_SCORES 9
+#define BETA_SMALL 16.0 /* below it the log-density has more digits from the formula in books */
 #define EULER_GAMMA 0.57721566490153286061
 
 typedef double Lanes[LANES];
@@ -28,8 +30,11 @@ typedef struct {
 
 INLINE double clamp_of(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
-/* exp(x), and the nearest number that is not 0 or infinite where it would be. */
-INLINE double safe_exp_of(double x) { return exp_of(clamp_of(x, -699.0, 699.0)); }
+/* exp(x), 0 or infinity where that is not far away. */
+INLINE double safe_exp_of(double x) {
+    const double found = exp_of(clamp_of(x, -699.0, 699.0));
+    return x < -699.0 ? 0.0 : x > 699.0 ? INFINITY : found;
+}
 
 /* exp(x) - 1 for -700 < x < 700, with all digits near 0. */
 INLINE double expm1_of(double x) {
@@ -120,8 +125,8 @@ INLINE void bent_of(double share, double r, int is_precise, double *bent, double
 }
 
 /* ------------------------------------------------------------------------------------------------- the gamma function
-   What is left of log Gamma(z) and of psi(z) - log(z) after Stirling's main terms, and psi'(z): see polygamma.py. Those
-   of z + 10 are found by series, and ten steps lead back to a small z. */
+   What is left of log Gamma(z), psi(z) and psi'(z) after Stirling's main terms: see polygamma.py. Those of z + 10 are
+   found by series, and ten steps lead back to a small z. */
 INLINE double log_gamma_rest_of(double y) {
     const double t = y * y;
     double p = -3617.0 / 122400;
@@ -149,7 +154,7 @@ INLINE double digamma_rest_of(double y) {
     return -0.5 * y - t * p;
 }
 
-INLINE double trigamma_of(double y) {
+INLINE double trigamma_rest_of(double y) {
     const double t = y * y;
     double p = 43867.0 / 798;
     p = p * t - 3617.0 / 510;
@@ -160,7 +165,7 @@ INLINE double trigamma_of(double y) {
     p = p * t + 1.0 / 42;
     p = p * t - 1.0 / 30;
     p = p * t + 1.0 / 6;
-    return y + 0.5 * t + y * t * p;
+    return 0.5 * t + y * t * p;
 }
 
 INLINE void log_gamma_rests(const Lanes z, Lanes rest) {
@@ -177,7 +182,7 @@ INLINE void log_gamma_rests(const Lanes z, Lanes rest) {
     }
 }
 
-INLINE void polygammas(const Lanes z, Lanes digamma_rest, Lanes trigamma) {
+INLINE void polygamma_rests(const Lanes z, Lanes digamma_rest, Lanes trigamma_rest) {
     Lanes sum, squares;
     EACH_LANE sum[lane] = squares[lane] = 0.0;
     for (int k = 0; k < BETA_SHIFT; k++) {
@@ -191,7 +196,8 @@ INLINE void polygammas(const Lanes z, Lanes digamma_rest, Lanes trigamma) {
         const int is_small = z[lane] < BETA_SHIFT;
         const double far = is_small ? z[lane] + BETA_SHIFT : z[lane], y = 1.0 / far;
         digamma_rest[lane] = digamma_rest_of(y) + (is_small ? log_of(far / z[lane]) - sum[lane] : 0.0);
-        trigamma[lane] = trigamma_of(y) + (is_small ? squares[lane] : 0.0);
+        const double steps = squares[lane] - BETA_SHIFT / (z[lane] * far); /* 1 / far - 1 / z */
+        trigamma_rest[lane] = trigamma_rest_of(y) + (is_small ? steps : 0.0);
     }
 }
 
@@ -339,7 +345,8 @@ INLINE void log_masses(double log_total, double rest, double *log_below, double 
     const int is_low = *log_below < -1.0;
     const double below = safe_exp_of(*log_below), scale = safe_exp_of(-log_total);
     const double above = -expm1_of(-clamp_of(log_total, 0.0, 699.0)) - rest * scale;
-    const double of_low = log1p_of(-(is_low ? below : 0.5)), of_high = log_of(is_low || !(above > 1e-300) ? 1e-300 : above);
+    const double of_low = log1p_of(-(is_low ? below : 0.5));
+    const double of_high = log_of(is_low || !(above > 1e-300) ? 1e-300 : above);
     *log_above = is_low ? of_low : of_high;
 }
 
@@ -406,7 +413,9 @@ INLINE void load_lanes(const double *values, Py_ssize_t first, Py_ssize_t count,
 }
 
 /* 0 if these are parameters of a distribution, else NaN, which kernels add to results. */
-INLINE double nan_of_invalid(double a, double b) { return a > 0.0 && b > 0.0 && a < INFINITY && b < INFINITY ? 0.0 : NAN; }
+INLINE double nan_of_invalid(double a, double b) {
+    return a > 0.0 && b > 0.0 && a < INFINITY && b < INFINITY ? 0.0 : NAN;
+}
 
 INLINE void quantile_step(Lanes offset, const Lanes log_odds, const Lanes a, const Lanes b, const Lanes total,
                           const Lanes other, const BetaRule *rule) {
@@ -457,7 +466,8 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
         log_totals_at_mode(q, p, of_next_q, of_p, of_n, last->is_precise, other);
         EACH_LANE {
             const int is_low = low[lane] <= high[lane];
-            const double small = is_low ? low[lane] : high[lane], log_small = log_of_tiny(small), log_rest = log1p_of(-small);
+            const double small = is_low ? low[lane] : high[lane];
+            const double log_small = log_of_tiny(small), log_rest = log1p_of(-small);
             const double log_below = is_low ? log_small : log_rest, log_above = is_low ? log_rest : log_small;
             log_odds[lane] = log_below - log_above;
             const double of_smaller = p[lane] > q[lane] ? of_q[lane] : of_p[lane];
@@ -473,56 +483,74 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
     }
 }
 
+/* What points need of log X and log Y: see beta_score.py. `log_total` is log(a T) at the points, `at_mode` at the
+   modes. */
+typedef struct {
+    Lanes m_a, m_b, variance_a, variance_b, of_all, log_total, at_mode;
+} Statistics;
+
+INLINE void statistics_at(const Points *points, int is_precise, Statistics *found) {
+    Lanes next, all, steps, totals, of_next, of_b, of_all;
+    Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b, trigamma_all;
+    EACH_LANE {
+        next[lane] = points->a[lane] + 1.0;
+        all[lane] = points->a[lane] + points->b[lane];
+        steps[lane] = 0.0;
+    }
+    log_gamma_rests(next, of_next);
+    log_gamma_rests(points->b, of_b);
+    log_gamma_rests(all, of_all);
+    log_totals_at_mode(points->a, points->b, of_next, of_b, of_all, is_precise, totals);
+    polygamma_rests(next, digamma_next, trigamma_next);
+    polygamma_rests(points->b, digamma_b, trigamma_b);
+    polygamma_rests(all, digamma_all, trigamma_all);
+    for (int k = 0; k < BETA_SHIFT; k++) {
+        EACH_LANE steps[lane] += points->a[lane] / ((points->b[lane] + k) * (all[lane] + k));
+    }
+    EACH_LANE {
+        const double p = points->a[lane], q = points->b[lane], n = all[lane], offset = points->offset[lane];
+        const double near = clamp_of(offset, -600.0, 600.0);
+        const double log_x_growth = offset - near - log1p_of(q / n * expm1_of(-near));
+        const double log_y_growth = -log1p_of(p / n * expm1_of(near));
+        const double far_q = q + BETA_SHIFT, far_n = n + BETA_SHIFT;
+        const double digamma_growth = digamma_rest_of(1.0 / far_n) - digamma_rest_of(1.0 / far_q) +
+                                      (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
+        found->m_a[lane] = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
+        found->m_b[lane] = -(digamma_growth + log_y_growth);
+        found->variance_a[lane] = (q - 1.0) / ((1.0 + p) * n) + (trigamma_next[lane] - trigamma_all[lane]);
+        found->variance_b[lane] = p / (q * n) + (trigamma_b[lane] - trigamma_all[lane]);
+        found->of_all[lane] = 1.0 / n + trigamma_all[lane];
+        found->at_mode[lane] = totals[lane];
+        found->log_total[lane] = totals[lane] + total_growth(p, q, offset);
+    }
+}
+
 VECTORIZED static void beta_locals(const double *offsets, const double *a, const double *b, Py_ssize_t size,
                                    const BetaRule *rule, double *const results[BETA_RESULTS]) {
     for (Py_ssize_t start = 0; start < size; start += LANES) {
         const Py_ssize_t num = size - start < LANES ? size - start : LANES;
         Lanes offset, given_a, given_b, sums[6], found[BETA_RESULTS];
-        Lanes next, all, steps, totals, of_next, of_b, of_all;
-        Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b, trigamma_all;
+        Statistics statistics;
         Points points;
         load_lanes(offsets, start, num, offset);
         load_lanes(a, start, num, given_a);
         load_lanes(b, start, num, given_b);
         points_at(offset, given_a, given_b, &points);
         integrals_below(&points, rule, 1, sums);
+        statistics_at(&points, rule->is_precise, &statistics);
         EACH_LANE {
-            next[lane] = points.a[lane] + 1.0;
-            all[lane] = points.a[lane] + points.b[lane];
-            steps[lane] = 0.0;
-        }
-        log_gamma_rests(next, of_next);
-        log_gamma_rests(points.b, of_b);
-        log_gamma_rests(all, of_all);
-        log_totals_at_mode(points.a, points.b, of_next, of_b, of_all, rule->is_precise, totals);
-        polygammas(next, digamma_next, trigamma_next);
-        polygammas(points.b, digamma_b, trigamma_b);
-        polygammas(all, digamma_all, trigamma_all);
-        for (int k = 0; k < BETA_SHIFT; k++) {
-            EACH_LANE steps[lane] += points.a[lane] / ((points.b[lane] + k) * (all[lane] + k));
-        }
-        EACH_LANE {
-            const double p = points.a[lane], q = points.b[lane], n = all[lane], growth = points.growth[lane];
+            const double p = points.a[lane], q = points.b[lane], n = p + q, growth = points.growth[lane];
             const double mass = sums[0][lane], rest = n * mass, scale = 1.0 + rest;
-            const double log_total = totals[lane] + total_growth(p, q, points.offset[lane]);
+            const double log_total = statistics.log_total[lane];
+            const double m_a = statistics.m_a[lane], m_b = statistics.m_b[lane];
             double log_below, log_above;
             log_masses(log_total, rest, &log_below, &log_above);
 
-            /* the statistics of beta_score.py */
-            const double near = clamp_of(points.offset[lane], -600.0, 600.0);
-            const double log_x_growth = points.offset[lane] - near - log1p_of(q / n * expm1_of(-near));
-            const double log_y_growth = -log1p_of(p / n * expm1_of(near));
-            const double far_q = q + BETA_SHIFT, far_n = n + BETA_SHIFT;
-            const double digamma_growth = digamma_rest_of(1.0 / far_n) - digamma_rest_of(1.0 / far_q) +
-                                          (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
-            const double m_a = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
-            const double m_b = -(digamma_growth + log_y_growth);
-
             const double slope_a = (scale * m_a - mass - n * sums[1][lane]) / p;
             const double slope_b = (scale * m_b - mass - n * sums[2][lane]) / p;
-            const double square_a = scale * (m_a * m_a + trigamma_next[lane] - trigamma_all[lane]);
-            const double square_b = scale * (m_b * m_b + trigamma_b[lane] - trigamma_all[lane]);
-            const double product = scale * (m_a * m_b - trigamma_all[lane]);
+            const double square_a = scale * (m_a * m_a + statistics.variance_a[lane]);
+            const double square_b = scale * (m_b * m_b + statistics.variance_b[lane]);
+            const double product = scale * (m_a * m_b - statistics.of_all[lane]);
             const double curve_aa =
                 (square_a - 2.0 * sums[1][lane] - n * sums[3][lane] - 2.0 * slope_a) / p - growth * slope_a * slope_a;
             const double curve_ab =
@@ -530,7 +558,8 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
             const double curve_bb = (square_b - 2.0 * sums[2][lane] - n * sums[5][lane]) / p - growth * slope_b * slope_b;
 
             const int is_reflected = points.is_reflected[lane] > 0.0;
-            const double sign = is_reflected ? -1.0 : 1.0, mass_below = scale / p, mass_above = safe_exp_of(log_above + log_total) / p;
+            const double sign = is_reflected ? -1.0 : 1.0;
+            const double mass_below = scale / p, mass_above = safe_exp_of(log_above + log_total) / p;
             const double tilt_a = 1.0 / p - m_a, tilt_b = -m_b;
             found[0][lane] = is_reflected ? log_above : log_below;
             found[1][lane] = is_reflected ? log_below : log_above;
@@ -546,6 +575,49 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
             found[11][lane] = is_reflected ? tilt_a : tilt_b;
         }
         for (int k = 0; k < BETA_RESULTS; k++) {
+            EACH_LANE {
+                const double invalid = nan_of_invalid(given_a[lane], given_b[lane]) + (offset[lane] - offset[lane]);
+                if (lane < num) results[k][start + lane] = found[k][lane] + invalid;
+            }
+        }
+    }
+}
+
+VECTORIZED static void beta_scores(const double *offsets, const double *a, const double *b, Py_ssize_t size,
+                                   double *const results[BETA_SCORES]) {
+    for (Py_ssize_t start = 0; start < size; start += LANES) {
+        const Py_ssize_t num = size - start < LANES ? size - start : LANES;
+        Lanes offset, given_a, given_b, found[BETA_SCORES];
+        Statistics statistics;
+        Points points;
+        load_lanes(offsets, start, num, offset);
+        load_lanes(a, start, num, given_a);
+        load_lanes(b, start, num, given_b);
+        points_at(offset, given_a, given_b, &points);
+        statistics_at(&points, 1, &statistics);
+        EACH_LANE {
+            const double p = points.a[lane], x = points.x[lane], y = points.y[lane], log_p = log_of(p);
+            const double logit = log_p - log_of(points.b[lane]) + points.offset[lane];
+            const double log_x = x < 0.5 ? logit + log_of(y) : log1p_of(-y);
+            const double log_y = x < 0.5 ? log1p_of(-x) : log_of_tiny(y);
+            const double tilt_a = 1.0 / p - statistics.m_a[lane], tilt_b = -statistics.m_b[lane];
+            const double curve_a = -(statistics.variance_a[lane] + 1.0 / (p * p)), curve_b = -statistics.variance_b[lane];
+            const int is_reflected = points.is_reflected[lane] > 0.0;
+            const double q = points.b[lane];
+            const double log_beta = statistics.at_mode[lane] - log_p - p * log1p_of(q / p) - q * log1p_of(p / q);
+            const double small = (p - 1.0) * log_x + (q - 1.0) * log_y - log_beta;
+            const double large = log_p - statistics.log_total[lane] - log_x - log_y;
+            found[0][lane] = p + q < BETA_SMALL ? small : large;
+            found[1][lane] = is_reflected ? y : x;
+            found[2][lane] = is_reflected ? x : y;
+            found[3][lane] = is_reflected ? -points.growth[lane] : points.growth[lane];
+            found[4][lane] = is_reflected ? tilt_b : tilt_a;
+            found[5][lane] = is_reflected ? tilt_a : tilt_b;
+            found[6][lane] = is_reflected ? curve_b : curve_a;
+            found[7][lane] = statistics.of_all[lane];
+            found[8][lane] = is_reflected ? curve_a : curve_b;
+        }
+        for (int k = 0; k < BETA_SCORES; k++) {
             EACH_LANE {
                 const double invalid = nan_of_invalid(given_a[lane], given_b[lane]) + (offset[lane] - offset[lane]);
                 if (lane < num) results[k][start + lane] = found[k][lane] + invalid;

@@ -38,6 +38,7 @@ from functional_dists.random.extension import without_kernels
 from functional_dists.special import axis, choice
 from functional_dists.special.beta_local import beta_local
 from functional_dists.special.beta_quantile import beta_quantile
+from functional_dists.special.beta_score import beta_score
 
 KEY = random.key(11)
 EPS = torch.finfo(torch.float32).eps
@@ -722,6 +723,7 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
         k.beta_locals(room, room, room, 4, rule, (room,))
     calls = {
         "beta_locals": (room, room, room, 4, rule, (*[room] * 11, 0)),
+        "beta_scores": (room, room, room, 4, (*[room] * 8, 0)),
         "beta_quantiles": (room, room, room, room, 4, rule, rule, 0),
         "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
         "stirling_rests": ((4, 4), at, *[room] * 3, 0),
@@ -957,6 +959,10 @@ def test_kernels_of_beta_compute_what_operations_do(size: int) -> None:
             gap = (by_kernel - offset) / (1 / (1 / exact.below + 1 / exact.above) + offset.abs())
             assert (gap[is_valid].abs() < tolerance).all()
             assert by_kernel[~is_valid].isnan().all()
+            exact_score, score = without_kernels(beta_score)(offset, a, b), beta_score(offset, a, b)
+            for got, wanted in zip(score, exact_score, strict=True):
+                assert ((got - wanted).abs() <= 1e-13 * (1 + wanted.abs()))[is_valid].all()
+                assert got[~is_valid].isnan().all()
             for got, wanted in zip(found[2:4] + tuple(found.slopes), exact[2:4] + tuple(exact.slopes), strict=True):
                 _close(got, wanted, tolerance)
 

@@ -1,13 +1,10 @@
 """Beta distribution of every element on (low, high), whose density is x^(a-1) (1-x)^(b-1) / B(a, b) on (0, 1).
 
 Here a is `concentration1` and b is `concentration0`, as in `torch.distributions`. See Johnson, Kotz & Balakrishnan,
-"Continuous univariate distributions" (1995), chapter 25; for policies, Chou, Maturana & Scherer, "Improving stochastic
-policy gradients in continuous control using the Beta distribution" (2017).
+"Continuous univariate distributions" (1995), chapter 25; for policies, Chou, Maturana & Scherer (2017).
 
-A draw is the quantile of a uniform number, so that one number decides it, and its derivatives are exact: those of the
-quantile. All is computed in float64, from the logit log(x / (1 - x)), and rounded once. Next to a bound, rounding a
-value removes digits on which its density depends; the logit keeps them. A rollout that stores actions can store
-`sample_logit` instead and score it by `log_prob_logit`.
+A draw is the quantile of a uniform number, with exact derivatives, by the logit log(x / (1 - x)) in float64. A rollout
+can store the logit of an action, and score it by `log_prob_logit`: next to a bound the action itself has few digits.
 """
 
 import math
@@ -69,20 +66,16 @@ def check(concentration1: Real, concentration0: Real, low: Real, high: Real) -> 
     """
     require((concentration1 > 0) & concentration1.isfinite(), "concentration1", "must be positive and finite")
     require((concentration0 > 0) & concentration0.isfinite(), "concentration0", "must be positive and finite")
-    require(low.isfinite(), "low", "must be finite")
-    require(high.isfinite(), "high", "must be finite")
+    for name, bound in (("low", low), ("high", high)):
+        require(bound.isfinite(), name, "must be finite")
     require(special.next_above(low) < high, "low", "must leave a number between itself and high")
 
 
 # -------------------------------------------------------------------------------------------------------------- draws
 def _draw(key: Source, sample_shape: Shape, *params: Tensor) -> Draw:
-    options: dict[str, Any] = {"dtype": torch.float64, "device": params[0].device}
-    tails = random.draw_entries(random.uniform_and_rest, key, sample_shape, broadcast_shape(*params), **options)
+    where: Any = {"dtype": torch.float64, "device": params[0].device}
+    tails = random.draw_entries(random.uniform_and_rest, key, sample_shape, broadcast_shape(*params), **where)
     return draw_of(*tails, *params[:2])
-
-
-def _summed(density: Tensor, event_dims: int, like: Tensor) -> Tensor:
-    return sum_event(density, event_dims).to(like.dtype)
 
 
 @verb(confine=strictly_inside)
@@ -120,7 +113,7 @@ def sample_and_log_prob(
     """
     draw = _draw(key, sample_shape, concentration1, concentration0, low, high)
     logit = draw.constant_logit()
-    return value_of(logit, low, high).detach(), _summed(draw.log_density_of_constant(logit, low, high), event_dims, low)
+    return value_of(logit, low, high).detach(), draw.log_density_of_constant(logit, low, high, event_dims)
 
 
 @verb(confine=strictly_inside)
@@ -142,7 +135,7 @@ def rsample_and_log_prob(
     """
     draw = _draw(key, sample_shape, concentration1, concentration0, low, high)
     logit = draw.logit()
-    return value_of(logit, low, high), _summed(draw.log_density(logit, low, high), event_dims, low)
+    return value_of(logit, low, high), draw.log_density(logit, low, high, event_dims)
 
 
 # ------------------------------------------------------------------------------------------------------------- logits
@@ -155,8 +148,7 @@ def rsample_logit(
     >>> rsample_logit(random.key(42), torch.full((2,), 1e-3), 1e-3)
     tensor([  256.0814, -1920.9807])
     """
-    logit = _draw(key, sample_shape, concentration1, concentration0, low, high).logit()
-    return nan_of(logit, low, high).to(low.dtype)
+    return nan_of(_draw(key, sample_shape, concentration1, concentration0, low, high).logit(), low, high).to(low.dtype)
 
 
 sample_logit = verb.mapped(
@@ -165,8 +157,7 @@ sample_logit = verb.mapped(
     """Draw the logit of `rsample_logit`, detached from the graph; store it if you need the density later.
 
     >>> sample_logit(random.key(42), torch.full((2,), 1e-3), 1e-3)
-    tensor([  256.0814, -1920.9807])
-    """,
+    tensor([  256.0814, -1920.9807])""",
     "sample_logit",
 )
 
@@ -189,7 +180,7 @@ def sample_logit_and_log_prob(
     """
     draw = _draw(key, sample_shape, concentration1, concentration0, low, high)
     logit = draw.constant_logit()
-    return nan_of(logit, low, high).to(low.dtype).detach(), _summed(draw.log_density(logit, low, high), event_dims, low)
+    return nan_of(logit, low, high).to(low.dtype).detach(), draw.log_density(logit, low, high, event_dims)
 
 
 @verb
@@ -210,7 +201,7 @@ def rsample_logit_and_log_prob(
     """
     draw = _draw(key, sample_shape, concentration1, concentration0, low, high)
     logit = draw.logit()
-    return nan_of(logit, low, high).to(low.dtype), _summed(draw.log_density(logit, low, high), event_dims, low)
+    return nan_of(logit, low, high).to(low.dtype), draw.log_density(logit, low, high, event_dims)
 
 
 @verb
@@ -289,8 +280,8 @@ def support(concentration1: Real, concentration0: Real, low: Real, high: Real, *
 
 @verb
 def _kl_of_equal_bounds(p: Params, q: Params, *, event_dims: int = 0) -> Tensor:
-    found = beta_divergence(*(t.double() for t in (*p[:2], *q[:2])))
-    return sum_event(found.expand(broadcast_shape(*p, *q)), event_dims).to(p.low.dtype)
+    found = beta_divergence(*(t.double() for t in (*p[:2], *q[:2]))).expand(broadcast_shape(*p, *q))
+    return sum_event(found, event_dims).to(p.low.dtype)
 
 
 @if_bounds_differ(_kl_of_equal_bounds, Params)
@@ -298,16 +289,15 @@ def _kl_of_equal_bounds(p: Params, q: Params, *, event_dims: int = 0) -> Tensor:
 def kl(p: Params, q: Params, *, event_dims: int = 0) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p || q) in nats; inf if q's interval does not cover p's.
 
-    With equal bounds it is exact where p and q are close. Otherwise 77 quantiles of p integrate the logs of the longer
-    distances to q's bounds, which is slow. It is skipped if the bounds are equal Python numbers, and in eager code on
-    the CPU if they are equal constants.
+    With equal bounds it is exact where p and q are close. For others it computes 77 quantiles of p, which is slow. It
+    skips them if the bounds are equal Python numbers, and in eager code on the CPU if they are equal constants.
 
-    >>> kl(Params(torch.ones(2), 1.0), Params(2.0, 1.0))
-    tensor([0.3069, 0.3069])
+    >>> kl(Params(torch.ones(1), 1.0), Params(2.0, 1.0))
+    tensor([0.3069])
     >>> kl(Params(torch.ones(1), 1.0), Params(torch.ones(1), 1.0, -1.0, 2.0))  # log 3
     tensor([1.0986])
     """
-    found = divergence_of_intervals([t.double() for t in p], [t.double() for t in q])
+    found = divergence_of_intervals(*([t.double() for t in params] for params in (p, q)))
     return sum_event(found, event_dims).to(p.low.dtype)
 
 
@@ -363,7 +353,7 @@ def mean(concentration1: Real, concentration0: Real, low: Real, high: Real) -> T
 def deterministic(concentration1: Real, concentration0: Real, low: Real, high: Real) -> Tensor:
     """Return the action of a policy that does not explore: the mean.
 
-    Where a concentration is 1 or less the mode is a bound, which a policy would jump to; the mean moves smoothly.
+    It moves smoothly with the parameters, where the mode would jump to a bound.
 
     >>> deterministic(torch.tensor([0.5, 4.0]), 0.5)
     tensor([0.5000, 0.8889])
@@ -378,8 +368,8 @@ def variance(concentration1: Real, concentration0: Real, low: Real, high: Real) 
     >>> variance(torch.tensor([1.0, 4.0]), 2.0)
     tensor([0.0556, 0.0317])
     """
-    a, b = concentration1.double(), concentration0.double()
-    n, width = a + b, high.double() - low.double()
+    a, b, width = concentration1.double(), concentration0.double(), high.double() - low.double()
+    n = a + b
     return (width * width * (a / n) * (b / n) / (n + 1)).to(low.dtype)
 
 
@@ -401,9 +391,8 @@ def median(concentration1: Real, concentration0: Real, low: Real, high: Real) ->
 def mode(concentration1: Real, concentration0: Real, low: Real, high: Real) -> Tensor:
     """Return the value of largest density, elementwise; where it is a bound, the number next to it.
 
-    With a and b above 1 it is at (a - 1) / (a + b - 2). Else it is at `low` if a is smaller than b, and at `high`
-    otherwise: where the density is infinite at both bounds, at the one where it rises faster, and of equals at the
-    upper one. The mode of the uniform distribution is the middle.
+    With a and b above 1 it is at (a - 1) / (a + b - 2). Else it is at `low` if a < b, and at `high` otherwise: of two
+    infinite peaks it is the steeper one, of equals the upper one. That of the uniform distribution is the middle.
 
     >>> mode(torch.tensor([2.0, 0.5, 1.0]), torch.tensor([3.0, 0.7, 1.0]))
     tensor([3.3333e-01, 1.4013e-45, 5.0000e-01])

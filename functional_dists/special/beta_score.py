@@ -13,13 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional_dists.special.beta_mass import Point, log_total_at_mode, point_at, total_growth
+from functional_dists.special.beta_mass import Point, log_beta, log_total_at_mode, point_at, total_growth
 from functional_dists.special.constant import table_of
 from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation
 from functional_dists.special.polygamma import stirling_rests
 
-__all__ = ["Score", "Statistics", "beta_score", "carried_log_density", "statistics_at"]
+__all__ = ["Score", "Statistics", "beta_score", "carried_log_density", "score", "statistics_at"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -45,8 +45,8 @@ def statistics_at(point: Point) -> Statistics:
     return Statistics(
         (of_next.digamma + torch.log1p(1 / a) - of_all.digamma) - log_x_growth,
         -(_digamma_rest_growth(b, a) + log_y_growth),
-        1 / (1 + a) + of_next.trigamma - trigamma_of_all,
-        1 / b + of_b.trigamma - trigamma_of_all,
+        (b - 1) / ((1 + a) * n) + (of_next.trigamma - of_all.trigamma),
+        a / (b * n) + (of_b.trigamma - of_all.trigamma),
         trigamma_of_all,
     )
 
@@ -71,11 +71,9 @@ def _digamma_rest_growth(z: Tensor, more: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------------------------------------------- score
 class Score(NamedTuple):
-    """The log-density of the logit at a point, and its derivatives, in float64, without derivatives themselves."""
+    """The log-density of x at a logit, and the derivatives of h there, in float64, without derivatives themselves."""
 
-    log_density: Tensor
-    log_x: Tensor
-    log_y: Tensor
+    log_density: Tensor  # h - log(x y)
     x: Tensor
     y: Tensor
     growth: Tensor  # dh/dt
@@ -86,14 +84,19 @@ class Score(NamedTuple):
     curve_bb: Tensor
 
 
-def _score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+_SMALL = 16.0  # below this sum of a and b the formula as it stands in books has more digits
+
+
+def score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     point, is_reflected = point_at(offset, a, b)
     found = statistics_at(point)
-    log_density = torch.log(point.a) - log_total_at_mode(point.a, point.b) - total_growth(point)
     logit = torch.log(point.a) - torch.log(point.b) + point.offset
     # the smaller logarithm with the digits of x or y
     log_x = torch.where(point.x < 0.5, logit + torch.log(point.y), torch.log1p(-point.y))
     log_y = torch.where(point.x < 0.5, torch.log1p(-point.x), torch.log(point.y))
+    small = (point.a - 1) * log_x + (point.b - 1) * log_y - log_beta(point.a, point.b)
+    large = torch.log(point.a) - log_total_at_mode(point.a, point.b) - total_growth(point) - log_x - log_y
+    log_density = torch.where(point.a + point.b < _SMALL, small, large)
 
     def swapped(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         return torch.where(is_reflected, other, one), torch.where(is_reflected, one, other)
@@ -103,7 +106,6 @@ def _score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     curve_aa, curve_bb = swapped(-(found.variance_a + per_a * per_a), -found.variance_b)
     return (
         log_density,
-        *swapped(log_x, log_y),
         *swapped(point.x, point.y),
         torch.where(is_reflected, -point.growth, point.growth),
         tilt_a,
@@ -114,29 +116,31 @@ def _score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-_operation = elementwise_operation("beta_score", ["offset", "a", "b"], _score, num_results=11)
+_operation = elementwise_operation("beta_score", ["offset", "a", "b"], score, num_results=9)
 
 
 def beta_score(offset: Tensor, a: Tensor, b: Tensor) -> Score:
-    """Return the log-density of the logit of a Beta(a, b) at an offset from its mode log(a / b), and its derivatives.
+    """Return the log-density of Beta(a, b) at a logit, given as an offset from log(a / b), and its derivatives.
 
     >>> one = torch.ones((), dtype=torch.float64)
-    >>> beta_score(0 * one, one, one).log_density.exp()  # of the logistic distribution
-    tensor(0.2500, dtype=torch.float64)
+    >>> beta_score(0 * one, 2 * one, 2 * one).log_density.exp()
+    tensor(1.5000, dtype=torch.float64)
     """
     return Score(*_operation(offset.detach(), a.detach(), b.detach()))
 
 
-def carried_log_density(score: Score, point: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def carried_log_density(at: Score, point: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return the log-density of x at a logit, with first and second derivatives by the logit and the parameters.
 
-    It is the one of the logit, less log(x y), the slope of x.
+    The one of the logit is larger by log(x y), the logarithm of the slope of x.
 
     >>> one = torch.ones((), dtype=torch.float64)
-    >>> carried_log_density(beta_score(0 * one, one, one), 0 * one, one, one)
-    tensor(0., dtype=torch.float64)
+    >>> carried_log_density(beta_score(0 * one, 2 * one, 2 * one), 0 * one, 2 * one, 2 * one).exp()
+    tensor(1.5000, dtype=torch.float64)
     """
-    x, y = score.x, score.y
-    slopes = [score.tilt_a, score.tilt_b, score.growth + (x - y)]
-    curves = [score.curve_aa, score.curve_ab, y, score.curve_bb, -x, (2 - (a + b).detach()) * x * y]
-    return score.log_density - score.log_x - score.log_y + second_order(slopes, curves, [a, b, point])
+    x, y, fixed_a, fixed_b = at.x, at.y, a.detach(), b.detach()
+    plain, has_cancelled = (fixed_a - 1) * y - (fixed_b - 1) * x, 2 * at.growth.abs() < fixed_a * y + fixed_b * x
+    slope = torch.where(has_cancelled & (fixed_a + fixed_b >= _SMALL), at.growth + (x - y), plain)
+    slopes = [at.tilt_a, at.tilt_b, slope]
+    curves = [at.curve_aa, at.curve_ab, y, at.curve_bb, -x, (2 - fixed_a - fixed_b) * x * y]
+    return at.log_density + second_order(slopes, curves, [a, b, point])

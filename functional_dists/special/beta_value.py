@@ -14,6 +14,7 @@ from functional_dists.special.constant import is_constant
 from functional_dists.special.elementary import nan_of
 from functional_dists.special.implicit import carried_point, carried_quantile, carried_tails
 from functional_dists.special.interval import log_growth, log_growth_of_distances, squash, strictly_inside
+from functional_dists.special.vectorized import sum_event
 
 __all__ = [
     "Draw",
@@ -48,17 +49,17 @@ class Draw(NamedTuple):
             return logit
         return carried_point(logit, beta_local(self.offset, self.a, self.b, self.is_precise), [self.a, self.b])
 
-    def log_density(self, logit: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Return the log-density of the value, from the logit with the derivatives it has."""
+    def log_density(self, logit: Tensor, low: Tensor, high: Tensor, event_dims: int) -> Tensor:
+        """Return the log-density of the value, summed over an event, from the logit with the derivatives it has."""
         found = carried_log_density(beta_score(self.offset, self.a, self.b), logit, self.a, self.b)
-        return found - torch.log(high.double() - low.double())
+        return sum_event(found - torch.log(high.double() - low.double()), event_dims).to(low.dtype)
 
-    def log_density_of_constant(self, logit: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def log_density_of_constant(self, logit: Tensor, low: Tensor, high: Tensor, event_dims: int) -> Tensor:
         """Return the log-density of the value, held constant, so that its logit depends on the bounds alone."""
         if not is_constant(low, high):
             below, above, _ = log_growth_of_distances(0.5 * logit, low, high)
             logit = logit + (below - above)
-        return self.log_density(logit, low, high)
+        return self.log_density(logit, low, high, event_dims)
 
 
 def draw_of(below: Tensor, above: Tensor, concentration1: Tensor, concentration0: Tensor) -> Draw:

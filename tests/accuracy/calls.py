@@ -10,6 +10,7 @@ from torch import Tensor
 
 import functional_dists
 from functional_dists import (
+    beta,
     bijectors,
     gamma,
     llm_masked_categorical,
@@ -95,6 +96,10 @@ def truncated_divergence_wider(
     return truncated_normal.kl(p, q, event_dims=0)
 
 
+def on_unit_interval(verb: Call) -> Call:
+    return lambda a, b, at: verb(a, b, value=at)
+
+
 CALLS: dict[str, Call] = {
     "normal.log_prob": elementwise(normal.log_prob),
     **{f"normal.{verb}": getattr(normal, verb) for verb in reference.TAIL_VERBS},
@@ -142,6 +147,8 @@ CALLS: dict[str, Call] = {
     **{f"gamma.{verb}": getattr(gamma, verb) for verb in (*reference_gamma.TAILS, "icdf")},
     **{f"gamma.{verb}": elementwise(getattr(gamma, verb)) for verb in ("log_prob", "entropy")},
     "gamma.kl": divergence(gamma),
+    **{f"beta.{verb}": on_unit_interval(getattr(beta, verb)) for verb in ("log_prob", "log_cdf", "log_survival")},
+    "beta.entropy": beta.entropy,
     **{f"{name}.forward_log_det": getattr(bijectors, name).forward_log_det for name in ("tanh", "softplus", "symlog")},
 }
 

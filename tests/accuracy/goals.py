@@ -90,6 +90,9 @@ HARDER: Goals = {
     "kumaraswamy.log_survival": (Goal(1, 1), Goal(66, 61)),
     "log_normal.log_prob": (Goal(1, 1), Goal(2.6e3, 6.9e3)),
     "logit_normal.log_prob": (Goal(1, 1), Goal(2.2e3, 1.2e4)),
+    "beta.log_prob": (Goal(1, 1), Goal(17, 80)),  # psi(b) - psi(a + b) less log(1 - x), where a is 1e-3
+    **{f"beta.{verb}": (Goal(1, 1), Goal(2e2, 2e2)) for verb in _LOG_TAILS},  # tails of exp(-700), and 64 nodes
+    "beta.entropy": (Goal(1, 1), Goal(2, 1)),
     "exponential.log_cdf": (Goal(1, 1), Goal(1.7e2, 2.03e2)),
     **{name: (Goal(1, 1), Goal(3.5, 2.8)) for name in reference_gamma.NAMES},
     # rate value is rounded, which its distance from the concentration, 1e6, magnifies; and a tail of 1e-30 is an exp.

@@ -384,6 +384,18 @@ def poisson_counts(dtype: type) -> Floats:
     return thinned([*near, *product(rates, (0.0, 1.0, 2.0, 5.0, 20.0, 150.0, 1e4, 1e6))], 1, dtype)
 
 
+def beta_parameters(dtype: type) -> Floats:
+    sizes = (1e-3, 0.3, 1.0, 4.0, 80.0, 1e4, 1e6)
+    return thinned(product(sizes, sizes), 1, dtype)
+
+
+def beta_values(dtype: type) -> Floats:
+    """Of all shapes, from next to one bound to next to the other."""
+    sizes = (1e-3, 0.3, 1.0, 4.0, 80.0)
+    values = (1e-30, 1e-6, 0.02, 0.3, 0.5, 0.9, 1 - 1e-4)
+    return thinned(product(sizes, sizes, values), 1, dtype)
+
+
 def pre_values(dtype: type) -> Floats:
     return thinned(((x,) for x in pre_images(dtype)), 1, dtype)
 
@@ -489,6 +501,8 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     "gamma.icdf": gamma_probabilities,
     "gamma.entropy": gamma_parameters,
     "gamma.kl": gamma_pairs,
+    **{f"beta.{verb}": beta_values for verb in ("log_prob", "log_cdf", "log_survival")},
+    "beta.entropy": beta_parameters,
     "bernoulli.log_prob": bits,
     "geometric.log_prob": counts,
     "poisson.log_prob": poisson_counts,

@@ -359,6 +359,19 @@ def relative(inputs: Columns, answers: Columns) -> Floors:
     return {}
 
 
+def beta_score(inputs: Columns, answers: Columns) -> Floors:
+    """One nat; its derivatives: the root Fisher information, and the larger one of two terms that cancel."""
+    a, b, at = inputs["concentration1"], inputs["concentration0"], inputs.get("at", np.float64(0.5))
+    information = (special.polygamma(1, z) - special.polygamma(1, a + b) for z in (a, b))
+    of_a, of_b = (np.sqrt(np.fmax(of, 0)) for of in information)
+    return {
+        "value": 1.0,
+        "concentration1": of_a,
+        "concentration0": of_b,
+        "at": np.abs(a - 1) / at + np.abs(b - 1) / (1 - at),
+    }
+
+
 def one_nat(inputs: Columns, answers: Columns) -> Floors:
     return {"value": 1.0, "logits": 1.0, "rate": np.fmax(1.0, 1 / inputs["rate"]) if "rate" in inputs else 1.0}
 
@@ -416,6 +429,8 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "gamma.kl": gamma_divergence,
     "exponential.log_prob": exponential_score,
     **{f"exponential.{verb}": relative for verb in ("log_cdf", "log_survival")},
+    **{f"beta.{verb}": beta_score for verb in ("log_prob", "entropy")},
+    **{f"beta.{verb}": relative for verb in ("log_cdf", "log_survival")},
     "bernoulli.log_prob": relative,
     "geometric.log_prob": one_nat,
     "poisson.log_prob": one_nat,

@@ -5,7 +5,17 @@ import random
 import numpy as np
 import pytest
 
-from . import evaluate, grids, meter, reference, reference_gamma, reference_lines, reference_unit, stored
+from . import (
+    evaluate,
+    grids,
+    meter,
+    reference,
+    reference_beta,
+    reference_gamma,
+    reference_lines,
+    reference_unit,
+    stored,
+)
 from .calls import CALLS, MADE
 from .goals import NAMES, Limits, limits
 
@@ -33,6 +43,7 @@ def test_a_family_that_is_made_reaches_the_goal_of_its_own_module(name: str, dty
 
 
 LINES = {*reference_lines.references(reference.mp), *reference_unit.references(reference.mp)}
+LINES = {*reference_lines.references(reference.mp), *reference_beta.NAMES}
 # Another name for log_prob, and the formulas that need few operations, of which two stand for all.
 NOT_COMPILED = {"tanh_normal.log_prob_near_loc", *LINES, *reference_gamma.NAMES} - {
     "laplace.log_prob",
