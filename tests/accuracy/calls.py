@@ -19,7 +19,7 @@ from functional_dists import (
     truncated_normal,
 )
 
-from . import reference, reference_lines
+from . import reference, reference_lines, reference_symmetric
 
 Call = Callable[..., Tensor]
 
@@ -131,7 +131,7 @@ CALLS: dict[str, Call] = {
     "ordinal.entropy": of_scores(ordinal.entropy),
     **{
         name: elementwise(verb) if name.endswith(("log_prob", "entropy")) else verb
-        for name in reference_lines.references(reference.mp)
+        for name in (*reference_lines.references(reference.mp), *reference_symmetric.references(reference.mp))
         if not name.endswith("log_det")
         for family, _, of in [name.partition(".")]
         for verb in [getattr(getattr(functional_dists, family), of)]

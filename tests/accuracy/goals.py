@@ -9,7 +9,7 @@ matter to a policy, the last ulps do not.
 
 from typing import NamedTuple
 
-from . import reference, reference_lines
+from . import reference, reference_lines, reference_symmetric
 
 FACTOR, SIMPLER = 4.0, 20.0
 
@@ -76,6 +76,7 @@ HARDER: Goals = {
     "truncated_normal.kl_wider_window": (Goal(3.7e2, 5.2e2), Goal(1.44e3, 9.1e2)),
     "masked_categorical.probs": (Goal(1, 1), Goal(1, 1)),
     **{name: (Goal(1, 1.3), Goal(3.5, 3.2)) for name in reference_lines.references(reference.mp)},
+    **{name: (Goal(1, 1.3), Goal(3.5, 3.2)) for name in reference_symmetric.references(reference.mp)},
     # (value - loc) / scale is rounded in float64, and 150 times as much of a tail.
     **{f"{family}.{verb}": (Goal(1, 1), Goal(85, 103)) for family in ("laplace", "logistic") for verb in _LOG_TAILS},
     "logistic.icdf": (Goal(1, 1), Goal(5.3, 1.4)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 
-from . import reference_lines
+from . import reference_lines, reference_symmetric
 
 Answer = dict[str, Any]
 
@@ -555,6 +555,7 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     "ordinal.log_prob": ((*table_of("scores"), "at"), ordinal_log_prob),
     "ordinal.entropy": (table_of("scores"), ordinal_entropy),
     **reference_lines.references(mp),
+    **reference_symmetric.references(mp),
 }
 
 

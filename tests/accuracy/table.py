@@ -14,8 +14,10 @@ from torch.distributions import (
     Categorical,
     Distribution,
     Normal,
+    StudentT,
     TanhTransform,
     TransformedDistribution,
+    VonMises,
     kl_divergence,
 )
 from tqdm import tqdm
@@ -136,6 +138,10 @@ PEERS: dict[str, dict[str, Call]] = {
         "tanh_normal.cdf": at_the_end(torch_tanh_normal, TransformedDistribution.cdf),
         "tanh_normal.icdf": at_the_end(torch_tanh_normal, TransformedDistribution.icdf),
         "tanh_normal.kl": pairs_of(torch_normal),
+        "student_t.log_prob": at_the_end(StudentT, StudentT.log_prob),
+        "student_t.entropy": lambda *params: StudentT(*params).entropy(),
+        "von_mises.log_prob": at_the_end(VonMises, VonMises.log_prob),
+        "von_mises.variance": lambda *params: VonMises(*params).variance,
         "masked_categorical.log_prob": of_tables(at_the_end(torch_categorical, Categorical.log_prob)),
         "masked_categorical.normalized_logits": one_entry(lambda *tables: torch_categorical(*tables).logits),
         "masked_categorical.probs": one_entry(lambda *tables: torch_categorical(*tables).probs),

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from . import evaluate, grids, meter, reference, reference_lines, stored
+from . import evaluate, grids, meter, reference, reference_lines, reference_symmetric, stored
 from .calls import CALLS
 from .goals import NAMES, limits
 
@@ -25,7 +25,7 @@ def test_error_of_operations_is_within_the_goal(name: str):
     hold_to_the_goal(name, "float32", compiled=False)
 
 
-LINES = reference_lines.references(reference.mp)
+LINES = {**reference_lines.references(reference.mp), **reference_symmetric.references(reference.mp)}
 # Another name for log_prob, and the formulas that need few operations, of which two stand for all.
 NOT_COMPILED = {"tanh_normal.log_prob_near_loc", *LINES} - {"laplace.log_prob", "bernoulli.log_prob"}
 COMPILED = [name for name in NAMES if name not in NOT_COMPILED]
