@@ -9,7 +9,6 @@ The variable is w, y = sqrt(p.df) sinh(w). The line is cut at the centres of p a
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from functional_dists.special.elementary import expm1
 from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation, in_blocks
 from functional_dists.special.quadrature import half_line_rule, sum_of_nodes
-from functional_dists.special.student_t import HalfLine, log_cosh, score_curve, score_of_df
+from functional_dists.special.student_t import HalfLine, score_at
 
 __all__ = ["student_t_divergence"]
 __dir__ = __all__.copy  # what tab completion shows
@@ -45,34 +44,6 @@ def _nodes(df: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     return nodes, torch.cat([scale * far_weight, (last - first) * near_weight, scale * far_weight])
 
 
-class _Score(NamedTuple):
-    """The log-density at z, without the constant of a normal, and its derivatives."""
-
-    value: Tensor
-    by_df: Tensor
-    by_df_twice: Tensor
-    by_df_and_z: Tensor
-    slope: Tensor  # by z
-    curve: Tensor  # by z, twice
-    width: Tensor  # sqrt(df + z^2)
-
-
-def _score(z: Tensor, df: Tensor, rest: Tensor, slope: Tensor, curve: Tensor) -> _Score:
-    root = df.sqrt()
-    energy, width = log_cosh(z.abs() / root), torch.hypot(root, z)
-    by_df, share = score_of_df(energy, df, slope)
-    along, per_width = z / width, 1 / width
-    return _Score(
-        rest - (df + 1) * energy,
-        by_df,
-        score_curve(share, df, curve),
-        -along * per_width * (share - per_width * per_width),
-        -(df + 1) * along * per_width,
-        -(df + 1) * (1 - 2 * share) * per_width * per_width,
-        width,
-    )
-
-
 def _divergence(p_df: Tensor, q_df: Tensor, ratio: Tensor, shift: Tensor, *constants: Tensor) -> tuple[Tensor, ...]:
     """Return the divergence, its slopes by (p_df, q_df, ratio, shift), and its curves by pairs of them."""
     tensors = torch.broadcast_tensors(p_df, q_df, ratio, shift, *constants)
@@ -80,8 +51,8 @@ def _divergence(p_df: Tensor, q_df: Tensor, ratio: Tensor, shift: Tensor, *const
     is_near = ((q_df / p_df - 1).abs() < 0.2) & ((ratio - 1).abs() < 0.2) & (shift.abs() < 0.3)
     w, weight = _nodes(p_df, torch.asinh(shift / ratio / p_df.sqrt()))
     y = p_df.sqrt() * torch.sinh(w)
-    p, q = _score(y, p_df, *tensors[4:7]), _score(ratio * y - shift, q_df, *tensors[7:])
-    weight = weight * p.width * torch.exp(p.value) / math.sqrt(2 * math.pi)
+    p, q = score_at(y, p_df, *tensors[4:7]), score_at(ratio * y - shift, q_df, *tensors[7:])
+    weight = weight * torch.hypot(p_df.sqrt(), y) * torch.exp(p.value)
     v = q.value - p.value + torch.log(ratio)
 
     # The terms T(v), whose derivatives by v they are.

@@ -105,8 +105,19 @@ def compiled_results(name: str, backend: str, dtype: torch.dtype, *, with_slopes
 
 
 # Those whose code the others share. A few more take long to trace.
-DISTINCT = ("log-normal", "mixture of categories", "clipped normal", "masked unimix", "repeated categories", "laplace")
-LONG = ("mixture of vectors", "truncated normal", "poisson", "multivariate_normal", "hl_gauss", "spline of a normal")
+DISTINCT = (
+    *("log-normal", "mixture of categories", "clipped normal", "masked unimix", "repeated categories", "laplace"),
+    *("student_t", "half_normal"),
+)
+LONG = (
+    "mixture of vectors",
+    "truncated normal",
+    "poisson",
+    "multivariate_normal",
+    "hl_gauss",
+    "spline of a normal",
+    "von_mises",
+)
 FIRST = [*DISTINCT, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
 
 
@@ -126,7 +137,9 @@ def test_compiled_slopes_are_those_of_eager_code(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["log-normal", "laplace", "masked unimix", "mixture of categories"])
+@pytest.mark.parametrize(
+    "name", ["log-normal", "laplace", "masked unimix", "mixture of categories", "student_t", "von_mises"]
+)
 def test_inductor_is_eager_code(name: str) -> None:
     got, wanted = compiled_results(name, "inductor", torch.float32, with_slopes=False)
     for verb, result in wanted.items():
