@@ -110,13 +110,8 @@ DISTINCT = (
     *("student_t", "half_normal"),
 )
 LONG = (
-    "mixture of vectors",
-    "truncated normal",
-    "poisson",
-    "multivariate_normal",
-    "hl_gauss",
-    "spline of a normal",
-    "von_mises",
+    *("mixture of vectors", "truncated normal", "poisson", "multivariate_normal", "hl_gauss", "spline of a normal"),
+    *("von_mises", "weibull", "pareto"),
 )
 FIRST = [*DISTINCT, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
 
