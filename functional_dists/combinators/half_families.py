@@ -32,7 +32,8 @@ class HalfCauchyParams(NamedTuple):
     scale: Real
 
 
-_half_normal = expression("half_normal", HalfNormalParams, folded(normal), lambda scale: folded(normal).Params(scale))
+_folded_normal, _folded_cauchy = folded(normal), folded(cauchy)
+_half_normal = expression("half_normal", HalfNormalParams, _folded_normal, _folded_normal.Params)
 
 
 @_half_normal
@@ -55,5 +56,5 @@ def stddev(scale: Real) -> Tensor:
 
 half_normal: MadeFamily = NamedFamily(_half_normal)
 half_cauchy: MadeFamily = NamedFamily(
-    expression("half_cauchy", HalfCauchyParams, folded(cauchy), lambda scale: folded(cauchy).Params(scale))
+    expression("half_cauchy", HalfCauchyParams, _folded_cauchy, _folded_cauchy.Params)
 )

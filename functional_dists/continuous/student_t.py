@@ -168,8 +168,8 @@ def kl(p: Params, q: Params, *, event_dims: int = 0) -> Tensor:
     >>> kl(Params(torch.tensor([1.0, 5.0])), Params(1.0, 1.0, 1.0))
     tensor([0.2231, 0.4557])
     """
-    shift, scales = p.loc.double() - q.loc.double(), (p.scale.double(), q.scale.double())
-    found = student_t_divergence(half_line(p.df).df, half_line(q.df).df, shift, *scales)
+    shift, scales = q.loc.double() - p.loc.double(), (p.scale.double(), q.scale.double())
+    found = student_t_divergence(half_line(p.df), half_line(q.df), shift, *scales)
     is_infinite = (p.df <= 2) & (q.df == math.inf)  # a normal has no density of its own in the tails of p
     return sum_event(torch.where(is_infinite, math.inf, found), event_dims).to(p.df.dtype)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from functional_dists.special.constant import table_of
-from functional_dists.special.deviance import excess_of, exp_excess
+from functional_dists.special.deviance import exp_excess
 from functional_dists.special.elementary import LOG_2, horner
 from functional_dists.special.gauss_legendre import coarse_gauss_rule, fine_gauss_rule
 from functional_dists.special.gaussian import HALF_LOG_2PI
@@ -29,7 +29,13 @@ from functional_dists.special.implicit import Local, second_order, step_to_odds
 from functional_dists.special.operations import elementwise_operation, in_blocks
 from functional_dists.special.quadrature import sum_of_nodes
 
-__all__ = ["HalfLine", "energy", "half_line", "normaliser_rest", "normaliser_slope"]
+__all__ = [
+    "HalfLine",
+    "half_line",
+    "normaliser_rest",
+    "normaliser_slope",
+    "score_at",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 _SHIFT = 10  # steps of 2 in df from which the series is used
@@ -82,10 +88,14 @@ def _normaliser_curve(df: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------------- tails
-def _log_cosh(sinh: Tensor, w: Tensor) -> Tensor:
-    """Return log(cosh(w)), exact near 0 and far out."""
-    is_far = w > 5
-    far = w - LOG_2 + torch.log1p(torch.exp(-2 * w))
+def _log_cosh(sinh: Tensor) -> Tensor:
+    """Return log(cosh(w)) for sinh(w) >= 0, which may be large.
+
+    >>> _log_cosh(torch.tensor([1e-10, 1e200], dtype=torch.float64))
+    tensor([5.0000e-21, 4.6052e+02], dtype=torch.float64)
+    """
+    is_far = sinh > 1e9
+    far = torch.where(is_far, sinh, 1.0).log()
     return torch.where(is_far, far, 0.5 * torch.log1p(torch.where(is_far, 0.0, sinh).square()))
 
 
@@ -100,19 +110,51 @@ class _Tail(NamedTuple):
     log_total: Tensor  # log of the mass of the half-line over the density at the point
 
 
-def _score(log_cosh: Tensor, df: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return g, the derivative of the log-density by df, and q / (1 + q)."""
+def _score_of_df(log_cosh: Tensor, df: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Return g, the derivative of the log-density by df, and q / (1 + q), from log(1 + q) / 2 and dr / d df."""
     share = -torch.expm1(-2 * log_cosh)
-    return 0.5 * (share / df - exp_excess(-2 * log_cosh)) + mean, share
+    return 0.5 * (share / df - exp_excess(-2 * log_cosh)) + slope, share
+
+
+def _score_curve(share: Tensor, df: Tensor, curve: Tensor) -> Tensor:
+    """Return the second derivative of the log-density by df, from q / (1 + q) and that of r."""
+    return 0.5 * (share * share - share * (2 - share) / df) / df + curve
+
+
+class Score(NamedTuple):
+    """The log-density at z, and its derivatives."""
+
+    value: Tensor
+    by_df: Tensor
+    by_df_twice: Tensor
+    by_df_and_z: Tensor
+    slope: Tensor  # by z
+    curve: Tensor  # by z, twice
+
+
+def score_at(z: Tensor, df: Tensor, rest: Tensor, slope: Tensor, curve: Tensor) -> Score:
+    """Return the log-density at z, from r(df) and its derivatives; its derivatives are finite for each z."""
+    root, is_infinite = df.sqrt(), z.isinf()
+    z = z.clamp(-1e300, 1e300)
+    energy, width = _log_cosh(z.abs() / root), torch.hypot(root, z)
+    by_df, share = _score_of_df(energy, df, slope)
+    along, per_width = z / width, 1 / width
+    return Score(
+        torch.where(is_infinite, -math.inf, rest - HALF_LOG_2PI - (df + 1) * energy),
+        by_df,
+        _score_curve(share, df, curve),
+        -along * per_width * (share - per_width * per_width),
+        -(df + 1) * along * per_width,
+        -(df + 1) * (1 - 2 * share) * per_width * per_width,
+    )
 
 
 def _tail(w: Tensor, df: Tensor, rest: Tensor, slope: Tensor, precise: bool) -> _Tail:
     node, weight = (
         numbers.reshape(-1, *[1] * w.ndim) for numbers in table_of(fine_gauss_rule if precise else coarse_gauss_rule, w)
     )
-    sinh = torch.sinh(w.clamp(max=50.0))
-    log_cosh = _log_cosh(sinh, w)
-    is_above = _score(log_cosh, df, slope)[0] < 0
+    at = _log_cosh(torch.sinh(w.clamp(max=709.0)))
+    is_above = _score_of_df(at, df, slope)[0] < 0
     # Above, w grows until the energy df log(cosh) has grown by `cut`. Heavy tails exp(-df w) have a variable u of
     # their own, with w = -4 log(u) / df: the integrand is almost u^3, also times log(u)^2.
     cut, power = 37.0 if precise else 23.0, 4 / df
@@ -127,10 +169,10 @@ def _tail(w: Tensor, df: Tensor, rest: Tensor, slope: Tensor, precise: bool) -> 
     start_tanh, start_share = torch.where(is_above, tanh, 0.0), torch.where(is_above, torch.sigmoid(-2 * w), 0.5)
     grown = torch.expm1(2 * step)
     change = 0.5 * torch.log1p(grown * (start_tanh + start_share.square() * (grown / (1 + grown))))
-    weight = weight * torch.exp(-df * torch.where(is_above, change, change - log_cosh))
-    node_log_cosh = torch.where(is_above, change + log_cosh, change)
-    log_total = 0.5 * torch.log(0.5 * math.pi / df) - rest + df * log_cosh
-    return _Tail(is_above, log_cosh, node_log_cosh, weight, sum_of_nodes(weight), log_total)
+    weight = weight * torch.exp(-df * torch.where(is_above, change, change - at))
+    node_log_cosh = torch.where(is_above, change + at, change)
+    log_total = 0.5 * torch.log(0.5 * math.pi / df) - rest + df * at
+    return _Tail(is_above, at, node_log_cosh, weight, sum_of_nodes(weight), log_total)
 
 
 def _masses(tail: _Tail) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,9 +194,9 @@ def _local(x: Tensor, df: Tensor, rest: Tensor, slope: Tensor, curve: Tensor, pr
     growth = -(df + 1) * (x / width) / width
 
     # Beyond 1e280 the derivatives of the quantile would overflow.
-    tilt, _ = _score(tail.log_cosh, df, slope)
-    node_tilt, share = _score(tail.node_log_cosh, df, slope)
-    node_curve = 0.5 * (share * share - share * (2 - share) / df) / df + curve  # of the log-density
+    tilt, _ = _score_of_df(tail.log_cosh, df, slope)
+    node_tilt, share = _score_of_df(tail.node_log_cosh, df, slope)
+    node_curve = _score_curve(share, df, curve)
     narrow = width.clamp(max=1e280)
     sign = torch.where(tail.is_above, narrow, -narrow)
     first = sign * sum_of_nodes(tail.weight * node_tilt)
@@ -176,10 +218,10 @@ def _start(below: Tensor, above: Tensor, df: Tensor, rest: Tensor) -> Tensor:
         torch.special.erfinv(torch.where(is_lower, below, 0.0)) * math.sqrt(2),
         -torch.special.ndtri(0.5 * above),
     )
-    log_cosh = (z * (8 * df + 3) / (8 * df + 1)).square() / (2 * df)
-    is_far = log_cosh > 20
-    near = torch.asinh(torch.sqrt(torch.expm1(2 * torch.where(is_far, 0.0, log_cosh))))
-    normal = torch.where(is_far, log_cosh + LOG_2, near)
+    target = (z * (8 * df + 3) / (8 * df + 1)).square() / (2 * df)
+    is_far = target > 20
+    near = torch.asinh(torch.sqrt(torch.expm1(2 * torch.where(is_far, 0.0, target))))
+    normal = torch.where(is_far, target + LOG_2, near)
     log_total = 0.5 * torch.log(0.5 * math.pi / df) - rest
     linear = 0.5 * torch.log1p(2 * below / above) * torch.exp(log_total)
     heavy = LOG_2 - (torch.log(above) + torch.log(df) + log_total) / df
@@ -201,8 +243,16 @@ def _quantile(below: Tensor, above: Tensor, df: Tensor, rest: Tensor, slope: Ten
     return df.sqrt() * torch.sinh(w)
 
 
+def _normaliser(df: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return normaliser_rest(df), normaliser_slope(df), _normaliser_curve(df)
+
+
+_student_t_normaliser = elementwise_operation("student_t_normaliser", ["df"], _normaliser, num_results=3)
 _student_t_quantile = elementwise_operation(
     "student_t_quantile", ["below", "above", "df", "rest", "slope"], in_blocks(_quantile), flags=["precise"]
+)
+_student_t_score = elementwise_operation(
+    "student_t_score", ["z", "df", "rest", "slope", "curve"], in_blocks(score_at), num_results=6
 )
 _student_t_local = elementwise_operation(
     "student_t_local", ["x", "df", "rest", "slope", "curve"], in_blocks(_local), flags=["precise"], num_results=8
@@ -233,7 +283,10 @@ class HalfLine(NamedTuple):
 
     def log_density(self, z: Tensor) -> Tensor:
         """Return the log-density at z."""
-        return self.rest + second_order([self.slope], [self.curve], [self.df]) - HALF_LOG_2PI - energy(z, self.df)
+        found = _student_t_score(z.detach(), self.df.detach(), self.rest, self.slope, self.curve)
+        value, by_df, by_df_twice, by_df_and_z, slope, curve = found
+        moved: Tensor = second_order([slope, by_df], [curve, by_df_and_z, by_df_twice], [z, self.df])
+        return value + moved
 
 
 def half_line(df: Tensor) -> HalfLine:
@@ -241,30 +294,9 @@ def half_line(df: Tensor) -> HalfLine:
 
     Those above 1e60 count as 1e60, which is the normal distribution to the last digit.
 
-    >>> half_line(torch.tensor(torch.inf)).log_density(torch.tensor(0.0))
+    >>> half_line(torch.tensor(torch.inf)).log_density(torch.zeros((), dtype=torch.float64))
     tensor(-0.9189, dtype=torch.float64)
     """
     wide = df.double().clamp(max=1e60)
     fixed = wide.detach()
-    terms = normaliser_rest(fixed), normaliser_slope(fixed), _normaliser_curve(fixed)
-    return HalfLine(wide, df.dtype == torch.float64, *terms)
-
-
-def energy(z: Tensor, df: Tensor) -> Tensor:
-    """Return (df + 1) / 2 log(1 + z^2 / df), whose derivatives do not cancel where df is large.
-
-    df log(1 + q) = z^2 - df (q - log(1 + q)) with q = z^2 / df.
-
-    >>> energy(torch.tensor([1.0, 1e200], dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64))
-    tensor([6.9315e-01, 9.2103e+02], dtype=torch.float64)
-    """
-    is_far = z.abs() > 1e140  # where z^2 may overflow
-    inner = torch.where(is_far, 0.0, z)
-    square = inner * inner
-    share = square / df
-    is_near = share < 0.5
-    near = torch.where(is_near, share, 0.0)
-    log_near = torch.log1p(torch.where(is_near, 1.0, share))
-    centre = 0.5 * (square - df * excess_of(near) + torch.log1p(near))
-    far = (df + 1) * (torch.where(is_far, z, 1.0).abs().log() - 0.5 * df.log())
-    return torch.where(is_far, far, torch.where(is_near, centre, 0.5 * (df + 1) * log_near))
+    return HalfLine(wide, df.dtype == torch.float64, *_student_t_normaliser(fixed))

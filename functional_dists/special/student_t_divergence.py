@@ -1,10 +1,11 @@
-"""The divergence of two Student's t distributions, by quadrature.
+"""The divergence of two Student's t distributions, by quadrature, with its derivatives.
 
-With v = log q(x) - log p(x) it is -E_p v, and also E_p (exp(v) - 1 - v) since E_p exp(v) = 1. The terms of the second
-form are not negative, so that it keeps its digits where p and q are close.
+Let y be the standardised value under p, and z = ratio y - shift that under q. With v = log q - log p it is -E_p v, and
+also E_p (exp(v) - 1 - v) since E_p exp(v) = 1. The terms of the second form are not negative, so that it keeps its
+digits where p and q are close.
 
-The variable is w, x = p.loc + p.scale sqrt(p.df) sinh(w). The line is cut at the centres of p and of q. Rules of
-Takahasi and Mori (1974) resolve every scale at these two points: that of the peak of p, and that of a much narrower q.
+The variable is w, y = sqrt(p.df) sinh(w). The line is cut at the centres of p and of q. Rules of Takahasi and Mori
+(1974) resolve every scale at these two points: that of the peak of p, and that of a much narrower q.
 """
 
 import math
@@ -14,8 +15,11 @@ from torch import Tensor
 
 from functional_dists.special.constant import table_of
 from functional_dists.special.deviance import exp_excess
-from functional_dists.special.quadrature import half_line_rule
-from functional_dists.special.student_t import energy, normaliser_rest
+from functional_dists.special.elementary import expm1
+from functional_dists.special.implicit import second_order
+from functional_dists.special.operations import elementwise_operation, in_blocks
+from functional_dists.special.quadrature import half_line_rule, sum_of_nodes
+from functional_dists.special.student_t import HalfLine, score_at
 
 __all__ = ["student_t_divergence"]
 __dir__ = __all__.copy  # what tab completion shows
@@ -29,34 +33,61 @@ def _segment_rule(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _nodes(df: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes w on a leading axis, and weights; `centre` >= 0 is the w of the centre of q."""
+    """Return nodes w on a leading axis, and weights; `centre` is the w of the centre of q."""
     axes = [-1] + [1] * df.ndim
     far, far_weight = (numbers.reshape(axes) for numbers in table_of(half_line_rule, df))
     near, near_weight = (numbers.reshape(axes) for numbers in table_of(_segment_rule, df))
+    first, last = torch.minimum(centre, torch.zeros_like(centre)), torch.maximum(centre, torch.zeros_like(centre))
     scale = 1.5 / torch.sqrt(df) + 2 / df
-    nodes = torch.cat([-scale * far, centre * near, centre + scale * far])
+    nodes = torch.cat([first - scale * far, first + (last - first) * near, last + scale * far])
     nodes = nodes.clamp(-600.0, 600.0)  # sinh(w) is finite; the tails beyond have no digits
-    return nodes, torch.cat([scale * far_weight, centre * near_weight, scale * far_weight])
+    return nodes, torch.cat([scale * far_weight, (last - first) * near_weight, scale * far_weight])
 
 
-def student_t_divergence(p_df: Tensor, q_df: Tensor, shift: Tensor, p_scale: Tensor, q_scale: Tensor) -> Tensor:
-    """Return KL(p || q) of float64 parameters, where `shift` is the distance of the two locations.
+def _divergence(p_df: Tensor, q_df: Tensor, ratio: Tensor, shift: Tensor, *constants: Tensor) -> tuple[Tensor, ...]:
+    """Return the divergence, its slopes by (p_df, q_df, ratio, shift), and its curves by pairs of them."""
+    tensors = torch.broadcast_tensors(p_df, q_df, ratio, shift, *constants)
+    p_df, q_df, ratio, shift = tensors[:4]
+    is_near = ((q_df / p_df - 1).abs() < 0.2) & ((ratio - 1).abs() < 0.2) & (shift.abs() < 0.3)
+    w, weight = _nodes(p_df, torch.asinh(shift / ratio / p_df.sqrt()))
+    y = p_df.sqrt() * torch.sinh(w)
+    p, q = score_at(y, p_df, *tensors[4:7]), score_at(ratio * y - shift, q_df, *tensors[7:])
+    weight = weight * torch.hypot(p_df.sqrt(), y) * torch.exp(p.value)
+    v = q.value - p.value + torch.log(ratio)
 
+    # The terms T(v), whose derivatives by v they are.
+    inner = torch.where(is_near, v, 0.0)
+    terms = torch.where(is_near, exp_excess(inner), -v)
+    first, second = torch.where(is_near, expm1(inner), -1.0), torch.where(is_near, torch.exp(inner), 0.0)
+    y_slope, y_curve = q.slope * y, q.curve * y
+    by = [q.by_df, 1 / ratio + y_slope, -q.slope]  # of v by q_df, ratio, shift
+    zero = torch.zeros_like(v)
+    by_two = [[q.by_df_twice, q.by_df_and_z * y, -q.by_df_and_z], [zero, y_curve * y - 1 / ratio**2, -y_curve]]
+    by_two.append([zero, zero, q.curve])
+
+    def mean(values: Tensor) -> Tensor:
+        return sum_of_nodes(weight * values)
+
+    g = p.by_df
+    slopes = [-mean(v * g), *(mean(first * slope) for slope in by)]
+    curves = [mean(g * g - v * (g * g + p.by_df_twice)), *(-mean(g * slope) for slope in by)]
+    curves += [mean(second * by[i] * by[j] + first * by_two[i][j]) for i in range(3) for j in range(i, 3)]
+    return mean(terms), *slopes, *curves
+
+
+_OPERANDS = ["p_df", "q_df", "ratio", "shift", "p_rest", "p_slope", "p_curve", "q_rest", "q_slope", "q_curve"]
+_student_t_divergence = elementwise_operation("student_t_divergence", _OPERANDS, in_blocks(_divergence), num_results=15)
+
+
+def student_t_divergence(p: HalfLine, q: HalfLine, shift: Tensor, p_scale: Tensor, q_scale: Tensor) -> Tensor:
+    """Return KL(p || q), where `shift` is q.loc - p.loc.
+
+    >>> from functional_dists.special.student_t import half_line
     >>> one = torch.ones((), dtype=torch.float64)
-    >>> student_t_divergence(one, one, one, one, one)  # log(1 + 1/4)
+    >>> student_t_divergence(half_line(one), half_line(one), one, one, one)  # log(1 + 1/4)
     tensor(0.2231, dtype=torch.float64)
     """
-    tensors = torch.broadcast_tensors(p_df, q_df, shift, p_scale, q_scale)
-    p_df, q_df, shift, p_scale, q_scale = tensors
-    df, _, gap, p_size, q_size = (tensor.detach() for tensor in tensors)
-    ratio = q_df.detach() / df
-    is_near = ((ratio - 1).abs() < 0.2) & ((q_size / p_size - 1).abs() < 0.2) & (gap.abs() < 0.3 * p_size)
-    shift = torch.where(shift < 0, -shift, shift)  # both densities are even
-    w, weight = _nodes(df, torch.asinh(gap.abs() / p_size / df.sqrt()))
-    y = df.sqrt() * torch.sinh(w)  # x = p.loc + p.scale y
-    density = torch.exp(normaliser_rest(p_df) - energy(y, p_df)) / math.sqrt(2 * math.pi)
-    z = (p_scale * y - shift) / q_scale
-    normalisers = normaliser_rest(q_df) - normaliser_rest(p_df) + torch.log(p_scale / q_scale)
-    v = normalisers + (energy(y, p_df) - energy(z, q_df))
-    terms = torch.where(is_near, exp_excess(torch.where(is_near, v, 0.0)), -v)
-    return (weight * (df.sqrt() * torch.cosh(w)) * density * terms).sum(0)
+    params = [p.df, q.df, p_scale / q_scale, shift / q_scale]
+    constants = (p.rest, p.slope, p.curve, q.rest, q.slope, q.curve)
+    value, *terms = _student_t_divergence(*(param.detach() for param in params), *constants)
+    return value + second_order(terms[:4], terms[4:], params)

@@ -22,7 +22,7 @@ from functional_dists import (
     truncated_normal,
 )
 
-from . import reference, reference_gamma, reference_lines, reference_unit
+from . import reference, reference_gamma, reference_lines, reference_symmetric, reference_unit
 
 Call = Callable[..., Tensor]
 
@@ -139,7 +139,8 @@ CALLS: dict[str, Call] = {
     "ordinal.entropy": of_scores(ordinal.entropy),
     **{
         name: elementwise(verb) if name.endswith(("log_prob", "entropy")) else verb
-        for name in (*reference_lines.references(reference.mp), *reference_unit.references(reference.mp))
+        for references in (reference_lines, reference_symmetric, reference_unit)
+        for name in references.references(reference.mp)
         if not name.endswith("log_det")
         for family, _, of in [name.partition(".")]
         for verb in [getattr(getattr(functional_dists, family), of)]

@@ -396,6 +396,30 @@ def beta_values(dtype: type) -> Floats:
     return thinned(product(sizes, sizes, values), 1, dtype)
 
 
+def student_values(dtype: type) -> Floats:
+    """From the centre to far tails, for heavy tails and those of a normal."""
+    freedom = (0.1, 0.5, 1.0, 2.5, 7.0, 30.0, 1e3, 1e6)
+    sizes = (1e-30, 1e-9, 1e-4, 0.03, 0.4, 1.0, 1.7, 6.0, 40.0, 1e4, 1e15)
+    rows = product(freedom, ((0.0, 1.0), (0.3, 1e-4), (-20.0, 10.0)), both_signs(sizes))
+    return thinned(((df, loc, scale, loc + scale * z) for df, (loc, scale), z in rows), 2, dtype)
+
+
+def student_parameters(dtype: type) -> Floats:
+    freedom = (0.1, 0.3, 0.5, 1.0, 1.5, 2.5, 7.0, 19.0, 30.0, 100.0, 1e3, 1e4, 1e6, 1e9)
+    return thinned(product(freedom, (0.3,), (1e-4, 1.0, 10.0)), 1, dtype)
+
+
+_CONCENTRATIONS = (1e-30, 1e-6, 1e-3, 0.1, 0.5, 1.0, 3.0, 10.0, 40.0, 300.0, 1e4, 1e6)
+
+
+def angles(dtype: type) -> Floats:
+    return thinned(product((0.0, 0.3, -2.5), _CONCENTRATIONS, both_signs((1e-9, 1e-3, 0.5, 1.7, 3.0))), 1, dtype)
+
+
+def angle_parameters(dtype: type) -> Floats:
+    return thinned(product((0.3,), _CONCENTRATIONS), 1, dtype)
+
+
 def pre_values(dtype: type) -> Floats:
     return thinned(((x,) for x in pre_images(dtype)), 1, dtype)
 
@@ -495,6 +519,10 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     **{f"kumaraswamy.{verb}": kumaraswamy_values for verb in reference_unit.VERBS},
     "log_normal.log_prob": positive_values,
     "logit_normal.log_prob": unit_values,
+    "student_t.log_prob": student_values,
+    "student_t.entropy": student_parameters,
+    "von_mises.log_prob": angles,
+    **{f"von_mises.{verb}": angle_parameters for verb in ("entropy", "variance")},
     "laplace.log_prob": laplace_values,
     **{f"exponential.{verb}": exponential_values for verb in ("log_prob", "log_cdf", "log_survival")},
     **{f"gamma.{verb}": gamma_values for verb in ("log_prob", *TAILS)},

@@ -355,6 +355,18 @@ def gamma_divergence(inputs: Columns, answers: Columns) -> Floors:
     }
 
 
+def student_score(inputs: Columns, answers: Columns) -> Floors:
+    """As for the normal; the root Fisher information of the degrees of freedom falls like 1 / df^2."""
+    return {**normal_score(inputs, answers), "df": 1 / (inputs["df"] * (1 + inputs["df"]))}
+
+
+def angle_score(inputs: Columns, answers: Columns) -> Floors:
+    """Log-density: one nat; its derivatives: the root Fisher information."""
+    size = inputs["concentration"]
+    of_angle = size / np.sqrt(1 + size)
+    return {"value": 1.0, "loc": of_angle, "at": of_angle, "concentration": 1 / (1 + size)}
+
+
 def relative(inputs: Columns, answers: Columns) -> Floors:
     return {}
 
@@ -427,6 +439,11 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "gamma.icdf": gamma_quantile,
     "gamma.entropy": gamma_score,
     "gamma.kl": gamma_divergence,
+    "student_t.log_prob": student_score,
+    "student_t.entropy": student_score,
+    "von_mises.log_prob": angle_score,
+    "von_mises.entropy": angle_score,
+    "von_mises.variance": relative,
     "exponential.log_prob": exponential_score,
     **{f"exponential.{verb}": relative for verb in ("log_cdf", "log_survival")},
     **{f"beta.{verb}": beta_score for verb in ("log_prob", "entropy")},

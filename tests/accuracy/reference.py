@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 
-from . import reference_beta, reference_gamma, reference_lines, reference_unit
+from . import reference_beta, reference_gamma, reference_lines, reference_symmetric, reference_unit
 
 Answer = dict[str, Any]
 
@@ -558,6 +558,7 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     **reference_unit.references(mp),
     **reference_gamma.references(mp),
     **reference_beta.references(mp),
+    **reference_symmetric.references(mp),
 }
 
 

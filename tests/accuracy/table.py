@@ -16,8 +16,10 @@ from torch.distributions import (
     Distribution,
     Gamma,
     Normal,
+    StudentT,
     TanhTransform,
     TransformedDistribution,
+    VonMises,
     kl_divergence,
 )
 from tqdm import tqdm
@@ -125,6 +127,7 @@ def at_the_end(make: Callable, act: Callable) -> Call:
 
 TORCH_LINES: dict[str, Callable[..., Distribution]] = {
     "bernoulli": lambda logits: torch.distributions.Bernoulli(logits=logits, validate_args=False),
+    "beta": lambda one, zero: torch.distributions.Beta(one, zero, validate_args=False),
     "geometric": lambda logits: torch.distributions.Geometric(logits=logits, validate_args=False),
     **{
         name.lower() if name != "LogNormal" else "log_normal": partial(
@@ -174,6 +177,10 @@ PEERS: dict[str, dict[str, Call]] = {
         "tanh_normal.icdf": at_the_end(torch_tanh_normal, TransformedDistribution.icdf),
         "tanh_normal.kl": pairs_of(torch_normal),
         **{f"{family}.{verb}": call for family in TORCH_LINES for verb, call in torch_line(family).items()},
+        "student_t.log_prob": at_the_end(StudentT, StudentT.log_prob),
+        "student_t.entropy": lambda *params: StudentT(*params).entropy(),
+        "von_mises.log_prob": at_the_end(VonMises, VonMises.log_prob),
+        "von_mises.variance": lambda *params: VonMises(*params).variance,
         "masked_categorical.log_prob": of_tables(at_the_end(torch_categorical, Categorical.log_prob)),
         "masked_categorical.normalized_logits": one_entry(lambda *tables: torch_categorical(*tables).logits),
         "masked_categorical.probs": one_entry(lambda *tables: torch_categorical(*tables).probs),

@@ -13,6 +13,7 @@ from . import (
     reference_beta,
     reference_gamma,
     reference_lines,
+    reference_symmetric,
     reference_unit,
     stored,
 )
@@ -42,13 +43,13 @@ def test_a_family_that_is_made_reaches_the_goal_of_its_own_module(name: str, dty
     hold(evaluate.errors(of, dtype, call), limits(of, dtype))
 
 
-LINES = {*reference_lines.references(reference.mp), *reference_unit.references(reference.mp)}
-LINES = {*reference_lines.references(reference.mp), *reference_beta.NAMES}
-# Another name for log_prob, and the formulas that need few operations, of which two stand for all.
-NOT_COMPILED = {"tanh_normal.log_prob_near_loc", *LINES, *reference_gamma.NAMES} - {
-    "laplace.log_prob",
-    "bernoulli.log_prob",
+LINES = {
+    *(name for of in (reference_lines, reference_symmetric, reference_unit) for name in of.references(reference.mp)),
+    *reference_beta.NAMES,
+    *reference_gamma.NAMES,
 }
+# Another name for log_prob, and the formulas that need few operations, of which two stand for all.
+NOT_COMPILED = {"tanh_normal.log_prob_near_loc", *LINES} - {"laplace.log_prob", "bernoulli.log_prob"}
 COMPILED = [name for name in NAMES if name not in NOT_COMPILED]
 
 

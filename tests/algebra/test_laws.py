@@ -136,8 +136,14 @@ def test_gradients_under_vmap_are_those_of_each_lane(name: str, verb: str) -> No
 
 
 # Those whose code the others share. A few more take long to trace.
-DISTINCT = ("log-normal", "mixture of categories", "clipped normal", "masked unimix", "repeated categories", "laplace")
-LONG = ("mixture of vectors", "truncated normal", "poisson", "multivariate_normal", "hl_gauss", "spline of a normal")
+DISTINCT = (
+    *("log-normal", "mixture of categories", "clipped normal", "masked unimix", "repeated categories", "laplace"),
+    *("student_t", "half_normal"),
+)
+LONG = (
+    *("mixture of vectors", "truncated normal", "poisson", "multivariate_normal", "hl_gauss", "spline of a normal"),
+    *("von_mises", "weibull", "pareto"),
+)
 FIRST = [*DISTINCT, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
 
 
@@ -210,7 +216,7 @@ def test_compiled_slopes_are_those_of_eager_code(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["log-normal", "laplace", "masked unimix", "mixture of categories"])
+@pytest.mark.parametrize("name", ["log-normal", "laplace", "masked unimix", "mixture of categories", "student_t"])
 def test_inductor_is_eager_code(name: str) -> None:
     got, wanted = compiled_results(name, "inductor", torch.float32, with_slopes=False)
     for verb, result in wanted.items():
