@@ -10,6 +10,7 @@
 #define BETA_FINE_ENERGY 37.0
 #define BETA_SHIFT 10
 #define BETA_RESULTS 12
+#define BETA_SCORES 11
 #define EULER_GAMMA 0.57721566490153286061
 
 typedef double Lanes[LANES];
@@ -473,56 +474,71 @@ VECTORIZED static void beta_quantiles(const double *below, const double *above, 
     }
 }
 
+/* What points need of log X and log Y: see beta_score.py. `log_total` is log(a T) at the points. */
+typedef struct {
+    Lanes m_a, m_b, variance_a, variance_b, of_all, log_total;
+} Statistics;
+
+INLINE void statistics_at(const Points *points, int is_precise, Statistics *found) {
+    Lanes next, all, steps, totals, of_next, of_b, of_all;
+    Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b;
+    EACH_LANE {
+        next[lane] = points->a[lane] + 1.0;
+        all[lane] = points->a[lane] + points->b[lane];
+        steps[lane] = 0.0;
+    }
+    log_gamma_rests(next, of_next);
+    log_gamma_rests(points->b, of_b);
+    log_gamma_rests(all, of_all);
+    log_totals_at_mode(points->a, points->b, of_next, of_b, of_all, is_precise, totals);
+    polygammas(next, digamma_next, trigamma_next);
+    polygammas(points->b, digamma_b, trigamma_b);
+    polygammas(all, digamma_all, found->of_all);
+    for (int k = 0; k < BETA_SHIFT; k++) {
+        EACH_LANE steps[lane] += points->a[lane] / ((points->b[lane] + k) * (all[lane] + k));
+    }
+    EACH_LANE {
+        const double p = points->a[lane], q = points->b[lane], n = all[lane], offset = points->offset[lane];
+        const double near = clamp_of(offset, -600.0, 600.0);
+        const double log_x_growth = offset - near - log1p_of(q / n * expm1_of(-near));
+        const double log_y_growth = -log1p_of(p / n * expm1_of(near));
+        const double far_q = q + BETA_SHIFT, far_n = n + BETA_SHIFT;
+        const double digamma_growth = digamma_rest_of(1.0 / far_n) - digamma_rest_of(1.0 / far_q) +
+                                      (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
+        found->m_a[lane] = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
+        found->m_b[lane] = -(digamma_growth + log_y_growth);
+        found->variance_a[lane] = trigamma_next[lane] - found->of_all[lane];
+        found->variance_b[lane] = trigamma_b[lane] - found->of_all[lane];
+        found->log_total[lane] = totals[lane] + total_growth(p, q, offset);
+    }
+}
+
 VECTORIZED static void beta_locals(const double *offsets, const double *a, const double *b, Py_ssize_t size,
                                    const BetaRule *rule, double *const results[BETA_RESULTS]) {
     for (Py_ssize_t start = 0; start < size; start += LANES) {
         const Py_ssize_t num = size - start < LANES ? size - start : LANES;
         Lanes offset, given_a, given_b, sums[6], found[BETA_RESULTS];
-        Lanes next, all, steps, totals, of_next, of_b, of_all;
-        Lanes digamma_next, digamma_b, digamma_all, trigamma_next, trigamma_b, trigamma_all;
+        Statistics statistics;
         Points points;
         load_lanes(offsets, start, num, offset);
         load_lanes(a, start, num, given_a);
         load_lanes(b, start, num, given_b);
         points_at(offset, given_a, given_b, &points);
         integrals_below(&points, rule, 1, sums);
+        statistics_at(&points, rule->is_precise, &statistics);
         EACH_LANE {
-            next[lane] = points.a[lane] + 1.0;
-            all[lane] = points.a[lane] + points.b[lane];
-            steps[lane] = 0.0;
-        }
-        log_gamma_rests(next, of_next);
-        log_gamma_rests(points.b, of_b);
-        log_gamma_rests(all, of_all);
-        log_totals_at_mode(points.a, points.b, of_next, of_b, of_all, rule->is_precise, totals);
-        polygammas(next, digamma_next, trigamma_next);
-        polygammas(points.b, digamma_b, trigamma_b);
-        polygammas(all, digamma_all, trigamma_all);
-        for (int k = 0; k < BETA_SHIFT; k++) {
-            EACH_LANE steps[lane] += points.a[lane] / ((points.b[lane] + k) * (all[lane] + k));
-        }
-        EACH_LANE {
-            const double p = points.a[lane], q = points.b[lane], n = all[lane], growth = points.growth[lane];
+            const double p = points.a[lane], q = points.b[lane], n = p + q, growth = points.growth[lane];
             const double mass = sums[0][lane], rest = n * mass, scale = 1.0 + rest;
-            const double log_total = totals[lane] + total_growth(p, q, points.offset[lane]);
+            const double log_total = statistics.log_total[lane];
+            const double m_a = statistics.m_a[lane], m_b = statistics.m_b[lane];
             double log_below, log_above;
             log_masses(log_total, rest, &log_below, &log_above);
 
-            /* the statistics of beta_score.py */
-            const double near = clamp_of(points.offset[lane], -600.0, 600.0);
-            const double log_x_growth = points.offset[lane] - near - log1p_of(q / n * expm1_of(-near));
-            const double log_y_growth = -log1p_of(p / n * expm1_of(near));
-            const double far_q = q + BETA_SHIFT, far_n = n + BETA_SHIFT;
-            const double digamma_growth = digamma_rest_of(1.0 / far_n) - digamma_rest_of(1.0 / far_q) +
-                                          (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
-            const double m_a = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
-            const double m_b = -(digamma_growth + log_y_growth);
-
             const double slope_a = (scale * m_a - mass - n * sums[1][lane]) / p;
             const double slope_b = (scale * m_b - mass - n * sums[2][lane]) / p;
-            const double square_a = scale * (m_a * m_a + trigamma_next[lane] - trigamma_all[lane]);
-            const double square_b = scale * (m_b * m_b + trigamma_b[lane] - trigamma_all[lane]);
-            const double product = scale * (m_a * m_b - trigamma_all[lane]);
+            const double square_a = scale * (m_a * m_a + statistics.variance_a[lane]);
+            const double square_b = scale * (m_b * m_b + statistics.variance_b[lane]);
+            const double product = scale * (m_a * m_b - statistics.of_all[lane]);
             const double curve_aa =
                 (square_a - 2.0 * sums[1][lane] - n * sums[3][lane] - 2.0 * slope_a) / p - growth * slope_a * slope_a;
             const double curve_ab =
@@ -546,6 +562,47 @@ VECTORIZED static void beta_locals(const double *offsets, const double *a, const
             found[11][lane] = is_reflected ? tilt_a : tilt_b;
         }
         for (int k = 0; k < BETA_RESULTS; k++) {
+            EACH_LANE {
+                const double invalid = nan_of_invalid(given_a[lane], given_b[lane]) + (offset[lane] - offset[lane]);
+                if (lane < num) results[k][start + lane] = found[k][lane] + invalid;
+            }
+        }
+    }
+}
+
+VECTORIZED static void beta_scores(const double *offsets, const double *a, const double *b, Py_ssize_t size,
+                                   double *const results[BETA_SCORES]) {
+    for (Py_ssize_t start = 0; start < size; start += LANES) {
+        const Py_ssize_t num = size - start < LANES ? size - start : LANES;
+        Lanes offset, given_a, given_b, found[BETA_SCORES];
+        Statistics statistics;
+        Points points;
+        load_lanes(offsets, start, num, offset);
+        load_lanes(a, start, num, given_a);
+        load_lanes(b, start, num, given_b);
+        points_at(offset, given_a, given_b, &points);
+        statistics_at(&points, 1, &statistics);
+        EACH_LANE {
+            const double p = points.a[lane], x = points.x[lane], y = points.y[lane], log_p = log_of(p);
+            const double logit = log_p - log_of(points.b[lane]) + points.offset[lane];
+            const double log_x = x < 0.5 ? logit + log_of(y) : log1p_of(-y);
+            const double log_y = x < 0.5 ? log1p_of(-x) : log_of_tiny(y);
+            const double tilt_a = 1.0 / p - statistics.m_a[lane], tilt_b = -statistics.m_b[lane];
+            const double curve_a = -(statistics.variance_a[lane] + 1.0 / (p * p)), curve_b = -statistics.variance_b[lane];
+            const int is_reflected = points.is_reflected[lane] > 0.0;
+            found[0][lane] = log_p - statistics.log_total[lane];
+            found[1][lane] = is_reflected ? log_y : log_x;
+            found[2][lane] = is_reflected ? log_x : log_y;
+            found[3][lane] = is_reflected ? y : x;
+            found[4][lane] = is_reflected ? x : y;
+            found[5][lane] = is_reflected ? -points.growth[lane] : points.growth[lane];
+            found[6][lane] = is_reflected ? tilt_b : tilt_a;
+            found[7][lane] = is_reflected ? tilt_a : tilt_b;
+            found[8][lane] = is_reflected ? curve_b : curve_a;
+            found[9][lane] = statistics.of_all[lane];
+            found[10][lane] = is_reflected ? curve_a : curve_b;
+        }
+        for (int k = 0; k < BETA_SCORES; k++) {
             EACH_LANE {
                 const double invalid = nan_of_invalid(given_a[lane], given_b[lane]) + (offset[lane] - offset[lane]);
                 if (lane < num) results[k][start + lane] = found[k][lane] + invalid;

@@ -1840,6 +1840,19 @@ static PyObject *call_beta_quantiles(PyObject *module, Arguments given, Py_ssize
     Py_RETURN_NONE;
 }
 
+/* The addresses of several results. */
+static int addresses_of(PyObject *given, Py_ssize_t count, double **results) {
+    if (!PyTuple_Check(given) || PyTuple_Size(given) != count) {
+        PyErr_Format(PyExc_TypeError, "the results must be a tuple of %zd addresses", count);
+        return 0;
+    }
+    for (Py_ssize_t k = 0; k < count; k++) {
+        results[k] = address(PyTuple_GetItem(given, k));
+        if (PyErr_Occurred()) return 0;
+    }
+    return 1;
+}
+
 static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 6)) return NULL;
     const double *offset = address(given[0]), *a = address(given[1]), *b = address(given[2]);
@@ -1847,13 +1860,8 @@ static PyObject *call_beta_locals(PyObject *module, Arguments given, Py_ssize_t 
     if (PyErr_Occurred()) return NULL;
     const BetaRule rule = beta_rule_of(given[4]);
     if (PyErr_Occurred()) return NULL;
-    if (!PyTuple_Check(given[5]) || PyTuple_Size(given[5]) != BETA_RESULTS) {
-        PyErr_SetString(PyExc_TypeError, "the results are a tuple of 12 addresses");
-        return NULL;
-    }
     double *results[BETA_RESULTS];
-    for (int k = 0; k < BETA_RESULTS; k++) results[k] = address(PyTuple_GetItem(given[5], k));
-    if (PyErr_Occurred()) return NULL;
+    if (!addresses_of(given[5], BETA_RESULTS, results)) return NULL;
     Py_BEGIN_ALLOW_THREADS;
     beta_locals(offset, a, b, count, &rule, results);
     Py_END_ALLOW_THREADS;
@@ -1905,6 +1913,19 @@ static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+static PyObject *call_beta_scores(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 5)) return NULL;
+    const double *offset = address(given[0]), *a = address(given[1]), *b = address(given[2]);
+    const Py_ssize_t count = size(given[3]);
+    if (PyErr_Occurred()) return NULL;
+    double *results[BETA_SCORES];
+    if (!addresses_of(given[4], BETA_SCORES, results)) return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    beta_scores(offset, a, b, count, results);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))call_##name, METH_FASTCALL, NULL}
 static PyMethodDef methods[] = {
     METHOD(philox_words),
@@ -1930,6 +1951,7 @@ static PyMethodDef methods[] = {
     METHOD(part_places),
     METHOD(beta_quantiles),
     METHOD(beta_locals),
+    METHOD(beta_scores),
     METHOD(gamma_quantile),
     METHOD(gamma_local),
     {NULL, NULL, 0, NULL},

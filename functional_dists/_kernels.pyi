@@ -150,6 +150,7 @@ def beta_quantiles(
 def beta_locals(
     offset: int, a: int, b: int, size: int, rule: tuple[int, int, int, bool], results: tuple[int, ...], /
 ) -> None: ...
+def beta_scores(offset: int, a: int, b: int, size: int, results: tuple[int, ...], /) -> None: ...
 def gamma_quantile(
     shape: _Shape,
     below: _Tensor,

@@ -13,6 +13,8 @@ from torch import Tensor
 from functional_dists.special import root, softplus
 
 __all__ = [
+    "beta_params",
+    "beta_params_from_mean",
     "concentrations",
     "inverse_softplus",
     "normal_params",
@@ -147,6 +149,49 @@ def concentrations(raw: Tensor, *, floor: float = 1.0) -> Tensor:
     if not floor > 0:
         raise ValueError(f"floor must be positive, got {floor}")
     return softplus(raw) + floor
+
+
+def beta_params(raw: Tensor, *rest: Any, floor: float = 1.0) -> tuple[Any, ...]:
+    """Split a network's output into the two concentrations of a Beta distribution, softplus(raw) + floor.
+
+    Args:
+        raw: The output, of shape (*batch, 2 n): the first half of the last axis is `concentration1`.
+        rest: Further parameters, such as the bounds, which are passed on.
+        floor: The least concentration, positive; from 1 on the density has one mode, as in `concentrations`.
+
+    Returns:
+        (concentration1, concentration0, *rest), with both of shape (*batch, n).
+
+    Raises:
+        ValueError: the last axis is odd, or the floor is not positive.
+
+    >>> beta_params(torch.zeros(2), -1.0, 1.0)
+    (tensor([1.6931]), tensor([1.6931]), -1.0, 1.0)
+    """
+    if raw.ndim == 0 or raw.shape[-1] % 2:
+        raise ValueError(f"the last axis of raw holds two halves, so its size must be even, got {tuple(raw.shape)}")
+    concentration1, concentration0 = concentrations(raw, floor=floor).chunk(2, -1)
+    return concentration1, concentration0, *rest
+
+
+def beta_params_from_mean(logit: Tensor, precision: Tensor, *rest: Any) -> tuple[Any, ...]:
+    """Return the concentrations of a Beta distribution with the mean sigmoid(logit) and the sum `precision`.
+
+    The variance is mean (1 - mean) / (precision + 1). Both concentrations have all digits, also next to a bound.
+    Source: Ferrari & Cribari-Neto, "Beta regression for modelling rates and proportions" (2004).
+
+    Args:
+        logit: The logit of the mean, as a share of the interval, of any shape.
+        precision: The sum of both concentrations, positive, of a shape that broadcasts to that of `logit`.
+        rest: Further parameters, such as the bounds, which are passed on.
+
+    Returns:
+        (concentration1, concentration0, *rest).
+
+    >>> beta_params_from_mean(torch.tensor([0.0, 20.0]), torch.tensor(4.0))
+    (tensor([2., 4.]), tensor([2.0000e+00, 8.2446e-09]))
+    """
+    return precision * torch.exp(-softplus(-logit)), precision * torch.exp(-softplus(logit)), *rest
 
 
 def scale_loc(loc: Tensor, upscale: float | Tensor = 5.0) -> Tensor:

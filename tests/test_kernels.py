@@ -36,6 +36,9 @@ from functional_dists.kernels import can_be_used, operands
 from functional_dists.random import extension
 from functional_dists.random.extension import without_kernels
 from functional_dists.special import axis, choice
+from functional_dists.special.beta_local import beta_local
+from functional_dists.special.beta_quantile import beta_quantile
+from functional_dists.special.beta_score import beta_score
 
 KEY = random.key(11)
 EPS = torch.finfo(torch.float32).eps
@@ -713,7 +716,15 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
             k.philox_words(room, rows, num, room)
     with pytest.raises(TypeError, match="tensor"):
         k.gamma_local((4, 4), at, 1.0, True, room, *[room] * 8)
+    rule = (room, room, 2, False)
+    with pytest.raises(TypeError, match="rule"):
+        k.beta_locals(room, room, room, 4, (room, room), (room,) * 12)
+    with pytest.raises(TypeError, match="results"):
+        k.beta_locals(room, room, room, 4, rule, (room,))
     calls = {
+        "beta_locals": (room, room, room, 4, rule, (*[room] * 11, 0)),
+        "beta_scores": (room, room, room, 4, (*[room] * 10, 0)),
+        "beta_quantiles": (room, room, room, room, 4, rule, rule, 0),
         "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
         "gamma_quantile": ((4, 4), at, at, at, False, room, 0, room),
         "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
@@ -910,3 +921,48 @@ def test_quantiles_of_gammas_of_any_layout(counted: Counted) -> None:
     nan = torch.full((3,), math.nan, dtype=torch.float64)
     for arguments in ((nan, nan + 0.5, nan), (nan, a[:3] * 0 + 0.5, a[:3] * 0 + 0.5), (a[:3], nan, nan)):
         assert all(result.isnan().all() for result in _of_gammas(True, *arguments))
+
+
+# ------------------------------------------------------------------------------------------------- Beta distributions
+def _close(got: Tensor, exact: Tensor, tolerance: float) -> None:
+    assert torch.equal(got.isnan(), exact.isnan())
+    is_compared = exact.abs() < 1e290  # False for NaN
+    assert ((got - exact).abs() <= tolerance * exact.abs())[is_compared].all()
+
+
+@needs_kernels
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 19])
+def test_kernels_of_beta_compute_what_operations_do(size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    a, b = torch.exp(20 * torch.rand(2, 3, size, generator=generator, dtype=torch.float64) - 7)
+    below = torch.rand(3, size, generator=generator, dtype=torch.float64) ** 3
+    if size > 1:
+        a[0, 0], b[1, 1], below[2, 1] = math.nan, -1.0, math.nan
+    for precise, tolerance in ((True, 2e-12), (False, 1e-8)):
+        offset = without_kernels(beta_quantile)(below, 1 - below, a, b, precise)
+        by_kernel = beta_quantile(below, 1 - below, a, b, precise)
+        exact = without_kernels(beta_local)(offset, a, b, precise)
+        found = beta_local(offset, a, b, precise)
+        if size:
+            is_valid = ~(offset.isnan() | exact.below.isnan())
+            gap = (by_kernel - offset) / (1 / (1 / exact.below + 1 / exact.above) + offset.abs())
+            assert (gap[is_valid].abs() < tolerance).all()
+            assert by_kernel[~is_valid].isnan().all()
+            exact_score, score = without_kernels(beta_score)(offset, a, b), beta_score(offset, a, b)
+            for got, wanted in zip(score, exact_score, strict=True):
+                assert ((got - wanted).abs() <= 1e-13 * (1 + wanted.abs()))[is_valid].all()
+                assert got[~is_valid].isnan().all()
+            for got, wanted in zip(found[2:4] + tuple(found.slopes), exact[2:4] + tuple(exact.slopes), strict=True):
+                _close(got, wanted, tolerance)
+
+
+@needs_kernels
+def test_kernels_of_beta_take_any_layout() -> None:
+    a, b = torch.rand(2, 5, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    half = torch.full((), 0.5, dtype=torch.float64)
+    found = beta_quantile(half, half, a, b, False)
+    for moved in (lambda t: t.T.contiguous().T, torch.clone, lambda t: torch._neg_view(-t)):
+        assert torch.equal(beta_quantile(half, half, moved(a), moved(b), False), found)
+    assert torch.equal(beta_quantile(half, half, a[:, ::2], b[:, ::2], False), found[:, ::2])
+    assert torch.equal(beta_quantile(half, half, a[2:3], b[2, 3:4], False)[:, 3], found[2, 3:4])
+    assert torch.equal(beta_local(found, a, b, False).below[1:], beta_local(found[1:], a[1:], b[1:], False).below)

@@ -6,7 +6,7 @@ from tensordict.nn.distributions import AddStateIndependentNormalScale, NormalPa
 from tensordict.nn.utils import mappings
 from torch.func import grad, hessian, jvp, vmap
 
-from functional_dists import parameters
+from functional_dists import beta, parameters
 
 NAMES = [
     "softplus",
@@ -79,6 +79,25 @@ def test_concentrations_are_above_a_floor() -> None:
     assert (parameters.concentrations(raw, floor=1e-3) >= 1e-3).all()
     with pytest.raises(ValueError, match="floor must be positive"):
         parameters.concentrations(raw, floor=0.0)
+
+
+def test_beta_params_are_two_halves_above_a_floor() -> None:
+    raw = torch.tensor([[-200.0, 0.5, 3.0, -1.0]], dtype=torch.float64)
+    concentration1, concentration0, low, high = parameters.beta_params(raw, -2.0, 2.0)
+    torch.testing.assert_close(torch.cat([concentration1, concentration0], -1), parameters.concentrations(raw))
+    assert (low, high) == (-2.0, 2.0)
+    assert (parameters.beta_params(raw, floor=0.1)[0] < 1.1).any()
+    with pytest.raises(ValueError, match="must be even"):
+        parameters.beta_params(raw[..., :3])
+
+
+def test_beta_params_have_the_mean_and_the_variance() -> None:
+    logit, precision = torch.tensor([-30.0, 0.3, 2.0], dtype=torch.float64), torch.tensor(7.0, dtype=torch.float64)
+    params = parameters.beta_params_from_mean(logit, precision)
+    torch.testing.assert_close(beta.mean(*params), torch.sigmoid(logit), rtol=1e-14, atol=0)
+    torch.testing.assert_close(beta.variance(*params), torch.sigmoid(logit) * torch.sigmoid(-logit) / 8)
+    slopes = torch.func.grad(lambda x: parameters.beta_params_from_mean(x, precision)[0].sum())(logit)
+    torch.testing.assert_close(slopes, 7 * torch.sigmoid(logit) * torch.sigmoid(-logit))
 
 
 def test_scale_loc_bounds_softly() -> None:

@@ -20,6 +20,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         for name in ("laplace", "logistic", "gumbel", "cauchy")
     },
     "exponential": {"rate": [0.5, 1.0, 2.0]},
+    "beta": {"concentration1": [2.0, 5.0, 0.5], "concentration0": [2.0, 1.5, 0.5]},
     "gamma": {"concentration": [1.0, 2.0, 5.0], "rate": [1.0, 1.0, 1.5]},
     "chi2": {"df": [2.0, 4.0, 8.0]},
     "inverse_gamma": {"concentration": [3.0, 3.0, 5.0], "rate": [1.0, 2.0, 6.0]},

@@ -19,7 +19,7 @@ from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation
 from functional_dists.special.polygamma import stirling_rests
 
-__all__ = ["Score", "Statistics", "beta_score", "carried_log_density", "statistics_at"]
+__all__ = ["Score", "Statistics", "beta_score", "carried_log_density", "score", "statistics_at"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -86,7 +86,7 @@ class Score(NamedTuple):
     curve_bb: Tensor
 
 
-def _score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+def score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     point, is_reflected = point_at(offset, a, b)
     found = statistics_at(point)
     log_density = torch.log(point.a) - log_total_at_mode(point.a, point.b) - total_growth(point)
@@ -114,7 +114,7 @@ def _score(offset: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-_operation = elementwise_operation("beta_score", ["offset", "a", "b"], _score, num_results=11)
+_operation = elementwise_operation("beta_score", ["offset", "a", "b"], score, num_results=11)
 
 
 def beta_score(offset: Tensor, a: Tensor, b: Tensor) -> Score:
@@ -127,7 +127,7 @@ def beta_score(offset: Tensor, a: Tensor, b: Tensor) -> Score:
     return Score(*_operation(offset.detach(), a.detach(), b.detach()))
 
 
-def carried_log_density(score: Score, point: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def carried_log_density(at: Score, point: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return the log-density of x at a logit, with first and second derivatives by the logit and the parameters.
 
     It is the one of the logit, less log(x y), the slope of x.
@@ -136,7 +136,7 @@ def carried_log_density(score: Score, point: Tensor, a: Tensor, b: Tensor) -> Te
     >>> carried_log_density(beta_score(0 * one, one, one), 0 * one, one, one)
     tensor(0., dtype=torch.float64)
     """
-    x, y = score.x, score.y
-    slopes = [score.tilt_a, score.tilt_b, score.growth + (x - y)]
-    curves = [score.curve_aa, score.curve_ab, y, score.curve_bb, -x, (2 - (a + b).detach()) * x * y]
-    return score.log_density - score.log_x - score.log_y + second_order(slopes, curves, [a, b, point])
+    x, y = at.x, at.y
+    slopes = [at.tilt_a, at.tilt_b, at.growth + (x - y)]
+    curves = [at.curve_aa, at.curve_ab, y, at.curve_bb, -x, (2 - (a + b).detach()) * x * y]
+    return at.log_density - at.log_x - at.log_y + second_order(slopes, curves, [a, b, point])

@@ -13,6 +13,7 @@ from torch.func import grad, hessian, jvp
 
 from functional_dists import (
     bernoulli,
+    beta,
     cauchy,
     distributions,
     divergence,
@@ -393,6 +394,7 @@ EXAMPLES = {
     logistic: ((0.1, 0.9), None),
     cauchy: ((0.0, 1.0), (0.4, 2.0)),
     exponential: ((1.7,), (0.4,)),
+    beta: ((2.1, 1.3, 0.2, 2.9), (1.7, 0.9, 0.1, 3.0)),
     gamma: ((2.1, 1.3), (1.7, 0.9)),
     uniform: ((0.2, 2.9), (0.1, 3.0)),
     bernoulli: ((0.4,), (-0.2,)),
@@ -402,7 +404,7 @@ EXAMPLES = {
 FINITE = [
     *((p, normal) for p in (exponential, gumbel, laplace, logistic, uniform)),
     *((p, gumbel) for p in (exponential, normal, uniform)),
-    *((exponential, gamma), (gamma, exponential)),
+    *((exponential, gamma), (gamma, exponential), (beta, uniform), (uniform, beta)),
     *((normal, laplace), (uniform, exponential), (bernoulli, poisson)),
 ]
 
