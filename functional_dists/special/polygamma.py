@@ -22,7 +22,7 @@ from functional_dists.special.implicit import second_order
 from functional_dists.special.log_gamma import stirling_rest
 from functional_dists.special.operations import elementwise_operation
 
-__all__ = ["Rests", "carried_rests", "digamma", "log_gamma", "stirling_rests", "trigamma", "trigamma_rest"]
+__all__ = ["Rests", "carried_rests", "digamma", "log_gamma", "rests", "stirling_rests", "trigamma", "trigamma_rest"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -47,7 +47,8 @@ def _shifts(like: Tensor) -> Tensor:
     return torch.arange(_SHIFT, dtype=like.dtype, device=like.device)
 
 
-def _rests(a: Tensor) -> tuple[Tensor, ...]:
+def rests(a: Tensor) -> tuple[Tensor, ...]:
+    """Return the rests of a positive argument, which `stirling_rests` names."""
     is_large = a >= _SHIFT
     z = torch.where(is_large, a, a + _SHIFT)
     y = 1 / z
@@ -89,7 +90,7 @@ def trigamma_rest(a: Tensor) -> Tensor:
     return torch.where(is_large, found, found + of_steps)
 
 
-_operation = elementwise_operation("stirling_rests", ["a"], _rests, num_results=4)
+_operation = elementwise_operation("stirling_rests", ["a"], rests, num_results=4)
 
 
 def stirling_rests(a: Tensor) -> Rests:
@@ -108,10 +109,10 @@ def carried_rests(a: Tensor) -> tuple[Tensor, Tensor]:
     >>> torch.func.grad(lambda a: carried_rests(a)[1])(a)  # psi'(3) - 1 / 3
     tensor(0.0616, dtype=torch.float64)
     """
-    rests, y = stirling_rests(a), 1 / a.detach()
-    first = second_order([rests.digamma + 0.5 * y], [rests.trigamma - 0.5 * y * y], [a])
-    second = second_order([rests.trigamma], [rests.tetragamma], [a])
-    return rests.log_gamma + first, rests.digamma + second
+    found, y = stirling_rests(a), 1 / a.detach()
+    first = second_order([found.digamma + 0.5 * y], [found.trigamma - 0.5 * y * y], [a])
+    second = second_order([found.trigamma], [found.tetragamma], [a])
+    return found.log_gamma + first, found.digamma + second
 
 
 def log_gamma(a: Tensor) -> Tensor:
@@ -121,8 +122,8 @@ def log_gamma(a: Tensor) -> Tensor:
     >>> torch.func.hessian(log_gamma)(a)  # pi^2 / 6
     tensor(1.6449, dtype=torch.float64)
     """
-    rests, fixed = stirling_rests(a), a.detach()
-    slope, curve = fixed.log() + rests.digamma, 1 / fixed + rests.trigamma
+    found, fixed = stirling_rests(a), a.detach()
+    slope, curve = fixed.log() + found.digamma, 1 / fixed + found.trigamma
     return torch.lgamma(fixed) + second_order([slope], [curve], [a])
 
 
@@ -142,5 +143,5 @@ def trigamma(a: Tensor) -> Tensor:
     >>> trigamma(torch.tensor(1.0, dtype=torch.float64))
     tensor(1.6449, dtype=torch.float64)
     """
-    rests = stirling_rests(a)
-    return 1 / a + rests.trigamma + rests.tetragamma * (a - a.detach())
+    found = stirling_rests(a)
+    return 1 / a + found.trigamma + found.tetragamma * (a - a.detach())
