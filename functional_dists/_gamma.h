@@ -104,25 +104,112 @@ typedef struct {
     double digamma[GAMMA_PIECE], trigamma[GAMMA_PIECE];                /* psi(a) - log a, psi'(a) - 1 / a */
 } Concentrations;
 
-/* Below 10 the sum of ten terms of one sign loses less than a product does, and takes longer. */
+#define REST_STEPS 10
+
+/* atanh(w) / w - 1 for 0 < w <= 1/3. */
+INLINE double atanh_excess_of(double w) {
+    const double t = w * w;
+    double p = 1.0 / 35;
+    p = p * t + 1.0 / 33;
+    p = p * t + 1.0 / 31;
+    p = p * t + 1.0 / 29;
+    p = p * t + 1.0 / 27;
+    p = p * t + 1.0 / 25;
+    p = p * t + 1.0 / 23;
+    p = p * t + 1.0 / 21;
+    p = p * t + 1.0 / 19;
+    p = p * t + 1.0 / 17;
+    p = p * t + 1.0 / 15;
+    p = p * t + 1.0 / 13;
+    p = p * t + 1.0 / 11;
+    p = p * t + 1.0 / 9;
+    p = p * t + 1.0 / 7;
+    p = p * t + 1.0 / 5;
+    p = p * t + 1.0 / 3;
+    return p * t;
+}
+
+/* psi'(a) - 1 / a. */
+INLINE double trigamma_rest_of(double a) {
+    const int is_large = a >= 10.0;
+    const double y = 1.0 / (is_large ? a : a + 10.0), s = y * y, base = is_large ? 1.0 : a;
+    double p = -174611.0 / 330;
+    p = p * s + 43867.0 / 798;
+    p = p * s - 3617.0 / 510;
+    p = p * s + 7.0 / 6;
+    p = p * s - 691.0 / 2730;
+    p = p * s + 5.0 / 66;
+    p = p * s - 1.0 / 30;
+    p = p * s + 1.0 / 42;
+    p = p * s - 1.0 / 30;
+    p = p * s + 1.0 / 6;
+    double steps = 0.0, next = 1.0 / (base + 10.0);
+#pragma GCC unroll 10
+    for (int k = REST_STEPS - 1; k >= 0; k--) {
+        const double inverse = 1.0 / (base + k);
+        steps += inverse * inverse * next, next = inverse;
+    }
+    return 0.5 * s + y * s * p + (is_large ? 0.0 : steps);
+}
+
+/* What is left of log Gamma, psi and psi'' after the main terms of Stirling's series. Below 10 it takes ten terms of one
+   sign each. With w = 1 / (2 x + 1) the logarithm of 1 + 1 / x is 2 atanh(w), and (x + 1/2) log(1 + 1 / x) - 1 is
+   atanh(w) / w - 1. */
+INLINE void rests_of(double a, double *rest_of_log, double *rest_of_digamma, double *rest_of_tetragamma) {
+    const int is_large = a >= 10.0;
+    const double z = is_large ? a : a + 10.0, base = is_large ? 1.0 : a, y = 1.0 / z, s = y * y;
+    double of_log = -3617.0 / 122400, of_first = -174611.0 / 6600, of_third = -174611.0 * 21 / 330;
+    of_log = of_log * s + 1.0 / 156;
+    of_log = of_log * s - 691.0 / 360360;
+    of_log = of_log * s + 1.0 / 1188;
+    of_log = of_log * s - 1.0 / 1680;
+    of_log = of_log * s + 1.0 / 1260;
+    of_log = of_log * s - 1.0 / 360;
+    of_log = of_log * s + 1.0 / 12;
+    of_first = of_first * s + 43867.0 / 14364;
+    of_first = of_first * s - 3617.0 / 8160;
+    of_first = of_first * s + 1.0 / 12;
+    of_first = of_first * s - 691.0 / 32760;
+    of_first = of_first * s + 1.0 / 132;
+    of_first = of_first * s - 1.0 / 240;
+    of_first = of_first * s + 1.0 / 252;
+    of_first = of_first * s - 1.0 / 120;
+    of_first = of_first * s + 1.0 / 12;
+    of_third = of_third * s + 43867.0 * 19 / 798;
+    of_third = of_third * s - 3617.0 * 17 / 510;
+    of_third = of_third * s + 7.0 * 15 / 6;
+    of_third = of_third * s - 691.0 * 13 / 2730;
+    of_third = of_third * s + 5.0 * 11 / 66;
+    of_third = of_third * s - 0.3;
+    of_third = of_third * s + 1.0 / 6;
+    of_third = of_third * s - 1.0 / 6;
+    of_third = of_third * s + 0.5;
+    double steps = 0.0, excesses = 0.0, cubes = 0.0;
+#pragma GCC unroll 10
+    for (int k = REST_STEPS - 1; k > 0; k--) {
+        const double x = base + k, inverse = 1.0 / x, w = 1.0 / (2.0 * x + 1.0), next = inverse / (x + 1.0);
+        const double excess = atanh_excess_of(w);
+        steps += excess, excesses += w * (inverse - 2.0 * excess);
+        cubes += (3.0 * x + 2.0) * inverse * next * next;
+    }
+    const int is_tiny = base < 1.0;
+    const double inverse = 1.0 / base, w = is_tiny ? 1.0 / 3 : 1.0 / (2.0 * base + 1.0), next = inverse / (base + 1.0);
+    const double excess = atanh_excess_of(w), log_step = log_of(base + 1.0) - log_of(base);
+    steps += is_tiny ? (base + 0.5) * log_step - 1.0 : excess;
+    excesses += is_tiny ? inverse - log_step : w * (inverse - 2.0 * excess);
+    cubes += (3.0 * base + 2.0) * inverse * next * next;
+    *rest_of_log = y * of_log + (is_large ? 0.0 : steps);
+    *rest_of_digamma = -0.5 * y - s * of_first - (is_large ? 0.0 : excesses);
+    *rest_of_tetragamma = -y * s - s * s * of_third - (is_large ? 0.0 : cubes);
+}
+
+/* The rest of log Gamma from these terms loses less than from a product, and takes longer. */
 INLINE void refine_log_total(Concentrations *piece) {
     double *restrict log_total = piece->log_total;
     for (Py_ssize_t i = 0; i < piece->count; i++) {
-        const double a = piece->a[i];
-        const double base = a < 10.0 ? a : 1.0, y = 1.0 / (base + 10.0), s = y * y;
-        double rest = -3617.0 / 122400;
-        rest = rest * s + 1.0 / 156;
-        rest = rest * s - 691.0 / 360360;
-        rest = rest * s + 1.0 / 1188;
-        rest = rest * s - 1.0 / 1680;
-        rest = rest * s + 1.0 / 1260;
-        rest = rest * s - 1.0 / 360;
-        rest = rest * s + 1.0 / 12;
-        rest *= y;
-#pragma GCC unroll 10
-        for (int k = 9; k >= 0; k--) rest += (base + (k + 0.5)) * log1p_of(1.0 / (base + k)) - 1.0;
-        const double refined = rest - 0.5 * piece->log_a[i] + HALF_LOG_2PI;
-        log_total[i] = a < 10.0 ? refined : log_total[i];
+        double of_log, of_digamma, of_tetragamma;
+        rests_of(piece->a[i], &of_log, &of_digamma, &of_tetragamma);
+        log_total[i] = of_log - 0.5 * piece->log_a[i] + HALF_LOG_2PI;
     }
 }
 
@@ -525,106 +612,14 @@ VECTORIZED static void gamma_local(const Operand *offset, const Operand *concent
    What is left of them after the main terms of Stirling's series: see polygamma.py. */
 
 #define NUM_RESTS 4
-#define REST_STEPS 10
 
-/* atanh(w) / w - 1 for 0 < w <= 1/3. */
-INLINE double atanh_excess_of(double w) {
-    const double t = w * w;
-    double p = 1.0 / 35;
-    p = p * t + 1.0 / 33;
-    p = p * t + 1.0 / 31;
-    p = p * t + 1.0 / 29;
-    p = p * t + 1.0 / 27;
-    p = p * t + 1.0 / 25;
-    p = p * t + 1.0 / 23;
-    p = p * t + 1.0 / 21;
-    p = p * t + 1.0 / 19;
-    p = p * t + 1.0 / 17;
-    p = p * t + 1.0 / 15;
-    p = p * t + 1.0 / 13;
-    p = p * t + 1.0 / 11;
-    p = p * t + 1.0 / 9;
-    p = p * t + 1.0 / 7;
-    p = p * t + 1.0 / 5;
-    p = p * t + 1.0 / 3;
-    return p * t;
-}
-
-/* psi'(a) - 1 / a. */
-INLINE double trigamma_rest_of(double a) {
-    const int is_large = a >= 10.0;
-    const double y = 1.0 / (is_large ? a : a + 10.0), s = y * y, base = is_large ? 1.0 : a;
-    double p = -174611.0 / 330;
-    p = p * s + 43867.0 / 798;
-    p = p * s - 3617.0 / 510;
-    p = p * s + 7.0 / 6;
-    p = p * s - 691.0 / 2730;
-    p = p * s + 5.0 / 66;
-    p = p * s - 1.0 / 30;
-    p = p * s + 1.0 / 42;
-    p = p * s - 1.0 / 30;
-    p = p * s + 1.0 / 6;
-    double steps = 0.0, next = 1.0 / (base + 10.0);
-#pragma GCC unroll 10
-    for (int k = REST_STEPS - 1; k >= 0; k--) {
-        const double inverse = 1.0 / (base + k);
-        steps += inverse * inverse * next, next = inverse;
-    }
-    return 0.5 * s + y * s * p + (is_large ? 0.0 : steps);
-}
-
-/* With w = 1 / (2 z + 1) the logarithm of 1 + 1 / z is 2 atanh(w), and (z + 1/2) log(1 + 1 / z) - 1 = atanh(w) / w - 1. */
-INLINE void rests_of(const double *a, Py_ssize_t count, double *restrict const rest[NUM_RESTS]) {
-    double *restrict log_gamma = rest[0], *restrict digamma = rest[1];
-    double *restrict trigamma = rest[2], *restrict tetragamma = rest[3];
+INLINE void take_rests(const double *a, Py_ssize_t count, double *restrict const rest[NUM_RESTS]) {
     for (Py_ssize_t i = 0; i < count; i++) {
-        const int is_large = a[i] >= 10.0;
-        const double y = 1.0 / (is_large ? a[i] : a[i] + 10.0), s = y * y, base = is_large ? 1.0 : a[i];
-        double of_log = -3617.0 / 122400, of_first = -174611.0 / 6600, of_third = -174611.0 * 21 / 330;
-        of_log = of_log * s + 1.0 / 156;
-        of_log = of_log * s - 691.0 / 360360;
-        of_log = of_log * s + 1.0 / 1188;
-        of_log = of_log * s - 1.0 / 1680;
-        of_log = of_log * s + 1.0 / 1260;
-        of_log = of_log * s - 1.0 / 360;
-        of_log = of_log * s + 1.0 / 12;
-        of_first = of_first * s + 43867.0 / 14364;
-        of_first = of_first * s - 3617.0 / 8160;
-        of_first = of_first * s + 1.0 / 12;
-        of_first = of_first * s - 691.0 / 32760;
-        of_first = of_first * s + 1.0 / 132;
-        of_first = of_first * s - 1.0 / 240;
-        of_first = of_first * s + 1.0 / 252;
-        of_first = of_first * s - 1.0 / 120;
-        of_first = of_first * s + 1.0 / 12;
-        of_third = of_third * s + 43867.0 * 19 / 798;
-        of_third = of_third * s - 3617.0 * 17 / 510;
-        of_third = of_third * s + 7.0 * 15 / 6;
-        of_third = of_third * s - 691.0 * 13 / 2730;
-        of_third = of_third * s + 5.0 * 11 / 66;
-        of_third = of_third * s - 9.0 / 30;
-        of_third = of_third * s + 7.0 / 42;
-        of_third = of_third * s - 5.0 / 30;
-        of_third = of_third * s + 3.0 / 6;
-        double steps = 0.0, excesses = 0.0, cubes = 0.0;
-#pragma GCC unroll 10
-        for (int k = REST_STEPS - 1; k > 0; k--) {
-            const double z = base + k, inverse = 1.0 / z, w = 1.0 / (2.0 * z + 1.0), next = inverse / (z + 1.0);
-            const double excess = atanh_excess_of(w);
-            steps += excess, excesses += w * (inverse - 2.0 * excess);
-            cubes += (3.0 * z + 2.0) * inverse * next * next;
-        }
-        const int is_tiny = base < 1.0;
-        const double inverse = 1.0 / base, w = is_tiny ? 1.0 / 3 : 1.0 / (2.0 * base + 1.0), next = inverse / (base + 1.0);
-        const double excess = atanh_excess_of(w), log_step = log_of(base + 1.0) - log_of(base);
-        steps += is_tiny ? (base + 0.5) * log_step - 1.0 : excess;
-        excesses += is_tiny ? inverse - log_step : w * (inverse - 2.0 * excess);
-        cubes += (3.0 * base + 2.0) * inverse * next * next;
+        double of_log, of_digamma, of_tetragamma;
+        rests_of(a[i], &of_log, &of_digamma, &of_tetragamma);
         const double nothing = a[i] > 0.0 ? 0.0 : NAN;
-        log_gamma[i] = y * of_log + (is_large ? 0.0 : steps) + nothing;
-        digamma[i] = -0.5 * y - s * of_first - (is_large ? 0.0 : excesses) + nothing;
-        trigamma[i] = trigamma_rest_of(a[i]) + nothing;
-        tetragamma[i] = -y * s - s * s * of_third - (is_large ? 0.0 : cubes) + nothing;
+        rest[0][i] = of_log + nothing, rest[1][i] = of_digamma + nothing;
+        rest[2][i] = trigamma_rest_of(a[i]) + nothing, rest[3][i] = of_tetragamma + nothing;
     }
 }
 
@@ -633,7 +628,7 @@ VECTORIZED static void stirling_rests(const Operand *a, Py_ssize_t size, double 
     double *const rest[NUM_RESTS] = {rests[0], rests[1], rests[2], rests[3]};
     for (Py_ssize_t start = 0; start < size; start += GAMMA_PIECE) {
         const Py_ssize_t count = take_piece(a, start, size, piece);
-        rests_of(piece, up_to_lanes(count), rest);
+        take_rests(piece, up_to_lanes(count), rest);
         for (int j = 0; j < NUM_RESTS; j++) memcpy(result[j] + start, rests[j], (size_t)count * sizeof(double));
     }
 }
@@ -650,8 +645,8 @@ VECTORIZED static void gamma_divergence(const Operand *a, const Operand *b, cons
         const Py_ssize_t count = take_piece(a, start, size, p), full = up_to_lanes(count);
         take_piece(b, start, size, q);
         take_piece(change, start, size, d);
-        rests_of(p, full, rest_p);
-        rests_of(q, full, rest_q);
+        take_rests(p, full, rest_p);
+        take_rests(q, full, rest_q);
         for (Py_ssize_t i = 0; i < full; i++) value[i] = slope[i] = 0.0;
         for (Py_ssize_t j = 0; j < nodes; j++) {
             const double u = rule[j], weight = rule[nodes + j];

@@ -11,6 +11,7 @@ from torch import Tensor
 import functional_dists
 from functional_dists import (
     bijectors,
+    gamma,
     llm_masked_categorical,
     masked_categorical,
     normal,
@@ -20,7 +21,7 @@ from functional_dists import (
     truncated_normal,
 )
 
-from . import reference, reference_lines, reference_unit
+from . import reference, reference_gamma, reference_lines, reference_unit
 
 Call = Callable[..., Tensor]
 
@@ -30,8 +31,9 @@ def elementwise(verb: Call) -> Call:
 
 
 def divergence(family) -> Call:
-    return lambda p_loc, p_scale, q_loc, q_scale: family.kl(
-        family.Params(p_loc, p_scale), family.Params(q_loc, q_scale), event_dims=0
+    """Of families with two parameters."""
+    return lambda p_first, p_second, q_first, q_second: family.kl(
+        family.Params(p_first, p_second), family.Params(q_first, q_second), event_dims=0
     )
 
 
@@ -137,6 +139,9 @@ CALLS: dict[str, Call] = {
         for family, _, of in [name.partition(".")]
         for verb in [getattr(getattr(functional_dists, family), of)]
     },
+    **{f"gamma.{verb}": getattr(gamma, verb) for verb in (*reference_gamma.TAILS, "icdf")},
+    **{f"gamma.{verb}": elementwise(getattr(gamma, verb)) for verb in ("log_prob", "entropy")},
+    "gamma.kl": divergence(gamma),
     **{f"{name}.forward_log_det": getattr(bijectors, name).forward_log_det for name in ("tanh", "softplus", "symlog")},
 }
 

@@ -9,7 +9,7 @@ matter to a policy, the last ulps do not.
 
 from typing import NamedTuple
 
-from . import reference, reference_lines, reference_unit
+from . import reference, reference_gamma, reference_lines, reference_unit
 
 FACTOR, SIMPLER = 4.0, 20.0
 
@@ -91,6 +91,10 @@ HARDER: Goals = {
     "log_normal.log_prob": (Goal(1, 1), Goal(2.6e3, 6.9e3)),
     "logit_normal.log_prob": (Goal(1, 1), Goal(2.2e3, 1.2e4)),
     "exponential.log_cdf": (Goal(1, 1), Goal(1.7e2, 2.03e2)),
+    **{name: (Goal(1, 1), Goal(3.5, 2.8)) for name in reference_gamma.NAMES},
+    # rate value is rounded, which its distance from the concentration, 1e6, magnifies; and a tail of 1e-30 is an exp.
+    "gamma.log_prob": (Goal(1, 1), Goal(5, 2.6e2)),
+    **{f"gamma.{verb}": (Goal(1, 1), Goal(35, 70)) for verb in reference_gamma.TAILS},
 }
 
 

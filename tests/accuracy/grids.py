@@ -18,6 +18,7 @@ Floats = NDArray[np.floating]
 LOCS = (0.0, 0.3, -1.0, 5.0, -20.0, 50.0, -50.0)
 SCALES = (1e-4, 1e-2, 0.3, 1.0, 2.5, 10.0)
 BOUNDS = ((-1.0, 1.0), (-2.0, 3.0), (0.0, 1e-3), (1000.0, 1001.0))
+CONCENTRATIONS = (1e-3, 0.05, 0.7, 1.0, 3.0, 40.0, 1e4, 1e6)
 TAIL_Z = (1e-30, 1e-9, 1e-4, 0.03, 0.4, 0.7, 1.0, 1.7, 2.5, 3.3, 4.5, 6.0, 8.0, 10.5, 12.5, 13.2, 16.0, 25.0, 36.0)
 FAR_Z = (38.2, 60.0, 150.0, 1e3, 1e4)
 
@@ -405,6 +406,38 @@ def unit_values(dtype: type) -> Floats:
     return rows[rows[:, 2] < 1]
 
 
+def gamma_values(dtype: type) -> Floats:
+    """From the tail at 0 to that far out, of probabilities of 1e-30 and more."""
+    rows = [(a, 1.0, a * np.exp(z / a**0.5)) for a in CONCENTRATIONS[3:] for z in (-5, -2, -0.5, -0.01, 0, 0.3, 1, 3)]
+    rows += [(a, 1.0, a + z * a**0.5 + z * z / 3) for a in CONCENTRATIONS[3:] for z in (6.0, 10.0)]
+    rows += [(a, 1.0, np.exp(-e / a)) for a in CONCENTRATIONS[:3] for e in (60.0, 20.0, 3.0, 1.0, 0.6, 0.05)]
+    rows += [(a, 1.0, x) for a in CONCENTRATIONS[:3] for x in (0.01, 0.4, 1.0, 5.0, 55.0)]
+    kept = [
+        (a, rate, x / rate)
+        for a, _, x in rows
+        for rate in (1.0, 0.3)
+        if x > 1e-30 or (dtype is np.float64 and x > 1e-290)
+    ]
+    return thinned(kept, 1, dtype)
+
+
+def gamma_probabilities(dtype: type) -> Floats:
+    shares = [p for p in probabilities(dtype) if p > 1e-30]
+    rows = product(CONCENTRATIONS[::2], (0.3,), shares[::4])
+    smallest = 1e-34 if dtype is np.float32 else 1e-290  # of values that are normal numbers
+    return thinned([row for row in rows if np.log(row[2]) / row[0] > np.log(smallest)], 1, dtype)
+
+
+def gamma_parameters(dtype: type) -> Floats:
+    return thinned(product((*CONCENTRATIONS, 1.4616, 9.99, 12.0), (1e-6, 1.0, 30.0)), 1, dtype)
+
+
+def gamma_pairs(dtype: type) -> Floats:
+    ratios = (1.0, 1 + 2e-7, 1.0001, 0.99, 1.5, 0.3, 3.9, 30.0, 1e-3)
+    rows = product((0.01, 0.7, 1.0, 30.0, 1e6), ratios, (1.0, 1.0001, 0.4, 5.0))
+    return thinned(((a, 0.7, a * ratio, 0.7 * of_rates) for a, ratio, of_rates in rows), 1, dtype)
+
+
 TAILS = ("cdf", "survival", "log_cdf", "log_survival")
 GRIDS: dict[str, Callable[[type], Floats]] = {
     "normal.log_prob": normal_values,
@@ -452,6 +485,10 @@ GRIDS: dict[str, Callable[[type], Floats]] = {
     "logit_normal.log_prob": unit_values,
     "laplace.log_prob": laplace_values,
     **{f"exponential.{verb}": exponential_values for verb in ("log_prob", "log_cdf", "log_survival")},
+    **{f"gamma.{verb}": gamma_values for verb in ("log_prob", *TAILS)},
+    "gamma.icdf": gamma_probabilities,
+    "gamma.entropy": gamma_parameters,
+    "gamma.kl": gamma_pairs,
     "bernoulli.log_prob": bits,
     "geometric.log_prob": counts,
     "poisson.log_prob": poisson_counts,

@@ -318,6 +318,43 @@ def log_scale_score(inputs: Columns, answers: Columns) -> Floors:
     return {**line_score(inputs, answers), "at": (1 + 1 / inputs["scale"]) / inputs["at"]}
 
 
+def gamma_score(inputs: Columns, answers: Columns) -> Floors:
+    """One nat, and what one rounding of rate value changes; the root Fisher information."""
+    a, rate = inputs["concentration"], inputs["rate"]
+    slopes: Floors = {"concentration": a**-0.5 + 1 / a, "rate": a / rate}
+    if "at" not in inputs:  # an entropy
+        return {"value": 1.0, **slopes}
+    return {"value": 1 + np.abs(a - rate * inputs["at"]), "at": (1 + a) / inputs["at"], **slopes}
+
+
+def gamma_tail(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, but for the effect of one rounding of rate value."""
+    move = 1 + np.abs(inputs["concentration"] - inputs["rate"] * inputs["at"])
+    slopes = {name: np.abs(answers[name]) * move for name in ("concentration", "rate", "at")}
+    return {"value": np.abs(answers["at"] * inputs["at"]), **slopes}
+
+
+def gamma_quantile(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, but for one rounding of log x, and of the probability."""
+    x, p = answers["value"] * inputs["rate"], inputs["at"]
+    blur = 1 + np.abs(np.log(x)) + np.abs(answers["at"]) * p / answers["value"]
+    slopes = {name: np.abs(answers[name]) * blur for name in ("concentration", "rate")}
+    of_density = 1 + np.abs(inputs["concentration"] - x)  # how the density changes
+    return {"value": answers["value"] * blur, **slopes, "at": np.abs(answers["at"]) * blur * of_density}
+
+
+def gamma_divergence(inputs: Columns, answers: Columns) -> Floors:
+    """Relative, but for one rounding of the ratio of the means; slopes are differences of terms as large as these."""
+    a, b, means = inputs["p_concentration"], inputs["q_concentration"], inputs["q_rate"] / inputs["p_rate"]
+    return {
+        "value": np.sqrt(np.abs(answers["value"]) * b) + b * inputs["eps"] ** 2,
+        "p_concentration": 1 + means,
+        "p_rate": (b + a * means) / inputs["p_rate"],
+        "q_concentration": 1 + 1 / b,
+        "q_rate": (b + a * means) / inputs["q_rate"],
+    }
+
+
 def relative(inputs: Columns, answers: Columns) -> Floors:
     return {}
 
@@ -372,6 +409,11 @@ FLOORS: dict[str, Callable[[Columns, Columns], Floors]] = {
     "kumaraswamy.log_prob": kumaraswamy_score,
     **{f"kumaraswamy.{verb}": relative for verb in ("log_cdf", "log_survival")},
     **{f"{family}.log_prob": log_scale_score for family in ("log_normal", "logit_normal")},
+    "gamma.log_prob": gamma_score,
+    **{f"gamma.{verb}": gamma_tail for verb in ("cdf", "survival", "log_cdf", "log_survival")},
+    "gamma.icdf": gamma_quantile,
+    "gamma.entropy": gamma_score,
+    "gamma.kl": gamma_divergence,
     "exponential.log_prob": exponential_score,
     **{f"exponential.{verb}": relative for verb in ("log_cdf", "log_survival")},
     "bernoulli.log_prob": relative,

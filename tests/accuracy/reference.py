@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 
-from . import reference_lines, reference_unit
+from . import reference_gamma, reference_lines, reference_unit
 
 Answer = dict[str, Any]
 
@@ -556,6 +556,7 @@ REFERENCES: dict[str, tuple[tuple[str, ...], Callable[..., Answer]]] = {
     "ordinal.entropy": (table_of("scores"), ordinal_entropy),
     **reference_lines.references(mp),
     **reference_unit.references(mp),
+    **reference_gamma.references(mp),
 }
 
 

@@ -14,6 +14,7 @@ from torch.distributions import (
     AffineTransform,
     Categorical,
     Distribution,
+    Gamma,
     Normal,
     TanhTransform,
     TransformedDistribution,
@@ -34,6 +35,10 @@ Call = Callable[..., Tensor]
 
 def torch_normal(loc: Tensor, scale: Tensor) -> Normal:
     return Normal(loc, scale, validate_args=False)
+
+
+def torch_gamma(concentration: Tensor, rate: Tensor) -> Gamma:
+    return Gamma(concentration, rate, validate_args=False)
 
 
 def torch_tanh_normal(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> TransformedDistribution:
@@ -152,6 +157,13 @@ PEERS: dict[str, dict[str, Call]] = {
         "normal.icdf": at_the_end(torch_normal, Normal.icdf),
         "normal.kl": pairs_of(torch_normal),
         "normal.entropy": lambda loc, scale: torch_normal(loc, scale).entropy(),
+        "gamma.log_prob": at_the_end(torch_gamma, Gamma.log_prob),
+        "gamma.cdf": at_the_end(torch_gamma, Gamma.cdf),
+        "gamma.survival": at_the_end(torch_gamma, lambda made, value: 1 - made.cdf(value)),
+        "gamma.log_cdf": at_the_end(torch_gamma, lambda made, value: made.cdf(value).log()),
+        "gamma.log_survival": at_the_end(torch_gamma, lambda made, value: torch.log(1 - made.cdf(value))),
+        "gamma.entropy": lambda concentration, rate: torch_gamma(concentration, rate).entropy(),
+        "gamma.kl": pairs_of(torch_gamma),
         "tanh_normal.log_prob": at_the_end(torch_tanh_normal, TransformedDistribution.log_prob),
         "tanh_normal.log_prob_near_loc": at_the_end(torch_tanh_normal, TransformedDistribution.log_prob),
         "tanh_normal.log_prob_pretanh": torch_log_prob_pretanh,
