@@ -104,8 +104,57 @@ typedef struct {
     double digamma[GAMMA_PIECE], trigamma[GAMMA_PIECE];                /* psi(a) - log a, psi'(a) - 1 / a */
 } Concentrations;
 
+#define REST_STEPS 10
+
+/* atanh(w) / w - 1 for 0 < w <= 1/3. */
+INLINE double atanh_excess_of(double w) {
+    const double t = w * w;
+    double p = 1.0 / 35;
+    p = p * t + 1.0 / 33;
+    p = p * t + 1.0 / 31;
+    p = p * t + 1.0 / 29;
+    p = p * t + 1.0 / 27;
+    p = p * t + 1.0 / 25;
+    p = p * t + 1.0 / 23;
+    p = p * t + 1.0 / 21;
+    p = p * t + 1.0 / 19;
+    p = p * t + 1.0 / 17;
+    p = p * t + 1.0 / 15;
+    p = p * t + 1.0 / 13;
+    p = p * t + 1.0 / 11;
+    p = p * t + 1.0 / 9;
+    p = p * t + 1.0 / 7;
+    p = p * t + 1.0 / 5;
+    p = p * t + 1.0 / 3;
+    return p * t;
+}
+
+/* psi'(a) - 1 / a. */
+INLINE double trigamma_rest_of(double a) {
+    const int is_large = a >= 10.0;
+    const double y = 1.0 / (is_large ? a : a + 10.0), s = y * y, base = is_large ? 1.0 : a;
+    double p = -174611.0 / 330;
+    p = p * s + 43867.0 / 798;
+    p = p * s - 3617.0 / 510;
+    p = p * s + 7.0 / 6;
+    p = p * s - 691.0 / 2730;
+    p = p * s + 5.0 / 66;
+    p = p * s - 1.0 / 30;
+    p = p * s + 1.0 / 42;
+    p = p * s - 1.0 / 30;
+    p = p * s + 1.0 / 6;
+    double steps = 0.0, next = 1.0 / (base + 10.0);
+#pragma GCC unroll 10
+    for (int k = REST_STEPS - 1; k >= 0; k--) {
+        const double inverse = 1.0 / (base + k);
+        steps += inverse * inverse * next, next = inverse;
+    }
+    return 0.5 * s + y * s * p + (is_large ? 0.0 : steps);
+}
+
 /* What is left of log Gamma, psi and psi'' after the main terms of Stirling's series. Below 10 it takes ten terms of one
-   sign each. */
+   sign each. With w = 1 / (2 x + 1) the logarithm of 1 + 1 / x is 2 atanh(w), and (x + 1/2) log(1 + 1 / x) - 1 is
+   atanh(w) / w - 1. */
 INLINE void rests_of(double a, double *rest_of_log, double *rest_of_digamma, double *rest_of_tetragamma) {
     const int is_large = a >= 10.0;
     const double z = is_large ? a : a + 10.0, base = is_large ? 1.0 : a, y = 1.0 / z, s = y * y;
@@ -135,17 +184,23 @@ INLINE void rests_of(double a, double *rest_of_log, double *rest_of_digamma, dou
     of_third = of_third * s + 1.0 / 6;
     of_third = of_third * s - 1.0 / 6;
     of_third = of_third * s + 0.5;
-    double log_steps = 0.0, steps = 0.0, third_steps = 0.0, inverse = 1.0 / base;
+    double steps = 0.0, excesses = 0.0, cubes = 0.0;
 #pragma GCC unroll 10
-    for (int k = 0; k < 10; k++) {
-        const double x = base + k, next = 1.0 / (x + 1.0), log_next = log1p_of(inverse), both = inverse * next;
-        log_steps += (x + 0.5) * log_next - 1.0, steps += inverse - log_next;
-        third_steps += (3.0 * x + 2.0) * inverse * both * both;
-        inverse = next;
+    for (int k = REST_STEPS - 1; k > 0; k--) {
+        const double x = base + k, inverse = 1.0 / x, w = 1.0 / (2.0 * x + 1.0), next = inverse / (x + 1.0);
+        const double excess = atanh_excess_of(w);
+        steps += excess, excesses += w * (inverse - 2.0 * excess);
+        cubes += (3.0 * x + 2.0) * inverse * next * next;
     }
-    *rest_of_log = y * of_log + (is_large ? 0.0 : log_steps);
-    *rest_of_digamma = -0.5 * y - s * of_first - (is_large ? 0.0 : steps);
-    *rest_of_tetragamma = -y * s - s * s * of_third - (is_large ? 0.0 : third_steps);
+    const int is_tiny = base < 1.0;
+    const double inverse = 1.0 / base, w = is_tiny ? 1.0 / 3 : 1.0 / (2.0 * base + 1.0), next = inverse / (base + 1.0);
+    const double excess = atanh_excess_of(w), log_step = log_of(base + 1.0) - log_of(base);
+    steps += is_tiny ? (base + 0.5) * log_step - 1.0 : excess;
+    excesses += is_tiny ? inverse - log_step : w * (inverse - 2.0 * excess);
+    cubes += (3.0 * base + 2.0) * inverse * next * next;
+    *rest_of_log = y * of_log + (is_large ? 0.0 : steps);
+    *rest_of_digamma = -0.5 * y - s * of_first - (is_large ? 0.0 : excesses);
+    *rest_of_tetragamma = -y * s - s * s * of_third - (is_large ? 0.0 : cubes);
 }
 
 /* The rest of log Gamma from these terms loses less than from a product, and takes longer. */
@@ -553,26 +608,61 @@ VECTORIZED static void gamma_local(const Operand *offset, const Operand *concent
     }
 }
 
-/* -------------------------------------------------------------------------------------------------- stirling_rests
-   The order of the results is that of `Rests` in polygamma.py. */
+/* ------------------------------------------------------------------------------- the gamma function and its derivatives
+   What is left of them after the main terms of Stirling's series: see polygamma.py. */
 
 #define NUM_RESTS 4
 
-VECTORIZED static void stirling_rests(const Operand *concentration, Py_ssize_t size, double *const *result) {
-    Concentrations piece;
-    double of_log[GAMMA_PIECE], of_digamma[GAMMA_PIECE], of_tetragamma[GAMMA_PIECE];
+INLINE void take_rests(const double *a, Py_ssize_t count, double *restrict const rest[NUM_RESTS]) {
+    for (Py_ssize_t i = 0; i < count; i++) {
+        double of_log, of_digamma, of_tetragamma;
+        rests_of(a[i], &of_log, &of_digamma, &of_tetragamma);
+        const double nothing = a[i] > 0.0 ? 0.0 : NAN;
+        rest[0][i] = of_log + nothing, rest[1][i] = of_digamma + nothing;
+        rest[2][i] = trigamma_rest_of(a[i]) + nothing, rest[3][i] = of_tetragamma + nothing;
+    }
+}
+
+VECTORIZED static void stirling_rests(const Operand *a, Py_ssize_t size, double *const *result) {
+    double piece[GAMMA_PIECE], rests[NUM_RESTS][GAMMA_PIECE];
+    double *const rest[NUM_RESTS] = {rests[0], rests[1], rests[2], rests[3]};
     for (Py_ssize_t start = 0; start < size; start += GAMMA_PIECE) {
-        const Py_ssize_t count = take_piece(concentration, start, size, piece.a);
-        piece.count = up_to_lanes(count);
-        take_concentrations(&piece);
-        for (Py_ssize_t i = 0; i < piece.count; i++)
-            rests_of(piece.a[i], &of_log[i], &of_digamma[i], &of_tetragamma[i]);
-        for (Py_ssize_t i = 0; i < count; i++) {
-            const double nothing = 0.0 * piece.a[i]; /* or no number */
-            result[0][start + i] = of_log[i] + nothing;
-            result[1][start + i] = of_digamma[i] + nothing;
-            result[2][start + i] = piece.trigamma[i] + nothing;
-            result[3][start + i] = of_tetragamma[i] + nothing;
+        const Py_ssize_t count = take_piece(a, start, size, piece);
+        take_rests(piece, up_to_lanes(count), rest);
+        for (int j = 0; j < NUM_RESTS; j++) memcpy(result[j] + start, rests[j], (size_t)count * sizeof(double));
+    }
+}
+
+/* The divergences of gamma distributions of equal means, and their derivatives by the second concentration: see
+   gamma_density.py. `change` is b - a, and `rule` is nodes in (0, 1), then their weights. */
+VECTORIZED static void gamma_divergence(const Operand *a, const Operand *b, const Operand *change, Py_ssize_t size,
+                                        Py_ssize_t nodes, const double *rule, double *const *result) {
+    double p[GAMMA_PIECE], q[GAMMA_PIECE], d[GAMMA_PIECE], of_p[NUM_RESTS][GAMMA_PIECE], of_q[NUM_RESTS][GAMMA_PIECE];
+    double value[GAMMA_PIECE], slope[GAMMA_PIECE];
+    double *const rest_p[NUM_RESTS] = {of_p[0], of_p[1], of_p[2], of_p[3]};
+    double *const rest_q[NUM_RESTS] = {of_q[0], of_q[1], of_q[2], of_q[3]};
+    for (Py_ssize_t start = 0; start < size; start += GAMMA_PIECE) {
+        const Py_ssize_t count = take_piece(a, start, size, p), full = up_to_lanes(count);
+        take_piece(b, start, size, q);
+        take_piece(change, start, size, d);
+        take_rests(p, full, rest_p);
+        take_rests(q, full, rest_q);
+        for (Py_ssize_t i = 0; i < full; i++) value[i] = slope[i] = 0.0;
+        for (Py_ssize_t j = 0; j < nodes; j++) {
+            const double u = rule[j], weight = rule[nodes + j];
+            for (Py_ssize_t i = 0; i < full; i++) {
+                const double bend = weight * trigamma_rest_of(p[i] + u * d[i]);
+                value[i] += (1.0 - u) * bend, slope[i] += bend;
+            }
         }
+        for (Py_ssize_t i = 0; i < full; i++) {
+            const int is_near = q[i] < 4.0 * p[i] && p[i] < 4.0 * q[i];
+            const double far = of_q[0][i] - of_p[0][i] - 0.5 * (log_of(q[i]) - log_of(p[i])) - d[i] * of_p[1][i];
+            const double nothing = p[i] > 0.0 && q[i] > 0.0 ? 0.0 * d[i] : NAN;
+            value[i] = (is_near ? d[i] * d[i] * value[i] : far) + nothing;
+            slope[i] = (is_near ? d[i] * slope[i] : of_q[1][i] - of_p[1][i]) + nothing;
+        }
+        memcpy(result[0] + start, value, (size_t)count * sizeof(double));
+        memcpy(result[1] + start, slope, (size_t)count * sizeof(double));
     }
 }

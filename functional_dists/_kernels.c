@@ -1912,19 +1912,35 @@ static PyObject *call_gamma_local(PyObject *module, Arguments given, Py_ssize_t 
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
-
 static PyObject *call_stirling_rests(PyObject *module, Arguments given, Py_ssize_t num) {
     if (!has(num, 2 + NUM_RESTS)) return NULL;
     Shape shape;
-    Operand concentration;
-    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 1, &shape, &concentration)) return NULL;
+    Operand a;
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 1, &shape, &a)) return NULL;
     double *results[NUM_RESTS];
     for (int i = 0; i < NUM_RESTS; i++) {
         results[i] = address(given[2 + i]);
         if (PyErr_Occurred()) return NULL;
     }
     Py_BEGIN_ALLOW_THREADS;
-    stirling_rests(&concentration, shape.size, results);
+    stirling_rests(&a, shape.size, results);
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+static PyObject *call_gamma_divergence(PyObject *module, Arguments given, Py_ssize_t num) {
+    if (!has(num, 8)) return NULL;
+    Shape shape;
+    Operand operands[3]; /* both concentrations, and their difference */
+    if (!shape_of(given[0], &shape) || !double_operands(given + 1, 3, &shape, operands)) return NULL;
+    const Py_ssize_t nodes = PyLong_AsSsize_t(given[4]);
+    if (nodes == -1 && PyErr_Occurred()) return NULL;
+    double *tables[3]; /* the rule, and the results */
+    for (int i = 0; i < 3; i++) {
+        tables[i] = address(given[5 + i]);
+        if (PyErr_Occurred()) return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    gamma_divergence(&operands[0], &operands[1], &operands[2], shape.size, nodes, tables[0], tables + 1);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
@@ -1971,6 +1987,7 @@ static PyMethodDef methods[] = {
     METHOD(gamma_quantile),
     METHOD(gamma_local),
     METHOD(stirling_rests),
+    METHOD(gamma_divergence),
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernels", NULL, 0, methods, NULL, NULL, NULL, NULL};

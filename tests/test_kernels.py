@@ -726,7 +726,8 @@ def test_c_functions_refuse_what_would_crash_them() -> None:
         "beta_scores": (room, room, room, 4, (*[room] * 8, 0)),
         "beta_quantiles": (room, room, room, room, 4, rule, rule, 0),
         "gamma_local": ((4, 4), at, at, True, room, *[room] * 7, 0),
-        "stirling_rests": ((4, 4), at, *[room] * 3, 0),
+        "gamma_divergence": ((4, 4), at, at, at, 2, room, room, 0),
+        "stirling_rests": ((4, 4), at, room, room, room, 0),
         "gamma_quantile": ((4, 4), at, at, at, False, room, 0, room),
         "categories": ((4, 4), at, None, 1, 0, 1.0, 0, 0),
         "category_slopes": ((4, 4), at, None, 0, operands.layouts(x[0])[0], 0),
@@ -901,14 +902,31 @@ def test_quantiles_of_gammas(precise: bool, counted: Counted) -> None:
         assert ((one - other).abs() <= 2e-13 * size).all()
 
 
-def test_rests_of_stirling(counted: Counted) -> None:
-    a = torch.cat(
-        [torch.logspace(-4, 8, 300, dtype=torch.float64), torch.tensor([10.0, math.nan], dtype=torch.float64)]
-    )
-    operation = torch.ops.functional_dists.stirling_rests.default
-    assert set(counted.during(operation, a)) == {"stirling_rests"}
-    for one, other in zip(operation(a), without_kernels(operation)(a), strict=True):
-        torch.testing.assert_close(one, other, rtol=3e-15, atol=2e-15, equal_nan=True)
+def _rests_and_divergences(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    operations = torch.ops.functional_dists
+    return *operations.stirling_rests.default(a), *operations.gamma_divergence.default(a, b, b - a)
+
+
+def test_gamma_functions_and_divergences_of_gammas(counted: Counted) -> None:
+    a = torch.cat([torch.logspace(-4, 8, 300, dtype=torch.float64), torch.tensor([0.5, 1.0, 2.0, 9.99, 10.0])])[:, None]
+    for ratio in (1 + 1e-8, 0.5, 3.0, 5.0, 100.0):
+        assert set(counted.during(lambda r=ratio: _rests_and_divergences(a, r * a))) == {
+            "gamma_divergence",
+            "stirling_rests",
+        }
+        got, wanted = _rests_and_divergences(a, ratio * a), without_kernels(_rests_and_divergences)(a, ratio * a)
+        for one, other in zip(got, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=6e-15, atol=0.0)
+    row = a[:7, 0]
+    wanted = _rests_and_divergences(row[:, None].expand(7, 7).contiguous(), row.expand(7, 7).contiguous() + 0.5)
+    for p, q in ((row[:, None], row + 0.5), (torch._neg_view(-row)[:, None], row + 0.5)):
+        found = _rests_and_divergences(p, q)
+        for one, other in zip(found, wanted, strict=True):
+            assert torch.equal(one.expand(7, 7), other)
+    for bad in (math.nan, -1.0):
+        given = torch.full((3,), bad, dtype=torch.float64)
+        assert all(result.isnan().all() for result in _rests_and_divergences(given, given))
+    assert _rests_and_divergences(row[:0], row[:0])[0].shape == (0,)
 
 
 def test_quantiles_of_gammas_of_any_layout(counted: Counted) -> None:

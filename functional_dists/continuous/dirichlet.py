@@ -22,7 +22,7 @@ from functional_dists.family import Real, Vector, define, require
 from functional_dists.random import Shape, Source
 from functional_dists.special import nan_of, row_is_nan
 from functional_dists.special.deviance import excess_of, ratio_excess
-from functional_dists.special.gamma_density import gamma_divergence, gamma_entropy, gamma_log_density, log_ratio
+from functional_dists.special.gamma_density import equal_means_divergence, gamma_entropy, gamma_log_density, log_ratio
 from functional_dists.special.gamma_local import gamma_local
 from functional_dists.special.gamma_quantile import gamma_quantile
 from functional_dists.special.implicit import second_order
@@ -231,12 +231,14 @@ def kl(p: Params, q: Params) -> Tensor:
     a, b = _wide(p.concentration), _wide(q.concentration)
     of_a, of_b = a.sum(-1, keepdim=True), b.sum(-1, keepdim=True)
     change = b - a
-    x = (a * change.sum(-1, keepdim=True) - of_a * change) / (b * of_a)  # (a_i / A) / (b_i / B) - 1
+    of_change = change.sum(-1, keepdim=True)
+    x = (a * of_change - of_a * change) / (b * of_a)  # (a_i / A) / (b_i / B) - 1
     is_near = x.abs() < 0.5
     near = excess_of(torch.where(is_near, x, 0.0))
     far = ratio_excess(torch.where(is_near, 1.0, a / of_a), torch.where(is_near, 1.0, b / of_b))
     probabilities = (b * torch.where(is_near, near, far)).sum(-1)
-    sizes = gamma_divergence(a, a, b, b).sum(-1) - gamma_divergence(of_a, of_a, of_b, of_b).squeeze(-1)
+    of_sum = equal_means_divergence(of_a, of_b, of_change)
+    sizes = equal_means_divergence(a, b).sum(-1) - of_sum.squeeze(-1)
     sizes = sizes + (-sizes.detach()).clamp(min=0.0)  # what rounding made negative
     return (probabilities + sizes).to(p.concentration.dtype)
 

@@ -6,7 +6,7 @@ other sign, so all follows from them. All verbs compute in float64, and round on
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -180,8 +180,8 @@ def rsample_log_and_log_prob(
     >>> rsample_log_and_log_prob(random.key(42), torch.full((2,), 1e-3), 3.0)[1]
     tensor([-7.3972, -9.5219])
     """
-    drawn = gamma.rsample_log_and_log_prob(key, concentration, rate, sample_shape=sample_shape, event_dims=event_dims)
-    log_inverse, score = drawn
+    options: dict[str, Any] = {"sample_shape": sample_shape, "event_dims": event_dims}
+    log_inverse, score = gamma.rsample_log_and_log_prob(key, concentration, rate, **options)
     return -log_inverse, score
 
 
@@ -194,8 +194,8 @@ def sample_log_and_log_prob(
     >>> sample_log_and_log_prob(random.key(42), torch.full((2,), 1e-3), 3.0)[1]
     tensor([-7.3972, -9.5219])
     """
-    drawn = gamma.sample_log_and_log_prob(key, concentration, rate, sample_shape=sample_shape, event_dims=event_dims)
-    log_inverse, score = drawn
+    options: dict[str, Any] = {"sample_shape": sample_shape, "event_dims": event_dims}
+    log_inverse, score = gamma.sample_log_and_log_prob(key, concentration, rate, **options)
     return -log_inverse, score
 
 

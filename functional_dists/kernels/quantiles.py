@@ -1,4 +1,4 @@
-"""Kernels of library operations that compute quantiles: each replaces the operation's tensor mathematics on the CPU.
+"""Kernels of library operations of gamma distributions: each replaces the operation's tensor mathematics on the CPU.
 
 Unlike kernels of verbs they run in every mode, since an operation has no derivatives and is one node of a traced graph.
 """
@@ -11,11 +11,11 @@ from torch import Tensor
 
 import functional_dists.random.extension as extension
 from functional_dists.kernels.operands import MOST_AXES, layouts
-from functional_dists.special import gamma_local, gamma_quantile, polygamma
+from functional_dists.special import gamma_density, gamma_local, gamma_quantile, polygamma
 from functional_dists.special.gauss_legendre import coarse_gauss_rule, fine_gauss_rule
 from functional_dists.special.operations import library
 
-__all__ = ["of_gamma_local", "of_gamma_quantile", "of_stirling_rests"]
+__all__ = ["of_gamma_divergence", "of_gamma_local", "of_gamma_quantile", "of_stirling_rests"]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -55,8 +55,30 @@ def of_stirling_rests(a: Tensor) -> tuple[Tensor, ...]:
         return polygamma.rests(a)
     results = [a.new_empty(a.shape) for _ in polygamma.Rests._fields]
     if a.numel():
-        kernels.stirling_rests(a.shape, *layouts(*operands), *[result.data_ptr() for result in results])
+        kernels.stirling_rests(a.shape, *layouts(*operands), *(result.data_ptr() for result in results))
     return tuple(results)
+
+
+def of_gamma_divergence(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+    """Do what the operation `gamma_divergence` does."""
+    kernels: Any = extension.kernels
+    operands = _readable(a, b, change)
+    if kernels is None or operands is None:
+        return gamma_density.equal_means(a, b, change)
+    shape = torch.broadcast_shapes(a.shape, b.shape, change.shape)
+    value, slope = a.new_empty(shape), a.new_empty(shape)
+    if value.numel():
+        rule = _nodes()
+        addresses = [rule.data_ptr(), value.data_ptr(), slope.data_ptr()]
+        kernels.gamma_divergence(shape, *layouts(*operands), rule.shape[1], *addresses)
+    return value, slope
+
+
+@functools.cache
+def _nodes() -> Tensor:
+    """Return the nodes and weights of the integrals of divergences."""
+    with torch.inference_mode(False):
+        return torch.stack(coarse_gauss_rule(torch.zeros((), dtype=torch.float64, device="cpu")))
 
 
 def _readable(*tensors: Tensor) -> list[Tensor] | None:
@@ -82,3 +104,4 @@ def _gamma_table(precise: bool) -> Tensor:
 library.impl("gamma_quantile", of_gamma_quantile, "CPU")
 library.impl("gamma_local", of_gamma_local, "CPU")
 library.impl("stirling_rests", of_stirling_rests, "CPU")
+library.impl("gamma_divergence", of_gamma_divergence, "CPU")

@@ -13,7 +13,14 @@ from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation
 from functional_dists.special.polygamma import carried_rests, log_gamma, stirling_rests, trigamma_rest
 
-__all__ = ["equal_means_divergence", "gamma_divergence", "gamma_entropy", "gamma_log_density", "log_ratio"]
+__all__ = [
+    "equal_means",
+    "equal_means_divergence",
+    "gamma_divergence",
+    "gamma_entropy",
+    "gamma_log_density",
+    "log_ratio",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 _SMALL = 2.0  # below this concentration the formula as it stands in books has more digits
@@ -81,7 +88,7 @@ def gamma_entropy(a: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------- divergences
-def _equal_means(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+def equal_means(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """Return the divergence of gamma distributions of equal means, and its derivative by the second concentration b.
 
     With f(u) = log Gamma(u) - u log u + u it is f(b) - f(a) - (b - a) f'(a), and its derivative is f'(b) - f'(a). Near
@@ -96,7 +103,7 @@ def _equal_means(a: Tensor, b: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(is_near, near[0], far), torch.where(is_near, near[1], of_b.digamma - of_a.digamma)
 
 
-_operation = elementwise_operation("gamma_divergence", ("a", "b", "change"), _equal_means, num_results=2)
+_operation = elementwise_operation("gamma_divergence", ("a", "b", "change"), equal_means, num_results=2)
 
 
 def gamma_divergence(a: Tensor, rate_a: Tensor, b: Tensor, rate_b: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def _shifts(like: Tensor) -> Tensor:
 
 
 def rests(a: Tensor) -> tuple[Tensor, ...]:
-    """Return the numbers of `Rests`, by tensor operations."""
+    """Return the rests of a positive argument, which `stirling_rests` names."""
     is_large = a >= _SHIFT
     z = torch.where(is_large, a, a + _SHIFT)
     y = 1 / z
@@ -109,10 +109,10 @@ def carried_rests(a: Tensor) -> tuple[Tensor, Tensor]:
     >>> torch.func.grad(lambda a: carried_rests(a)[1])(a)  # psi'(3) - 1 / 3
     tensor(0.0616, dtype=torch.float64)
     """
-    of_a, y = stirling_rests(a), 1 / a.detach()
-    first = second_order([of_a.digamma + 0.5 * y], [of_a.trigamma - 0.5 * y * y], [a])
-    second = second_order([of_a.trigamma], [of_a.tetragamma], [a])
-    return of_a.log_gamma + first, of_a.digamma + second
+    found, y = stirling_rests(a), 1 / a.detach()
+    first = second_order([found.digamma + 0.5 * y], [found.trigamma - 0.5 * y * y], [a])
+    second = second_order([found.trigamma], [found.tetragamma], [a])
+    return found.log_gamma + first, found.digamma + second
 
 
 def log_gamma(a: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ def log_gamma(a: Tensor) -> Tensor:
     >>> torch.func.hessian(log_gamma)(a)  # pi^2 / 6
     tensor(1.6449, dtype=torch.float64)
     """
-    of_a, fixed = stirling_rests(a), a.detach()
-    slope, curve = fixed.log() + of_a.digamma, 1 / fixed + of_a.trigamma
+    found, fixed = stirling_rests(a), a.detach()
+    slope, curve = fixed.log() + found.digamma, 1 / fixed + found.trigamma
     return torch.lgamma(fixed) + second_order([slope], [curve], [a])
 
 
@@ -143,5 +143,5 @@ def trigamma(a: Tensor) -> Tensor:
     >>> trigamma(torch.tensor(1.0, dtype=torch.float64))
     tensor(1.6449, dtype=torch.float64)
     """
-    of_a = stirling_rests(a)
-    return 1 / a + of_a.trigamma + of_a.tetragamma * (a - a.detach())
+    found = stirling_rests(a)
+    return 1 / a + found.trigamma + found.tetragamma * (a - a.detach())

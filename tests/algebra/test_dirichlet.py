@@ -72,7 +72,8 @@ def test_divergences_of_close_concentrations(row: list[float], change: float) ->
         wanted = _kl(a, b)
         found = dirichlet.kl(dirichlet.Params(a), dirichlet.Params(b))
         assert found >= 0
-        assert _error(found, wanted) < 3e3 + 100 / change  # an ulp of a sum, relative to the change
+        # What one large concentration adds to the sum over the entries, and to that of the whole, almost cancels.
+        assert _error(found, wanted, wanted + 0.02 * change**2 / (1 + change)) < 50
     assert dirichlet.kl(dirichlet.Params(a), dirichlet.Params(a)) == 0
 
 
