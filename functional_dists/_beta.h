@@ -154,7 +154,7 @@ INLINE double digamma_rest_of(double y) {
     return -0.5 * y - t * p;
 }
 
-INLINE double trigamma_rest_of(double y) {
+INLINE double far_trigamma_rest_of(double y) {
     const double t = y * y;
     double p = 43867.0 / 798;
     p = p * t - 3617.0 / 510;
@@ -197,7 +197,7 @@ INLINE void polygamma_rests(const Lanes z, Lanes digamma_rest, Lanes trigamma_re
         const double far = is_small ? z[lane] + BETA_SHIFT : z[lane], y = 1.0 / far;
         digamma_rest[lane] = digamma_rest_of(y) + (is_small ? log_of(far / z[lane]) - sum[lane] : 0.0);
         const double steps = squares[lane] - BETA_SHIFT / (z[lane] * far); /* 1 / far - 1 / z */
-        trigamma_rest[lane] = trigamma_rest_of(y) + (is_small ? steps : 0.0);
+        trigamma_rest[lane] = far_trigamma_rest_of(y) + (is_small ? steps : 0.0);
     }
 }
 
