@@ -16,6 +16,7 @@ demo: .venv/installed  ## train the demos' policies and plot their learning curv
 	$(BIN)/python notebooks/ppo_taxi.py --output outputs
 	$(BIN)/python notebooks/mixed_actions.py --output outputs
 	$(BIN)/python notebooks/multimodal.py --output outputs
+	$(BIN)/python notebooks/beta_policy.py --output outputs
 	$(BIN)/python notebooks/grpo_tokens.py --output outputs
 	$(BIN)/python notebooks/many_devices.py --output outputs
 
@@ -59,7 +60,7 @@ accuracy: .venv/installed  ## errors against 50 digits, beside torch.distributio
 
 notebooks: .venv/installed  ## run the notebooks and store their outputs in them
 	$(BIN)/jupytext --to ipynb --execute notebooks/sac_pendulum.py notebooks/ppo_taxi.py notebooks/mixed_actions.py \
-		notebooks/multimodal.py notebooks/grpo_tokens.py notebooks/many_devices.py
+		notebooks/multimodal.py notebooks/beta_policy.py notebooks/grpo_tokens.py notebooks/many_devices.py
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

@@ -22,6 +22,8 @@ PARAMETERS = {
     "truncated_normal": ("loc", "scale"),
     "student_t": ("df", "loc", "scale"),
     "von_mises": ("loc", "concentration"),
+    "gamma": ("concentration", "rate"),
+    "beta": ("concentration1", "concentration0"),
     "categorical": ("logits",),
     "masked_categorical": ("logits", "mask"),
     "one_hot_categorical": ("logits",),
@@ -30,7 +32,7 @@ PARAMETERS = {
     "linear_categorical": ("hidden", "weight"),
 }
 CONTINUOUS = ("independent_normal", "tanh_normal", "truncated_normal")
-OF_NUMBERS = ("student_t", "von_mises")  # whose draws are quantiles without a closed form
+OF_NUMBERS = ("student_t", "von_mises", "gamma", "beta")  # whose draws are quantiles without a closed form
 BOUNDED = ("tanh_normal", "truncated_normal")
 LOGITS = "llm_masked_categorical"
 HEAD = "linear_categorical"
@@ -165,10 +167,14 @@ def _continuous(source: np.random.Generator, case: Case) -> Arrays:
 
 
 def _numbers(source: np.random.Generator, case: Case) -> Arrays:
-    """Return parameters of families of numbers; df and concentration are log-uniform between 0.5 and 500."""
+    """Return parameters of families of numbers; df, rate and concentrations are log-uniform between 0.5 and 500."""
     loc, value = (source.standard_normal(case.shape, dtype=np.float32) for _ in range(2))
     size = (0.5 * 10 ** (3 * source.random(case.shape))).astype(np.float32)
-    named = {"df": size, "concentration": size, "loc": loc, "scale": np.ones_like(loc)}
+    other = (0.5 * 10 ** (3 * source.random(case.shape))).astype(np.float32)
+    named = {"df": size, "loc": loc, "scale": np.ones_like(loc), "rate": other}
+    named |= {"concentration": size, "concentration1": size, "concentration0": other}
+    if case.family in ("gamma", "beta"):
+        value = 1 / (1 + np.exp(-value))
     return {**{name: named[name] for name in PARAMETERS[case.family]}, "value": value}
 
 

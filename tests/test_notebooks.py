@@ -98,6 +98,21 @@ def test_multimodal_runs_end_to_end(tmp_path: Path) -> None:
     assert (tmp_path / "multimodal.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow  # four policies are compiled
+def test_beta_policy_runs_end_to_end(tmp_path: Path) -> None:
+    printed = run_smoke("beta_policy.py", tmp_path)
+    assert "the same returns, bit for bit" in printed
+
+    saved = torch.load(tmp_path / "beta_policy.pt", weights_only=True)
+    assert list(saved) == ["Beta", "tanh-normal", "truncated normal", "Dirichlet"]
+    for run in saved.values():
+        assert run["returns"].shape == run["near_bounds"].shape == run["entropies"].shape == (3, 8)
+        assert run["returns"].isfinite().all()
+        assert run["entropies"].isfinite().all()
+        assert ((run["near_bounds"] >= 0) & (run["near_bounds"] <= 1)).all()
+    assert (tmp_path / "beta_policy.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_grpo_tokens_runs_end_to_end(tmp_path: Path) -> None:
     printed = run_smoke("grpo_tokens.py", tmp_path)
     assert "the same curve, bit for bit" in printed

@@ -100,6 +100,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "truncated_normal": _TruncatedNormal,
     "student_t": _StudentT,
     "von_mises": distrax.VonMises,
+    "gamma": distrax.Gamma,
+    "beta": distrax.Beta,
     "masked_categorical": _masked_categorical,
     "one_hot_categorical": lambda logits: distrax.OneHotCategorical(logits=logits),
     "llm_masked_categorical": _Tokens,

@@ -57,6 +57,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "tanh_normal": _tanh_normal,
     "student_t": theirs.StudentT,
     "von_mises": theirs.VonMises,
+    "gamma": theirs.Gamma,
+    "beta": theirs.Beta,
     "masked_categorical": _masked_categorical,
     "one_hot_categorical": lambda logits: theirs.OneHotCategorical(logits=logits),
     "llm_masked_categorical": _Tokens,

@@ -69,7 +69,7 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
         "concentration1": 0.3 + torch.rand(shape, generator=source),
         "concentration0": 0.3 + torch.rand(shape, generator=source),
         "concentration": 0.3 + torch.rand(shape, generator=source),
-        "df": 0.3 + torch.rand(shape, generator=source),
+        **{name: 0.3 + torch.rand(shape, generator=source) for name in ("df", "df1", "df2")},
         "alpha": 0.3 + torch.rand(shape, generator=source),
         "points": normal(),
         "bins": torch.linspace(-2.0, 2.0, width),
@@ -77,6 +77,7 @@ def examples(name: str, family: Any, shape: tuple[int, ...]) -> Arguments:
         "factor": torch.randn((width, 2), generator=source),
         "diagonal": 0.3 + torch.rand(shape, generator=source),
         "pre": normal(),
+        "logit": normal(),
         "probability": torch.rand(shape, generator=source).clamp(0.01, 0.99),
     }
     found["mask"][..., 0] = True

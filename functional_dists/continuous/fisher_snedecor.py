@@ -24,7 +24,7 @@ from functional_dists.special.beta_quantile import beta_quantile
 from functional_dists.special.beta_score import beta_score
 from functional_dists.special.implicit import carried_quantile, carried_tails, second_order
 from functional_dists.special.polygamma import carried_rests
-from functional_dists.special.positive import positive_normal
+from functional_dists.special.positive import log1p_exp, positive_normal
 
 
 class Params(NamedTuple):
@@ -118,7 +118,9 @@ def _log_density_of_log(df1: Tensor, df2: Tensor, log_value: Tensor) -> Tensor:
     slopes = [score.tilt_a, score.tilt_b, score.growth]
     fall = -(a + b).detach() * score.x * score.y
     curves = [score.curve_aa, score.curve_ab, score.y, score.curve_bb, -score.x, fall]
-    return score.log_density + second_order(slopes, curves, [a, b, log_value + log_ratio(a, b)])
+    logit = log_value + log_ratio(a, b)
+    log_slope = -(log1p_exp(logit) + log1p_exp(-logit)).detach()  # of x by its logit
+    return score.log_density + log_slope + second_order(slopes, curves, [a, b, logit])
 
 
 @verb

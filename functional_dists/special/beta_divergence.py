@@ -25,8 +25,8 @@ def beta_entropy(a: Tensor, b: Tensor) -> Tensor:
     """Return the entropy of a Beta(a, b) variable on (0, 1), in float64, by the rests of Stirling's formula.
 
     >>> one = torch.ones((), dtype=torch.float64)
-    >>> beta_entropy(one, one), beta_entropy(1e6 * one, 1e6 * one)
-    (tensor(-5.5511e-17, dtype=torch.float64), tensor(-6.5285, dtype=torch.float64))
+    >>> beta_entropy(one, one).abs() < 1e-15, beta_entropy(1e6 * one, 1e6 * one)
+    (tensor(True), tensor(-6.5285, dtype=torch.float64))
     """
     n = a + b
     (rest_a, digamma_a), (rest_b, digamma_b), (rest, digamma) = (carried_rests(z) for z in (a, b, n))
