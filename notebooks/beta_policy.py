@@ -43,7 +43,7 @@ from environments import sharing  # registers its environment
 
 parser = argparse.ArgumentParser(description="Train SAC agents whose actions are Beta, normal and Dirichlet variables.")
 parser.add_argument("--seed", type=int, default=0, help="everything random in the run follows from it")
-parser.add_argument("--steps", type=int, default=6_000, help="environment steps per agent")
+parser.add_argument("--steps", type=int, default=4_000, help="environment steps per agent")
 parser.add_argument("--agents", type=int, default=8, help="agents of each family, trained at once")
 parser.add_argument("--smoke", action="store_true", help="three episodes only, to see that everything runs")
 parser.add_argument("--output", type=Path, default=Path("outputs"), help="folder for the plots and the results")

@@ -60,14 +60,16 @@ def gamma_log_density(a: Tensor, log_rate: Tensor, log_value: Tensor, offset: Te
     is_far = offset > 700
     log_value, offset = torch.where(is_far, 0.0, log_value), torch.where(is_far, 0.0, offset)
     point, fixed = log_value + log_rate, a.detach()
-    rest, _ = carried_rests(a)
+    rests = stirling_rests(a)
+    rest, _ = carried_rests(a, rests)
     # Of exp(t) - a - a d, the derivatives by a are -d and 1 / a, where autograd would cancel exp(d).
     power, one = fixed * torch.exp(offset), torch.ones_like(offset)
     energy = second_order([-offset, fixed * torch.expm1(offset)], [1 / fixed, -one, power], [a, point])
     large = 0.5 * a.log() - HALF_LOG_2PI - rest - (fixed * exp_excess(offset) + energy)
     is_small = a < _SMALL
     small_a = torch.where(is_small, a, 1.0)
-    small = (a if of_log else a - 1) * point - fixed * torch.exp(offset + (point - point.detach())) - log_gamma(small_a)
+    moved = fixed * torch.exp(offset + (point - point.detach()))
+    small = (a if of_log else a - 1) * point - moved - log_gamma(small_a, rests)
     if of_log:
         found = torch.where(is_small, small, large)
     else:

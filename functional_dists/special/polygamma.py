@@ -102,8 +102,10 @@ def stirling_rests(a: Tensor) -> Rests:
     return Rests(*_operation(a.detach()))
 
 
-def carried_rests(a: Tensor) -> tuple[Tensor, Tensor]:
+def carried_rests(a: Tensor, rests: Rests | None = None) -> tuple[Tensor, Tensor]:
     """Return r0 = log Gamma(a) less Stirling's formula, and r1 = psi(a) - log a, with first and second derivatives.
+
+    Give the rests of `a` if they are known.
 
     >>> a = torch.tensor(3.0, dtype=torch.float64)
     >>> torch.func.grad(lambda a: carried_rests(a)[1])(a)  # psi'(3) - 1 / 3
@@ -115,8 +117,10 @@ def carried_rests(a: Tensor) -> tuple[Tensor, Tensor]:
     return found.log_gamma + first, found.digamma + second
 
 
-def log_gamma(a: Tensor) -> Tensor:
+def log_gamma(a: Tensor, rests: Rests | None = None) -> Tensor:
     """Return log Gamma(a) of a positive float64 argument, with first and second derivatives.
+
+    Give the rests of `a` if they are known.
 
     >>> a = torch.tensor(1.0, dtype=torch.float64)
     >>> torch.func.hessian(log_gamma)(a)  # pi^2 / 6
