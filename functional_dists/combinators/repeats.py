@@ -94,7 +94,8 @@ def repeated(family: Any, n: int) -> Definition:
 
         def entropy(params: Parameters, **options: Any) -> Tensor:
             result: Tensor = family.entropy(*params, **options)
-            return int(n) * result  # compiled code has a symbol for a number that it has seen to change
+            # Under `vmap`, compiled code cannot multiply by a number that is a symbol.
+            return torch.full_like(result, n) * result
 
         named("entropy", entropy, "n times the entropy", family.entropy)
     if hasattr(family, "kl"):
@@ -102,7 +103,7 @@ def repeated(family: Any, n: int) -> Definition:
         def kl(p: Parameters, q: Parameters, **options: Any) -> Tensor:
             make = family.Params
             result: Tensor = family.kl(make(*p), make(*q), **options)
-            return int(n) * result
+            return torch.full_like(result, n) * result
 
         named("kl", kl, "n times the Kullback-Leibler divergence", family.kl)
 

@@ -213,7 +213,8 @@ def entropy(concentration: Real) -> Tensor:
     """
     a = _wide(concentration)
     total = a.sum(-1)
-    found = gamma_entropy(a).sum(-1) - gamma_entropy(total) - int(a.shape[-1] - 1) * digamma(total)
+    freedom = torch.ones_like(a).sum(-1) - 1  # under `vmap`, compiled code cannot multiply by a size that is a symbol
+    found = gamma_entropy(a).sum(-1) - gamma_entropy(total) - freedom * digamma(total)
     return found.to(concentration.dtype)
 
 

@@ -175,6 +175,14 @@ def test_draws_and_gradients_compile_in_one_graph(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["dirichlet", "low_rank_normal", "repeated normal"])
+def test_sizes_may_be_symbols(name: str) -> None:
+    call = call_of(BY_NAME[name], "entropy")
+    torch._dynamo.reset()
+    found = torch.compile(vmap(call.function), fullgraph=True, dynamic=True, backend="eager")(*call.tensors)
+    close(found, vmap(call.function)(*call.tensors), rtol=1e-12, atol=1e-13)
+
+
 class Scores(torch.nn.Module):
     """The verbs of a family that draw nothing, as a module."""
 
