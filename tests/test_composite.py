@@ -547,6 +547,7 @@ def test_vmap_of_grad_compiled(joint: int) -> None:
     assert_close(compiled(X, keys), function(X, keys))
 
 
+@pytest.mark.slow
 def test_compiled_by_inductor() -> None:
     families, params = JOINTS[3]
 

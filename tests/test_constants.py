@@ -123,7 +123,10 @@ def test_compiled_code_is_traced_again_where_a_derivative_can_be_asked_for() -> 
     assert compiled(plain) == 2
 
 
-@pytest.mark.parametrize("name", CALLS)
+FIRST = "normal.sample_and_log_prob"  # all are compiled twice, and take 10 to 20 seconds each
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != FIRST)) for name in CALLS])
 def test_compiled_values_without_derivatives_are_those_with(name: str) -> None:
     function, parameters = CALLS[name]
     torch._dynamo.reset()

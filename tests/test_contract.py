@@ -80,7 +80,7 @@ def is_derived_elsewhere(name: str, verb: str) -> bool:
 
 def goes_through_inductor_elsewhere(name: str, verb: str) -> bool:
     """Whether the accuracy tests measure it compiled, or it is the draw without gradient that is compared below."""
-    if (name, verb) == ("truncated_normal", "rsample_and_log_prob"):  # compiles for more than a minute
+    if name == "truncated_normal" and "sample" in verb:  # compile for half a minute to more than a minute
         return True
     return verb == "sample" or any(measured.startswith(f"{name}.{verb}") for measured in MEASURED)
 

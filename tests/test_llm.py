@@ -445,6 +445,7 @@ def test_compiled(verb: str, kind: str) -> None:
     torch.testing.assert_close(leaf.grad, gradient)
 
 
+@pytest.mark.slow
 @KINDS
 def test_compiled_by_inductor(kind: str) -> None:
     arguments = example(kind, torch.float32)

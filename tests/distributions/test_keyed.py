@@ -257,6 +257,7 @@ def test_compiled_draws_are_the_eager_ones(name: str, dtype: torch.dtype) -> Non
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_compiled_by_inductor() -> None:
     act = keyed("IndependentNormal")
     torch._dynamo.reset()
