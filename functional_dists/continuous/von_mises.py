@@ -238,15 +238,18 @@ class _Masses(NamedTuple):
     part: Tensor
     log_unit: Tensor
 
+    def _is_part(self, below: bool) -> Tensor:
+        return self.is_below if below else ~self.is_below
+
     def mass(self, *, below: bool) -> Tensor:
         part = torch.exp(self.log_unit) * self.part
-        return torch.where(self.is_below == below, part, 1 - part)
+        return torch.where(self._is_part(below), part, 1 - part)
 
     def log_mass(self, *, below: bool) -> Tensor:
         is_empty = self.part <= 0
         log_part = self.log_unit + torch.where(is_empty, 1.0, self.part).log()
-        log_rest = torch.log1p(-torch.exp(self.log_unit) * torch.where(self.is_below == below, 0.0, self.part))
-        return torch.where(self.is_below == below, torch.where(is_empty, -math.inf, log_part), log_rest)
+        log_rest = torch.log1p(-torch.exp(self.log_unit) * torch.where(self._is_part(below), 0.0, self.part))
+        return torch.where(self._is_part(below), torch.where(is_empty, -math.inf, log_part), log_rest)
 
 
 def _masses(loc: Tensor, concentration: Tensor, value: Tensor) -> _Masses:
