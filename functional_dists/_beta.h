@@ -140,7 +140,8 @@ INLINE double log_gamma_rest_of(double y) {
     return p * y;
 }
 
-INLINE double digamma_rest_of(double y) {
+/* psi(z) - log z + 1 / (2 z), for y = 1 / z */
+INLINE double digamma_tail_of(double y) {
     const double t = y * y;
     double p = 43867.0 / 14364;
     p = p * t - 3617.0 / 8160;
@@ -151,8 +152,10 @@ INLINE double digamma_rest_of(double y) {
     p = p * t + 1.0 / 252;
     p = p * t - 1.0 / 120;
     p = p * t + 1.0 / 12;
-    return -0.5 * y - t * p;
+    return -t * p;
 }
+
+INLINE double digamma_rest_of(double y) { return digamma_tail_of(y) - 0.5 * y; }
 
 INLINE double far_trigamma_rest_of(double y) {
     const double t = y * y;
@@ -513,8 +516,9 @@ INLINE void statistics_at(const Points *points, int is_precise, Statistics *foun
         const double log_x_growth = offset - near - log1p_of(q / n * expm1_of(-near));
         const double log_y_growth = -log1p_of(p / n * expm1_of(near));
         const double far_q = q + BETA_SHIFT, far_n = n + BETA_SHIFT;
-        const double digamma_growth = digamma_rest_of(1.0 / far_n) - digamma_rest_of(1.0 / far_q) +
-                                      (steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n)));
+        /* The leading terms, -1 / (2 z), would cancel where p is small. */
+        const double leading = 0.5 * p / (far_n * far_q), steps_growth = steps[lane] - log1p_of(BETA_SHIFT * p / (q * far_n));
+        const double digamma_growth = leading + (digamma_tail_of(1.0 / far_n) - digamma_tail_of(1.0 / far_q)) + steps_growth;
         found->m_a[lane] = (digamma_next[lane] + log1p_of(1.0 / p) - digamma_all[lane]) - log_x_growth;
         found->m_b[lane] = -(digamma_growth + log_y_growth);
         found->variance_a[lane] = (q - 1.0) / ((1.0 + p) * n) + (trigamma_next[lane] - trigamma_all[lane]);

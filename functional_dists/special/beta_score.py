@@ -17,7 +17,7 @@ from functional_dists.special.beta_mass import Point, log_beta, log_total_at_mod
 from functional_dists.special.constant import table_of
 from functional_dists.special.implicit import second_order
 from functional_dists.special.operations import elementwise_operation
-from functional_dists.special.polygamma import stirling_rests
+from functional_dists.special.polygamma import digamma_tail, stirling_rests
 
 __all__ = ["Score", "Statistics", "beta_score", "carried_log_density", "score", "statistics_at"]
 __dir__ = __all__.copy  # what tab completion shows
@@ -66,7 +66,8 @@ def _digamma_rest_growth(z: Tensor, more: Tensor) -> Tensor:
     far = z + _SHIFT
     k = table_of(_shifts, z).view(-1, *[1] * z.ndim)
     steps = (more / ((z + k) * (z + k + more))).sum(0) - torch.log1p(_SHIFT * more / (z * (far + more)))
-    return stirling_rests(far + more).digamma - stirling_rests(far).digamma + steps
+    leading = 0.5 * more / (far * (far + more))  # of -1 / (2 z), whose values would cancel
+    return leading + (digamma_tail(far + more) - digamma_tail(far)) + steps
 
 
 # --------------------------------------------------------------------------------------------------------------- score

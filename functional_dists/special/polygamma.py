@@ -22,7 +22,17 @@ from functional_dists.special.implicit import second_order
 from functional_dists.special.log_gamma import stirling_rest
 from functional_dists.special.operations import elementwise_operation
 
-__all__ = ["Rests", "carried_rests", "digamma", "log_gamma", "rests", "stirling_rests", "trigamma", "trigamma_rest"]
+__all__ = [
+    "Rests",
+    "carried_rests",
+    "digamma",
+    "digamma_tail",
+    "log_gamma",
+    "rests",
+    "stirling_rests",
+    "trigamma",
+    "trigamma_rest",
+]
 __dir__ = __all__.copy  # what tab completion shows
 
 
@@ -45,6 +55,16 @@ _OF_TETRAGAMMA = [number * (order + 1) for number, order in zip(_BERNOULLI, _ORD
 
 def _shifts(like: Tensor) -> Tensor:
     return torch.arange(_SHIFT, dtype=like.dtype, device=like.device)
+
+
+def digamma_tail(z: Tensor) -> Tensor:
+    """Return r1 + 1 / (2 z) = psi(z) - log z + 1 / (2 z) for z >= 10, by the series, without derivatives.
+
+    >>> digamma_tail(torch.tensor(10.0, dtype=torch.float64))
+    tensor(-0.0008, dtype=torch.float64)
+    """
+    square = 1 / (z * z)
+    return -square * horner(_OF_DIGAMMA, square)
 
 
 def rests(a: Tensor) -> tuple[Tensor, ...]:
